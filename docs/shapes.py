@@ -36,6 +36,17 @@ SHAPES: Final = (
         {"fields": {"series": "device", "timestamp": "samples[].t", "value": "samples[].v"}},
     ),
     Shape(
+        "Arrays beside each other",
+        '{"site": "north", "hourly": {"time": ["2026-11-22T10:00", "2026-11-22T11:00"], "temp": [3.5, 4.1]}}',
+        {"fields": {"series": "site", "timestamp": "hourly[:].time", "value": "hourly[:].temp"}},
+    ),
+    Shape(
+        "A date and a time of day in two columns",
+        "Date;Time;Power\n16/12/2026;5:24 PM;4,216",
+        {"fields": {"series": "{file}", "timestamp": ["Date", "Time"], "value": "Power", "date_order": "dmy",
+                    "decimal": ","}},
+    ),
+    Shape(
         "Wide CSV with semicolons and decimal commas",
         "date;HUFL;OT\n2026-11-22 10:00:00;5,827;30,5",
         {"fields": {"series": "", "timestamp": "date", "values": ["HUFL", "OT"], "decimal": ",",
@@ -59,7 +70,7 @@ SHAPES_TEXT: Final = """`forecaster inspect FILE`, or `--topic NAME`, shows whic
 [files](files.md#files-as-they-are)).
 
 A field may be a path: `sensor.id` into objects, `readings[0]` into arrays, `samples[].v` for every element of an \
-array, or a JSON Pointer (`/a.b`) for names with dots.
+array, `hourly[:].v` for the elements of arrays beside each other, or a JSON Pointer (`/a.b`) for names with dots.
 A field whose name is the whole text takes precedence.
 """
 SEVERAL_TEXT: Final = """A record with several values, or with an array of samples, is several events with one position.

@@ -94,7 +94,7 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> EventTab
     covariates, future = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
     rejects, example = 0, None
     source = open_bytes(path, 0, form=sample.format)
-    lines = Lines(source, 0, max_bytes=settings.max_record_bytes, header=sample.format == "csv")
+    lines = Lines(source, 0, max_bytes=settings.max_record_bytes, header=sample.format == "csv", csv=settings.csv_start)
     try:
         while lines.fill() or lines.finish():
             while (taken := lines.take(_READ)) is not None:

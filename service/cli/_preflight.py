@@ -66,6 +66,7 @@ def _input(config: Config, entry: str) -> Finding:
             config.input.format,
             growing=lambda: config.input.follow,
             max_record_bytes=config.input.max_record_bytes,
+            csv=config.input.csv_start,
         )
         source.open([], None)
         try:

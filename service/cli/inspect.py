@@ -20,6 +20,7 @@ from service.config.sections import Config
 from service.discovery.choice import PARTS, Choice, choose, has_default_fields, with_choice
 from service.discovery.columns import Column
 from service.discovery.sample import InputSample, sample_of_file
+from service.discovery.siblings import OtherFiles, other_files
 from service.discovery.summary import Summary, summarise
 from service.messages.timestamps import written
 
@@ -51,7 +52,9 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
         raise Failed(msg, USAGE)
     sample = _sample(config, source, topic)
     choice = _choice(sample, config)
-    summary = summarise(sample, with_choice(config.input, choice), config.model.interval_ms)
+    chosen = with_choice(config.input, choice)
+    summary = summarise(sample, chosen, config.model.interval_ms)
+    others = other_files(source, config.input, sample, chosen) if sample.several_files and source != "-" else None
     settings = {**choice.settings, **_given(config), "model.seasons": _seasons(config, summary)}
     text = "\n".join(_configuration(source, topic, settings)) + "\n"
     if as_json:
@@ -59,10 +62,19 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
             "source": sample.source, "format": sample.format, "separator": sample.separator,
             "envelope": sample.envelope, "complete": sample.complete, "settings": dict(choice.settings),
             "reasons": dict(choice.reasons), "fields": [asdict(column) for column in choice.columns],
+            "other_files": None if others is None else asdict(others),
         }  # fmt: skip
         click.echo(orjson.dumps(facts, default=str))
     else:
-        for line in (*_fields(sample, choice), "", *_facts(choice, summary, sample), "", text.rstrip()):
+        facts_of_files = _others(others) if others is not None else ()
+        for line in (
+            *_fields(sample, choice),
+            "",
+            *_facts(choice, summary, sample),
+            *facts_of_files,
+            "",
+            text.rstrip(),
+        ):
             click.echo(line)
     if not summary.events:
         why = summary.first or "none meets input.where"
@@ -150,6 +162,17 @@ def _facts(choice: Choice, summary: Summary, sample: InputSample) -> Iterator[st
     yield f"{'rejects:':10}{rejects}" + (f"; the first: {summary.first}" if summary.first else "")
     if sample.complete and summary.late:
         yield f"{'order:':10}the daemon drops late events; sort the file by time, or use `forecaster backtest`"
+
+
+def _others(others: OtherFiles) -> Iterator[str]:
+    """What differs in the other files of a glob."""
+    more = f", of {others.looked_at + others.more}" if others.more else ""
+    same = f"{others.looked_at} others looked at{more}; {len(others.different)} of them differ"
+    yield f"{'files:':10}{same}"
+    for path, text in list(others.different.items())[:_SHOWN]:
+        yield f"{'':10}{path}: {text}"
+    if len(others.different) > _SHOWN:
+        yield f"{'':10}and {len(others.different) - _SHOWN} more"
 
 
 def _time(time_ms: int) -> str:

@@ -13,7 +13,7 @@ def listed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if text.startswith("[") and not text.startswith(("[].", "[][")):  # a path into an array is not a list
+    if text.startswith("[") and not text.startswith(("[].", "[][", "[:].")):  # a path into an array is not a list
         return json.loads(text)
     return [part.strip() for part in text.split(",") if part.strip()]
 

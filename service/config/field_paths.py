@@ -4,6 +4,8 @@
     sensor.location.id      a field of nested objects
     readings[0].value       an element of an array, counted from 0
     samples[].value         every element of an array: each one is an event of its own
+    hourly[:].value         the arrays of an object beside each other: the first elements of all of them are an event,
+                            then the second ones, and so on; [:].value where the record itself is the object
     /sensor/location.id     a JSON Pointer (RFC 6901), for names with dots or brackets; it has no arrays
 
 A field whose name is the whole text takes precedence over a nested one, so that flat records may have names with dots.
@@ -15,8 +17,11 @@ import re
 from typing import Final, NamedTuple
 
 Keys = tuple[str | int, ...]
-_PART: Final = re.compile(r"(.*?)((?:\[\d{0,9}\])*)", re.DOTALL)
-_INDEX: Final = re.compile(r"\[(\d*)\]")
+COLUMNS: Final = "[:]"
+"""The last key of an array that is made of the arrays of an object, beside each other."""
+
+_PART: Final = re.compile(r"(.*?)((?:\[(?:\d{0,9}|:)\])*)", re.DOTALL)
+_INDEX: Final = re.compile(r"\[(\d*|:)\]")
 
 
 class FieldPath(NamedTuple):
@@ -51,14 +56,14 @@ def parse_path(text: str) -> FieldPath:
     for number, part in enumerate(text.split(".")):
         match = _PART.fullmatch(part)
         if match is None or not (match[1] or (match[2] and number == 0)):  # an array may be the record itself
-            msg = f'got the path {text!r}, expected names such as "a.b", "a[0].b", "a[].b" or "/a/b"'
+            msg = f'got the path {text!r}, expected names such as "a.b", "a[0].b", "a[].b", "a[:].b" or "/a/b"'
             raise ValueError(msg)
         keys += [match[1]] if match[1] else []
         for index in _INDEX.findall(match[2]):
-            if index:
+            if index.isdigit():
                 keys.append(int(index))
             else:
-                arrays.append(tuple(keys))
+                arrays.append((*keys, COLUMNS) if index else tuple(keys))
                 keys = []
     return FieldPath(text, tuple(arrays), tuple(keys))
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from service.config.base import Name, Section, Texts, listed
+from service.config.csv_start import CsvStart
 from service.config.durations import OptionalDuration
 from service.config.field_paths import FieldPath, innermost, is_plain, parse_path
 from service.config.series_rule import Outside, Part, parse_rule
@@ -16,6 +17,7 @@ from service.config.units import SeriesUnit
 from service.config.where import Condition, parse_condition, paths_of
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
+DateOrder = Literal["ymd", "dmy", "mdy"]
 
 
 def _one_or_several(value: Any) -> Any:
@@ -39,10 +41,11 @@ class FieldNames(Section):
         "such as {site}/{metric}; it may have {key}, {topic}, {header:NAME}, {file} and {field}. Empty: the name of "
         "the value's field, where a record has several values.",
     )
-    timestamp: Name = Field(
+    timestamp: Annotated[str | tuple[str, ...], BeforeValidator(_one_or_several)] = Field(
         "timestamp",
         description="The field with the event time: ISO-8601, epoch milliseconds or epoch seconds "
-        "(see input.fields.time_unit and input.fields.timezone).",
+        "(see input.fields.time_unit, date_order and timezone). A list of fields, such as a date and a time of day, is "
+        "one text with blanks between them.",
     )
     value: Name = Field("value", description="The field with the observed value; null and NaN mean that it is missing.")
     values: Texts = Field(
@@ -67,6 +70,11 @@ class FieldNames(Section):
         "for each number: seconds where the absolute value is from 1e8 to below 1e11, microseconds from 1e15, "
         "nanoseconds from 1e17, milliseconds otherwise.",
     )
+    date_order: DateOrder = Field(
+        "ymd",
+        description="Order of day, month and year in dates whose year is not first: dmy for 31/12/2026 or 31.12.26, "
+        "mdy for 12/31/2026. ymd: such dates are no times.",
+    )
     timezone: str = Field(
         "UTC",
         description="Time zone of event times without one, by its name in the tz database. A time that the clock "
@@ -83,6 +91,12 @@ class FieldNames(Section):
         return parse_rule(self.series, several=bool(self.values))
 
     @cached_property
+    def timestamp_paths(self) -> tuple[FieldPath, ...]:
+        """The paths of the fields whose texts form the event time."""
+        names = [self.timestamp] if isinstance(self.timestamp, str) else self.timestamp
+        return tuple(map(parse_path, names))
+
+    @cached_property
     def value_paths(self) -> tuple[FieldPath, ...]:
         """The paths of the values; the last key of one may be a glob."""
         return tuple(parse_path(name) for name in self.values or (self.value,))
@@ -91,16 +105,16 @@ class FieldNames(Section):
     def paths(self) -> list[FieldPath]:
         """The paths of all fields of an event but covariates and known future values."""
         fields = [part for part in self.series_parts if isinstance(part, FieldPath)]
-        others = [self.timestamp, *([self.record_time] if self.record_time else [])]
-        return [*self.value_paths, *fields, *map(parse_path, others)]
+        others = [parse_path(self.record_time)] if self.record_time else []
+        return [*self.value_paths, *fields, *self.timestamp_paths, *others]
 
     @property
     def is_flat(self) -> bool:
         """Whether a record has one event, whose parts are fields of the record itself."""
-        names = [self.timestamp, self.value, *([self.record_time] if self.record_time else [])]
-        if self.values or not isinstance(self.series, str) or "{" in self.series:
+        names = [self.value, *([self.record_time] if self.record_time else [])]
+        if self.values or not isinstance(self.series, str) or "{" in self.series or not isinstance(self.timestamp, str):
             return False
-        return all(map(is_plain, [self.series, *names]))
+        return all(map(is_plain, [self.series, self.timestamp, *names]))
 
     @property
     def use_file_name(self) -> bool:
@@ -109,6 +123,9 @@ class FieldNames(Section):
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
+        if not self.timestamp:
+            msg = "timestamp is empty; expected a field, or a list of fields"
+            raise ValueError(msg)
         if len({path[1:] for path in self.paths}) != len(self.paths):
             msg = f"expected names that differ from each other, got {[path.text for path in self.paths]}"
             raise ValueError(msg)
@@ -154,6 +171,14 @@ class InputConfig(Section):
         "auto",
         description="Separator of the columns of CSV files: a comma, a semicolon, tab or |. auto chooses by the header "
         "line: the one with which it has the fields of an event.",
+    )
+    header: bool = Field(
+        default=True,
+        description="Whether CSV files have a line with the names of their columns. Without it, these are column_1, "
+        "column_2, ...",
+    )
+    skip_lines: int = Field(
+        0, ge=0, le=10_000, description="Lines of a CSV file before its header or first record, such as a title."
     )
     envelope: Literal["auto", "none", "connect", "debezium", "cloudevents"] = Field(
         "auto",
@@ -249,6 +274,11 @@ class InputConfig(Section):
         description="Threads that the partitions are distributed over; each of them uses one core while the network "
         "computes. The forecasts do not depend on this.",
     )
+
+    @property
+    def csv_start(self) -> CsvStart:
+        """How CSV files begin."""
+        return CsvStart(self.skip_lines, self.header, self.separator)
 
     @property
     def condition(self) -> Condition | None:

@@ -12,17 +12,18 @@ fails: a wrong guess would give wrong forecasts without a word.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final
 
-from service.config.field_paths import parse_path
+from service.config.csv_start import USUAL_START
+from service.config.field_paths import COLUMNS, parse_path
 from service.config.input import FieldNames, InputConfig
 from service.discovery.columns import Column, columns_of, notation_of
 from service.discovery.sample import InputSample
+from service.discovery.time_choice import choose_time, default_order, is_clock, is_named_like_time, listed_columns
 from service.errors import ConfigurationError, ServiceError
 from service.messages.numbers import Notation
 
@@ -31,11 +32,7 @@ KNOWN: Final[Mapping[str, Sequence[str]]] = MappingProxyType({
         "series", "series_id", "unique_id", "item_id", "id", "name", "key", "metric", "sensor", "device", "device_id",
         "deviceid", "sensor_id", "host", "tags",
     ),
-    "timestamp": (
-        "timestamp", "time", "ts", "ds", "datetime", "date", "@timestamp", "date_time", "event_time", "eventtime",
-        "timestamp_ms", "t",
-    ),
-    "value": ("value", "y", "target", "v", "val", "reading", "measurement"),
+    "value": ("value", "_value", "y", "target", "v", "val", "reading", "measurement"),
 })  # fmt: skip
 """Usual names of the fields, the likeliest first."""
 
@@ -49,14 +46,9 @@ _NO_NAMES: Final = frozenset({
 PARTS: Final = frozenset({"series", "timestamp", "value", "values"})
 """The fields that make an event."""
 
-_DATE: Final = re.compile(r"\d{1,4}[./-](\d{1,2}|\w{3})[./-]\d{1,4}|^\d{4}-\d\d$|^(19|20)\d{6}$")
-_DIGITS: Final = re.compile(r"(1[89]|20)\d\d((0[1-9]|1[0-2])([0-2]\d|3[01]))?")
-_DAY: Final = re.compile(r"\d{4}[-/]\d\d[-/]\d\d")
-_CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?")
 _FEW_ROWS, _REPEATED = 20, 0.1  # rows that say something; share of them that may be at the time of another one
 _START_SHOWN: Final = 60  # characters of an unreadable record
 _MOST_FIELDS: Final = 3  # of a name of a series
-_LISTED: Final = 12  # fields in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +71,32 @@ class Choice:
         return "; ".join(f"{part}: {reason}" for part, reason in self.reasons.items())
 
 
-def default_choice(sample: InputSample) -> Choice:
-    """Returns the choice for a sample with the default fields, of which at most the format is to be set."""
-    settings: dict[str, Any] = {"input.format": sample.format} if sample.guessed else {}
-    written = notation_of(sample, {})
+def default_choice(sample: InputSample, given: Mapping[str, Any] = MappingProxyType({})) -> Choice:
+    """Returns the choice for a sample with the default fields, of which only the form is to be set.
+
+    Args:
+        sample: the first records.
+        given: fields that the configuration names, by the keys of `input.fields`; they are not chosen.
+
+    Raises:
+        ConfigurationError: it is ambiguous how numbers or dates are written.
+    """
+    settings = _form_settings(sample)
+    written = notation_of(sample, given)
     settings |= {f"input.fields.{name}": one for name, one in _unusual(written).items()}
+    if "date_order" not in given and (order := default_order(sample)) != "ymd":
+        settings["input.fields.date_order"] = order
     return Choice(settings, {"format": format_text(sample)})
+
+
+def _form_settings(sample: InputSample) -> dict[str, Any]:
+    """Returns the settings of the form of the input, where they differ from the defaults."""
+    settings: dict[str, Any] = {"input.format": sample.format} if sample.guessed else {}
+    usual, found = USUAL_START, sample.csv
+    settings |= {"input.skip_lines": found.skip_lines} if found.skip_lines != usual.skip_lines else {}
+    if not found.has_header:
+        settings |= {"input.header": False, "input.separator": found.separator}
+    return settings
 
 
 def _unusual(notation: Notation) -> dict[str, str]:
@@ -105,22 +117,21 @@ def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({
     """
     check_readable(sample)
     notation = notation_of(sample, given)
-    columns = columns_of(sample, notation)
-    time, why_time = _time(sample, columns, given)
-    _check_clock(sample, columns, time)
-    values, why_values = _values(sample, columns, time, given)
-    series, why_series = _series(sample, columns, time, values, given)
+    columns = columns_of(sample, notation, given.get("date_order"))
+    time = choose_time(sample, columns, given)
+    values, why_values = _values(sample, columns, time.paths, given)
+    series, why_series = _series(sample, columns, time.paths, values, given)
     if "series" not in given and not {"value", "values"} & given.keys():
-        values, series, why_series = _with_categories(sample, columns, time, values, series, why_series)
-    chosen: dict[str, Any] = {"timestamp": time, "series": series}
+        values, series, why_series = _with_categories(sample, columns, time.paths, values, series, why_series)
+    chosen: dict[str, Any] = {"timestamp": time.setting, "series": series}
     chosen |= {"value": values[0]} if len(values) == 1 and "values" not in given else {"values": list(values)}
-    chosen |= _unusual(notation)
-    usual = {"timestamp": "timestamp", "series": "series", "value": "value"}
+    chosen |= _unusual(notation) | {"date_order": time.order}
+    usual = {"timestamp": "timestamp", "series": "series", "value": "value", "date_order": "ymd"}
     settings: dict[str, Any] = {
         f"input.fields.{name}": value for name, value in chosen.items() if usual.get(name) != value
     }
-    settings |= {"input.format": sample.format} if sample.guessed else {}
-    reasons = {"format": format_text(sample), "time": why_time, "values": why_values, "series": why_series}
+    settings |= _form_settings(sample)
+    reasons = {"format": format_text(sample), "time": time.why, "values": why_values, "series": why_series}
     return Choice(settings, reasons, columns)
 
 
@@ -146,10 +157,10 @@ def choice_for(sample: InputSample, settings: InputConfig) -> Choice:
     Raises:
         ConfigurationError: as `choose`.
     """
-    names = settings.fields.model_fields_set
-    if not names & PARTS and has_default_fields(sample):
-        return default_choice(sample)
-    return choose(sample, given={name: getattr(settings.fields, name) for name in names})
+    given = {name: getattr(settings.fields, name) for name in settings.fields.model_fields_set}
+    if not given.keys() & PARTS and has_default_fields(sample):
+        return default_choice(sample, given)
+    return choose(sample, given=given)
 
 
 def with_choice(settings: InputConfig, choice: Choice) -> InputConfig:
@@ -162,8 +173,11 @@ def with_choice(settings: InputConfig, choice: Choice) -> InputConfig:
         for key, value in choice.settings.items()
         if key.startswith("input.fields.")
     }
-    form = choice.settings.get("input.format", settings.format)
-    return settings.model_copy(update={"format": form, "fields": FieldNames.model_validate(fields | given)})
+    form = {
+        name: value for key, value in choice.settings.items()
+        for section, _, name in [key.rpartition(".")] if section == "input" and name not in settings.model_fields_set
+    }  # fmt: skip
+    return settings.model_copy(update={**form, "fields": FieldNames.model_validate(fields | given)})
 
 
 def is_named(fields: FieldNames) -> bool:
@@ -196,72 +210,16 @@ def check_readable(sample: InputSample) -> None:
 def format_text(sample: InputSample) -> str:
     """Returns the format of a sample in words."""
     if sample.format == "csv":
-        return f"CSV with {_SEPARATORS[sample.separator]}"
+        start = sample.csv
+        more = "" if start.has_header else ", without a header"
+        if start.skip_lines:
+            more += ", below another line" if start.skip_lines == 1 else f", below {start.skip_lines} other lines"
+        return f"CSV with {_SEPARATORS[sample.separator]}{more}"
     return _FORMATS[sample.format] + (f" in envelopes of {sample.envelope}" if sample.envelope else "")
 
 
-def _time(sample: InputSample, columns: Sequence[Column], given: Mapping[str, Any]) -> tuple[str, str]:
-    if "timestamp" in given:
-        _check_digits(sample, columns, given)
-        return given["timestamp"], f"{given['timestamp']} (configured)"
-    able = [column for column in columns if column.may_be_time]
-    for name in KNOWN["timestamp"]:
-        named = [column for column in able if column.name == name]
-        if named:
-            return named[0].path, f"{named[0].path}, by its name, such as {named[0].examples[0]!r}"
-    texts = [column for column in able if column.kind == "time"]
-    texts = texts or [column for column in able if _is_named_like_time(column)] or able
-    if len(texts) == 1:
-        return texts[0].path, f"{texts[0].path}, the only field with times, such as {texts[0].examples[0]!r}"
-    if not able and sample.records.timestamps_ms is not None:
-        return "timestamp", "the time of the record, because no field has one"
-    if texts:
-        which = " and ".join([column.path for column in texts[:_LISTED]])
-        msg = f"{sample.source}: got times in {which}; set the one of the event: --set input.fields.timestamp=NAME"
-        raise ConfigurationError(msg)
-    alike = [(one.path, text) for one in columns for text in map(str, one.examples[:1]) if _DATE.search(text)]
-    seen = f" (a text such as {alike[0][1]!r} in {alike[0][0]} is not read as a time)" if alike else ""
-    msg = (
-        f"{sample.source}: got no field with times among {_listed(columns)}{seen}; expected ISO-8601 texts or epoch "
-        "numbers. Set it: --set input.fields.timestamp=NAME, and input.fields.time_unit for another unit"
-    )
-    raise ConfigurationError(msg)
-
-
-def _check_digits(sample: InputSample, columns: Sequence[Column], given: Mapping[str, Any]) -> None:
-    """Refuses dates and years that are numbers: they would be milliseconds of the 1st of January 1970."""
-    times = [one for one in columns if one.path == given["timestamp"] and "time_unit" not in given]
-    if times and times[0].examples and all(_DIGITS.fullmatch(str(one)) for one in times[0].examples):
-        msg = (
-            f"{sample.source}: got {times[0].examples[0]!r} as the time, a date or a year in digits, which would "
-            "be milliseconds; expected such as 2024-03-01. Numbers that are milliseconds: input.fields.time_unit=ms"
-        )
-        raise ConfigurationError(msg)
-
-
-def _check_clock(sample: InputSample, columns: Sequence[Column], time: str) -> None:
-    """Refuses a date whose time of day is in another field: all events of a day would have one time."""
-    dates = [one for one in columns if one.path == time and all(_DAY.fullmatch(str(text)) for text in one.examples)]
-    clocks = [one for one in columns if is_clock(one)]
-    if dates and dates[0].examples and clocks:
-        msg = (
-            f"{sample.source}: got a date in {time} and a time of day in {clocks[0].path}; expected one field with "
-            "both: join the columns"
-        )
-        raise ConfigurationError(msg)
-
-
-def is_clock(column: Column) -> bool:
-    """Returns whether a field has times of day."""
-    return bool(column.examples) and all(_CLOCK.fullmatch(str(text).strip()) for text in column.examples)
-
-
-def _is_named_like_time(column: Column) -> bool:
-    return "time" in column.name or "date" in column.name or column.name.endswith(("_at", "_ts"))
-
-
 def _values(
-    sample: InputSample, columns: Sequence[Column], time: str, given: Mapping[str, Any]
+    sample: InputSample, columns: Sequence[Column], times: Sequence[str], given: Mapping[str, Any]
 ) -> tuple[Sequence[str], str]:
     for name in ("value", "values"):
         if name in given:
@@ -269,8 +227,8 @@ def _values(
             return found, f"{', '.join(found)} (configured)"
     numeric = [
         column for column in columns
-        if column.kind == "number" and column.path != time
-        and not (column.may_be_time and _is_named_like_time(column))
+        if column.kind == "number" and column.path not in times
+        and not (column.may_be_time and is_named_like_time(column))
         and column.path not in {given.get("series"), given.get("record_time")}
     ]  # fmt: skip
     for name in KNOWN["value"]:
@@ -282,14 +240,14 @@ def _values(
     measured = [column for column in measured if parse_path(column.path).arrays == arrays]
     if not measured:
         msg = (
-            f"{sample.source}: got no numeric field among {_listed(columns)}; expected at least one with the observed "
-            "values. Set it: --set input.fields.value=NAME"
+            f"{sample.source}: got no numeric field among {listed_columns(columns)}; expected at least one with the "
+            "observed values. Set it: --set input.fields.value=NAME"
         )
         raise ConfigurationError(msg)
     found = [column.path for column in measured]
     if len(found) == 1:
         return found, f"{found[0]}, the only numeric field"
-    return found, f"{len(found)} numeric fields, each a series of its own: {_listed(measured)}"
+    return found, f"{len(found)} numeric fields, each a series of its own: {listed_columns(measured)}"
 
 
 def _is_identifier(column: Column) -> bool:
@@ -298,28 +256,36 @@ def _is_identifier(column: Column) -> bool:
 
 
 def _series(
-    sample: InputSample, columns: Sequence[Column], time: str, values: Sequence[str], given: Mapping[str, Any]
+    sample: InputSample,
+    columns: Sequence[Column],
+    times: Sequence[str],
+    values: Sequence[str],
+    given: Mapping[str, Any],
 ) -> tuple[str | list[str], str]:
     if "series" in given:
         return given["series"], f"{given['series']} (configured)"
+    if (tags := _influx_series(columns)) and not values[1:]:
+        return tags, f"{', '.join(tags)}: measurement, tags and field of InfluxDB"
     free = [
         column for column in columns
-        if column.path not in {time, *values} and column.kind != "empty" and not is_clock(column)
+        if column.path not in {*times, *values} and column.kind != "empty" and not is_clock(column)
         and _in_all(sample, column)
     ]  # fmt: skip
     named = [
         column for name in KNOWN["series"] for column in free
-        if column.name == name and (column.kind == "text" or _is_identifier(column)) and _recurs(sample, column, time)
+        if column.name == name and (column.kind == "text" or _is_identifier(column)) and _recurs(sample, column, times)
     ]  # fmt: skip
+    # Around arrays beside each other are texts such as their zone, which are the same everywhere and name nothing.
+    changes = 1 if COLUMNS in times[0] else 0
     repeated = [
         column for column in free
-        if column.kind == "text" and 2 * column.distinct <= len(sample.rows) and column not in named
-        and column.name not in _NO_NAMES
+        if column.kind == "text" and column.distinct > changes and 2 * column.distinct <= len(sample.rows)
+        and column not in named and column.name not in _NO_NAMES
     ]  # fmt: skip
     candidates = [*named, *repeated]
     for count in range(1, _MOST_FIELDS + 1):
         for fields in combinations(candidates, count):
-            if _are_distinct(sample, [time, *(column.path for column in fields)]):
+            if _are_distinct(sample, [*times, *(column.path for column in fields)]):
                 names = [column.path for column in fields]
                 why = f"{', '.join(names)}, with which every time occurs once"
                 return (names[0], why) if count == 1 else (names, why)
@@ -336,17 +302,27 @@ def _series(
     return "{file}", "the name of the file, because no field has one"
 
 
-def _recurs(sample: InputSample, column: Column, time: str) -> bool:
+def _influx_series(columns: Sequence[Column]) -> list[str]:
+    """Returns the columns that name a series in annotated CSV of InfluxDB; none in other files."""
+    names = {column.path for column in columns if column.kind != "empty"}
+    if not {"_measurement", "_field", "_time", "_value"} <= names:
+        return []
+    texts = [column.path for column in columns if column.kind == "text"]
+    tags = [name for name in texts if not name.startswith(("_", "column_")) and name not in {"result", "table"}]
+    return ["_measurement", *tags, "_field"]
+
+
+def _recurs(sample: InputSample, column: Column, times: Sequence[str]) -> bool:
     """Returns whether a field names series, not single records: its texts come again at other times."""
     if len(sample.rows) < _FEW_ROWS or 2 * column.distinct <= len(sample.rows):
         return True
-    return len({row.get(time) for row in sample.rows}) <= 2
+    return len(set(_keys(sample, times))) <= 2
 
 
 def _with_categories(
     sample: InputSample,
     columns: Sequence[Column],
-    time: str,
+    times: Sequence[str],
     values: Sequence[str],
     series: str | list[str],
     why: str,
@@ -356,11 +332,13 @@ def _with_categories(
     Raises:
         ConfigurationError: nothing distinguishes the records of a time.
     """
-    if "{key}" in series or not any(time in row for row in sample.rows):  # what distinguishes them is not in the rows
+    if "{key}" in series or not any(
+        times[0] in row for row in sample.rows
+    ):  # what distinguishes them is not in the rows
         return values, series, why
     fields = [] if "{" in series or not series else [series] if isinstance(series, str) else list(series)
-    keys = list(_keys(sample, [time, *fields]))
-    if len(keys) - len(set(keys)) <= _REPEATED * len(keys) or parse_path(time).arrays:
+    keys = list(_keys(sample, [*times, *fields]))
+    if len(keys) - len(set(keys)) <= _REPEATED * len(keys) or parse_path(times[0]).arrays:
         return values, series, why
     few = [
         column.path for column in columns
@@ -371,13 +349,14 @@ def _with_categories(
         for count in range(1, _MOST_FIELDS + 1):
             for more in combinations(few, count):
                 names = [*fields, *more]
-                if _are_distinct(sample, [time, *names]):
+                if _are_distinct(sample, [*times, *names]):
                     kept = [name for name in values if name not in more]
                     why = f"{', '.join(names)}, which distinguish the records"
                     return kept, names[0] if len(names) == 1 else names, why
     msg = (
-        f"{sample.source}: got several records at the same time that no field distinguishes, with the time in {time}; "
-        "expected one record per series and time. Set the fields that name the series: --set input.fields.series=NAME"
+        f"{sample.source}: got several records at the same time that no field distinguishes, with the time in "
+        f"{', '.join(times)}; expected one record per series and time. Set the fields that name the series: --set "
+        "input.fields.series=NAME"
     )
     raise ConfigurationError(msg)
 
@@ -399,9 +378,3 @@ def _are_distinct(sample: InputSample, paths: Sequence[str]) -> bool:
 def _keys(sample: InputSample, paths: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Yields what every row has at these paths."""
     return (tuple(str(row.get(path)) for path in paths) for row in sample.rows)
-
-
-def _listed(columns: Sequence[Column]) -> str:
-    names = [column.path for column in columns]
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more or "none"

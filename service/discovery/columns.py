@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from service.config.input import DateOrder
 from service.discovery.sample import InputSample, Row
+from service.discovery.times import is_time
 from service.errors import ConfigurationError
 from service.messages.numbers import ABSENT, Notation, number
-from service.messages.timestamps import parse_time
 
 Kind = Literal["time", "number", "truth", "text", "empty"]
 
@@ -19,10 +20,8 @@ _SHARE: Final = 0.95  # of the values must be of a kind
 _NUMERIC: Final = 0.8  # of a number; the rest may be texts such as "unavailable"
 _EXAMPLES: Final = 3
 _MOST_CELLS, _FEWEST_ROWS = 100_000, 50  # that are looked at
-_EPOCH: Final = (631_152_000_000, 4_102_444_800_000)  # 1990 to 2100, the range in which a number may be a time
 _COMMA: Final = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
 _UNCLEAR: Final = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
-_NUMERAL: Final = re.compile(r"[+-]?[\d.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,7 @@ class Column:
         distinct: number of different values.
         examples: the first different values.
         may_be_time: whether its values can be event times; also for numbers.
+        orders: the orders of day, month and year in which all its texts are times, the usual one first.
         name: the name of a column, or the last name of a path, in lower case.
     """
 
@@ -45,6 +45,7 @@ class Column:
     distinct: int
     examples: Sequence[object]
     may_be_time: bool
+    orders: tuple[DateOrder, ...]
     name: str
 
 
@@ -73,19 +74,26 @@ def notation_of(sample: InputSample, given: Mapping[str, Any]) -> Notation:
     return Notation(",", "." if any("." in text for text in with_comma) else "")
 
 
-def columns_of(sample: InputSample, notation: Notation) -> list[Column]:
-    """Returns the columns of a sample, in the order of their first appearance."""
+def columns_of(sample: InputSample, notation: Notation, order: DateOrder | None = None) -> list[Column]:
+    """Returns the columns of a sample, in the order of their first appearance.
+
+    Args:
+        sample: the first records. notation: of their numbers.
+        order: of day, month and year, where it is known.
+    """
+    orders: Sequence[DateOrder] = ("ymd", "dmy", "mdy") if order is None else (order,)
     paths = sample.paths
     rows = sample.rows[: max(_FEWEST_ROWS, _MOST_CELLS // max(1, len(paths)))]
     is_table = sample.format == "csv"
     names = [path.lower() if is_table else re.split(r"[./\]]", path.rstrip("]"))[-1].lower() for path in paths]
-    return [_column(path, name, rows, notation) for path, name in zip(paths, names, strict=True)]
+    return [_column(path, name, rows, notation, orders) for path, name in zip(paths, names, strict=True)]
 
 
-def _column(path: str, name: str, rows: Sequence[Row], notation: Notation) -> Column:
+def _column(path: str, name: str, rows: Sequence[Row], notation: Notation, orders: Sequence[DateOrder]) -> Column:
     cells = [cell for row in rows for cell in [row.get(path)] if not _is_absent(cell)]
     different = list(dict.fromkeys(cells))
-    times = sum(_is_time(cell) for cell in cells)
+    able = _orders_of(different, orders)
+    times = sum(is_time(cell, (able or orders)[0]) for cell in cells)
     numbers = sum(_is_number(cell, notation) for cell in cells)
     truths = sum(isinstance(cell, bool) or str(cell).lower() in {"true", "false"} for cell in cells)
     kind: Kind = "text"
@@ -99,7 +107,7 @@ def _column(path: str, name: str, rows: Sequence[Row], notation: Notation) -> Co
         kind = "time"
     return Column(
         path, kind, len(cells), len(different), different[:_EXAMPLES],
-        bool(cells) and kind in {"time", "number"} and times >= _SHARE * len(cells), name,
+        bool(cells) and kind in {"time", "number"} and times >= _SHARE * len(cells), able, name,
     )  # fmt: skip
 
 
@@ -114,12 +122,13 @@ def _is_number(cell: object, notation: Notation) -> bool:
     return value is not None and not math.isnan(value)
 
 
-def _is_time(cell: object) -> bool:
-    """Returns whether a value is a time; a number only in the years 1990 to 2100."""
-    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
-        return False
-    time = parse_time(cell)
-    if time is None:
-        return False
-    numeral = not isinstance(cell, str) or _NUMERAL.fullmatch(cell.strip()) is not None
-    return not numeral or _EPOCH[0] <= time < _EPOCH[1]
+def _orders_of(cells: Sequence[object], orders: Sequence[DateOrder]) -> tuple[DateOrder, ...]:
+    """Returns the orders in which the most texts are times; dates with dots have the day before the month."""
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    counts = {orders[0]: sum(is_time(text, orders[0]) for text in texts)}
+    if counts[orders[0]] < _SHARE * len(texts):
+        counts |= {order: sum(is_time(text, order) for text in texts) for order in orders[1:]}
+    most = max(counts.values())
+    able = tuple(order for order, count in counts.items() if count == most and most)
+    dotted = able == ("dmy", "mdy") and all("." in text.split()[0] for text in texts if text.strip())
+    return ("dmy",) if dotted else able

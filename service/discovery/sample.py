@@ -15,8 +15,11 @@ from typing import Any, Final
 
 import orjson
 
-from service.config.field_paths import FieldPath
+from service.config.csv_start import USUAL_START, CsvStart
+from service.config.field_paths import COLUMNS, FieldPath
 from service.config.input import InputConfig
+from service.discovery.csv_layout import ANNOTATIONS, find_csv_start
+from service.discovery.times import is_time
 from service.errors import ConfigurationError, ServiceError
 from service.messages.decode import CSV_HEADER
 from service.messages.depth import too_deep
@@ -37,7 +40,10 @@ _MOST_CELLS: Final = 500_000  # of the rows of a table
 _START_BYTES: Final = 65_536
 _FEWEST_ROWS: Final = 200
 _MOST_ROWS: Final = 10_000
+_FEWEST_COLUMNS: Final = 2  # arrays beside each other
+_LOOKED_AT: Final = 50  # elements
 _DEEPEST: Final = 6  # levels of nested objects and arrays that are searched for fields
+_ANNOTATIONS: Final = tuple(one.encode() for one in ANNOTATIONS)
 _PLAIN: Final = re.compile(r"[^.\[\]/{}][^.\[\]{}]*")  # a name that a path can have as it is
 Row = dict[str, object]
 
@@ -57,6 +63,8 @@ class InputSample:
         envelope: around the records, "" for none.
         complete: whether the input has no further records.
         several_files: whether it is a glob, whose files are one partition.
+        has_time: whether its records have a time around their values: of the record, or of its envelope.
+        csv: how the file begins, of CSV.
         guessed: whether the format was found by the first bytes, because the name says nothing.
         frames: decodes records in the wire format of a schema registry; None without one.
     """
@@ -69,6 +77,8 @@ class InputSample:
     envelope: str = ""
     complete: bool = False
     several_files: bool = False
+    has_time: bool = False
+    csv: CsvStart = USUAL_START
     guessed: bool = False
     frames: Frames | None = None
 
@@ -78,17 +88,21 @@ class InputSample:
         return list(dict.fromkeys(path for row in self.rows for path in row))
 
 
-def sample_of_file(entry: str, settings: InputConfig) -> InputSample:
-    """Reads the first records of a file, or of the first file of a glob.
+def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) -> InputSample:
+    """Reads the first records of a file, or of the first file of a glob, at most `most` of them.
 
     Raises:
         ServiceError: there is no such file, or it cannot be read.
     """
     kind, guessed = format_of(entry, settings)
-    source = FileSource(entry, kind, max_record_bytes=settings.max_record_bytes, named=True)
+    csv = settings.csv_start
+    if kind == "csv":
+        start = _start_of(entry)
+        csv = find_csv_start(start, settings, complete=len(start) < _START_BYTES)
+    source = FileSource(entry, kind, max_record_bytes=settings.max_record_bytes, named=True, csv=csv)
     source.open([], None)
     try:
-        records = source.read(MOST_RECORDS)
+        records = source.read(most)
         complete = records is None or source.lag() == 0
     finally:
         source.close()
@@ -96,8 +110,30 @@ def sample_of_file(entry: str, settings: InputConfig) -> InputSample:
         msg = f'input.files: got "{entry}", which has no records; expected at least one'
         raise NothingToReadError(msg)
     header = None if records.headers is None else dict(records.headers[0]).get(CSV_HEADER)
-    found = of_json(entry, records, settings) if header is None else _of_csv(entry, records, header, settings)
-    return replace(found, format=kind, complete=complete, several_files=Catalog(entry).is_glob, guessed=guessed)
+    found = of_json(entry, records, settings) if header is None else _of_csv(entry, records, header, settings, csv)
+    several = Catalog(entry).is_glob
+    return replace(found, format=kind, complete=complete, several_files=several, guessed=guessed, csv=csv)
+
+
+def _start_of(entry: str) -> bytes:
+    """Returns the first bytes of a file, or of the first file of a glob.
+
+    Raises:
+        ServiceError: there is no such file, or it cannot be read.
+    """
+    catalog = Catalog(entry)
+    catalog.find()
+    stretches = catalog.pending(now=True)
+    if not stretches:
+        msg = f'input.files: got "{entry}", which is no file; expected a name or glob of files'
+        raise NothingToReadError(msg)
+    source, data = open_bytes(Path(stretches[0].path), 0), b""
+    try:
+        while len(data) < _START_BYTES and (more := source.read(_START_BYTES - len(data))):
+            data += more
+    finally:
+        source.close()
+    return data
 
 
 def format_of(entry: str, settings: InputConfig) -> tuple[Format, bool]:
@@ -115,11 +151,7 @@ def format_of(entry: str, settings: InputConfig) -> tuple[Format, bool]:
     if not stretches:
         msg = f'input.files: got "{entry}", which is no file; expected a name or glob of files'
         raise NothingToReadError(msg)
-    source = open_bytes(Path(stretches[0].path), 0)
-    try:
-        seen = sniff_format(source.read(_START_BYTES))
-    finally:
-        source.close()
+    seen = sniff_format(_start_of(entry))
     try:
         named = file_format(stretches[0].path, settings.format)
     except ConfigurationError:
@@ -131,12 +163,18 @@ def format_of(entry: str, settings: InputConfig) -> tuple[Format, bool]:
     return named, False
 
 
-def _of_csv(entry: str, records: Records, header: bytes, settings: InputConfig) -> InputSample:
-    setting, text = settings.separator, header.decode("utf-8", "replace")
+def _of_csv(entry: str, records: Records, header: bytes, settings: InputConfig, csv: CsvStart) -> InputSample:
+    setting, text = csv.separator, header.decode("utf-8", "replace")
     names = {name: column_names(text, mark) or [] for name, mark in SEPARATORS.items()}
     separator = setting if setting != "auto" else max(names, key=lambda name: len(names[name]))
     columns = names[separator]
     check_header(entry, header, columns)
+    if tables := [line for line in records.values if line.startswith(_ANNOTATIONS)]:
+        msg = (
+            f"{entry}: got a line that begins with {tables[0][:9].decode()!r} below the header: several tables, whose "
+            "columns may differ; write each of them to a file of its own"
+        )
+        raise ConfigurationError(msg)
     most = max(_FEWEST_ROWS, _MOST_CELLS // max(1, len(columns)))
     lines = [value.decode("utf-8", "replace") for value in records.values[:most]]
     rows: list[Row] = []
@@ -166,21 +204,23 @@ def check_header(entry: str, header: bytes, columns: Sequence[str]) -> None:
 
 def of_json(source: str, records: Records, settings: InputConfig, frames: Frames | None = None) -> InputSample:
     """Returns the sample of JSON records, and of records in the wire format of a registry, which `frames` decodes."""
-    rows, envelope = list[Row](), ""
+    rows, envelope, timed = list[Row](), "", True
     for value in records.values:
         if len(rows) >= _MOST_ROWS or too_deep(value):
             continue
         try:
             record = _record(value, frames)
-            payload = unwrap(record, settings.envelope).payload
+            payload, time = unwrap(record, settings.envelope)
         except (ValueError, NotAnEvent):
             continue
+        timed = timed and time is not None
         envelope = envelope or _envelope_of(record, payload)
         for one in payload if isinstance(payload, list) else [payload]:
             if isinstance(one, dict):
                 rows += _rows(one, "", 0)
     rows = _wanted(rows[:_MOST_ROWS], settings)
-    return InputSample(source, records, rows, "jsonl", envelope=envelope, frames=frames)
+    has_time = records.timestamps_ms is not None or (timed and bool(rows))
+    return InputSample(source, records, rows, "jsonl", envelope=envelope, has_time=has_time, frames=frames)
 
 
 def _wanted(rows: list[Row], settings: InputConfig) -> list[Row]:
@@ -213,7 +253,7 @@ def _envelope_of(record: object, payload: object) -> str:
 def _rows(node: dict[str, Any], prefix: str, depth: int) -> list[Row]:
     """Returns the rows of an object; those of its first array of objects or pairs are multiplied with the cells."""
     cells: Row = {}
-    array: list[Row] | None = None
+    array = _columns_as_rows(node, prefix)
     for name, value in node.items():
         path = prefix + name
         if not _PLAIN.fullmatch(name) and (prefix or name.startswith("/")):
@@ -229,6 +269,21 @@ def _rows(node: dict[str, Any], prefix: str, depth: int) -> list[Row]:
         elif value is None or isinstance(value, str | int | float):
             cells[path] = value
     return [cells | row for row in array] if array else [cells]
+
+
+def _columns_as_rows(node: dict[str, Any], prefix: str) -> list[Row] | None:
+    """Returns the rows of an object of arrays beside each other, one of which has times; None for another object."""
+    arrays = {name: one for name, one in node.items() if isinstance(one, list) and one and _PLAIN.fullmatch(name)}
+    times = [one for one in arrays.values() if all(map(is_time, one[:_LOOKED_AT]))]
+    if len(arrays) < _FEWEST_COLUMNS or not times:
+        return None
+    beside = {name: one for name, one in arrays.items() if len(one) == len(times[0])}
+    scalar = all(cell is None or isinstance(cell, str | int | float) for one in beside.values() for cell in one)
+    if len(beside) < _FEWEST_COLUMNS or not scalar:
+        return None
+    start = f"{prefix.removesuffix('.')}{COLUMNS}."
+    rows = zip(*(one[:_MOST_ROWS] for one in beside.values()), strict=True)
+    return [dict(zip([start + name for name in beside], row, strict=True)) for row in rows]
 
 
 def _elements(array: list[Any], path: str, depth: int) -> list[Row]:

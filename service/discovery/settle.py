@@ -17,11 +17,11 @@ from typing import Any, Final, NamedTuple
 
 from service.config.input import InputConfig
 from service.config.sections import Config
-from service.discovery.choice import PARTS, Choice, choice_for, format_text, is_named, with_choice
+from service.discovery.choice import PARTS, Choice, choice_for, format_text, has_default_fields, is_named, with_choice
 from service.discovery.sample import InputSample, NothingToReadError, sample_of_file
+from service.discovery.siblings import lacking_fields
 from service.errors import ConfigurationError
 from service.messages.decode import Decoder
-from service.messages.mapping import is_glob
 from service.registry.models import replace_file
 from service.sources.pipes import kind_of
 
@@ -80,7 +80,8 @@ def _choice(sample: InputSample, settings: InputConfig) -> Choice:
     try:
         return choice_for(sample, settings)
     except ConfigurationError:
-        if not settings.fields.model_fields_set & PARTS and {"series", "timestamp"} <= set(sample.paths):
+        names = {"series", "timestamp"} <= set(sample.paths) and not has_default_fields(sample)
+        if names and not settings.fields.model_fields_set & PARTS:
             return Choice({}, {})  # the default fields; values may come later
         raise
 
@@ -96,10 +97,7 @@ def _samples(settings: InputConfig) -> Iterator[InputSample]:
 
 def _check_fits(other: InputSample, first: InputSample, chosen: InputConfig) -> None:
     """Refuses inputs of which one choice cannot read all."""
-    lacking = [
-        path.text for path in chosen.fields.paths
-        if not is_glob(path) and not {path.text, path.name} & set(other.paths)
-    ]  # fmt: skip
+    lacking = lacking_fields(other, chosen)
     if other.format != first.format and (other.guessed or first.guessed):
         what = f"{first.source} is {format_text(first)}, and {other.source} is {format_text(other)}"
     elif lacking:

@@ -50,13 +50,13 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     _roles(
         Role.REPLAY,
         "input",
-        "format separator envelope where units partial broadcast series tombstone max_record_bytes max_series_bytes "
-        "max_ahead",
+        "format separator header skip_lines envelope where units partial broadcast series tombstone max_record_bytes "
+        "max_series_bytes max_ahead",
     )
     | _roles(
         Role.REPLAY,
         "input.fields",
-        "series timestamp value values record_time future time_unit timezone decimal thousands",
+        "series timestamp value values record_time future time_unit date_order timezone decimal thousands",
     )
     | _roles(Role.MODEL, "input", "covariates future_covariates")
     # The existence and the end of partitions; the handling of late and pushed events; the size of batches.

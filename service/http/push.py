@@ -218,10 +218,11 @@ class Push:
             taken = [sample for sample in samples if sample.problem or sample.series in self._accepted]
             samples, made.filtered = taken, made.filtered + len(samples) - len(taken)
         names, unit = self._settings.fields, self._settings.fields.time_unit
+        time = names.timestamp_paths[0].text
         for begin in range(0, len(samples), _PIECE_LINES):
             lines = [
                 orjson.dumps({
-                    names.series: one.series, names.timestamp: written(one.timestamp_ms, unit), names.value: one.value,
+                    names.series: one.series, time: written(one.timestamp_ms, unit), names.value: one.value,
                 })
                 for one in samples[begin : begin + _PIECE_LINES]
             ]  # fmt: skip

@@ -141,6 +141,7 @@ class Decoder:
         self._ahead = len(settings.future_covariates), horizon
         self._covariates = len(settings.covariates)
         self._unit, self._zone = settings.fields.time_unit, settings.fields.timezone
+        self._order = settings.fields.date_order
         self._max_bytes = settings.max_record_bytes
         self._max_series_bytes = settings.max_series_bytes
         self._key_field = str(settings.fields.series) if settings.tombstone == "forget" else ""
@@ -170,7 +171,7 @@ class Decoder:
         for header, indices in self._runs(records, problems):
             parser: Parser = self._json if header is None else self._csv.with_header(header)
             parser.parse(records.values, indices, parsed, problems, around)
-        times, bad = to_epoch_ms(parsed.times, self._unit, self._zone)
+        times, bad = to_epoch_ms(parsed.times, self._unit, self._zone, self._order)
         wrong = {
             at: Problem("bad_timestamp", f"got {str(parsed.times[at])[:80]!r}, expected {EXPECTED_TIME}") for at in bad
         }
@@ -217,7 +218,7 @@ class Decoder:
         for at, index in enumerate(parsed.index if parsed.record_times or fallback else ()):
             written: int | None = None if fallback is None else fallback[index]
             if parsed.record_times and (own := parsed.record_times[at]) is not None:
-                (own_ms,), bad = to_epoch_ms([own], self._unit, self._zone)
+                (own_ms,), bad = to_epoch_ms([own], self._unit, self._zone, self._order)
                 if bad:
                     text = f"got record time {str(own)[:80]!r}, expected {EXPECTED_TIME}"
                     wrong.setdefault(at, Problem("bad_timestamp", text))
@@ -267,7 +268,7 @@ class Decoder:
             [self._tombstone(records, i, bisect_left(index, i)) for i in sorted(records.tombstones)],
             self._unit == "auto" and on_both_sides(parsed.times),
             within,
-            count_clock_changes(parsed.times, self._zone),
+            count_clock_changes(parsed.times, self._zone, self._order),
             [(records.positions[i], count) for i, count in parsed.filtered.items()],
         )
 

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeGuard
 import orjson
 
 from service.messages.depth import MAX_DEPTH, too_deep
-from service.messages.timestamps import Milliseconds
+from service.messages.timestamps import Milliseconds, parse_time
 
 Envelope = Literal["auto", "none", "connect", "debezium", "cloudevents"]
 
@@ -59,10 +59,13 @@ _KINDS: Final = {list: "an array", str: "a string", bool: "a boolean", int: "a n
 
 
 class Unwrapped(NamedTuple):
-    """An event without its envelopes, and the `ts_ms` of its Debezium change event: epoch milliseconds."""
+    """An event without its envelopes, and their time, which is that of an event without a time of its own.
+
+    It is the `ts_ms` of a Debezium change event, or the `time` of a CloudEvent: epoch milliseconds.
+    """
 
     payload: object
-    record_time_ms: int | None = None
+    time_ms: int | None = None
 
 
 class NotAnEvent(ValueError):  # noqa: N818 - named after what the record is; a delete is not an error
@@ -96,7 +99,7 @@ def unwrap(record: object, envelope: Envelope = "auto") -> Unwrapped:
         if _is_change(record):
             return _row(record, record["op"], record.get("ts_ms"))
     if envelope == "cloudevents" and _is_cloudevent(record):
-        return Unwrapped(_cloudevent_data(record))
+        return _timed(Unwrapped(_cloudevent_data(record)), record)
     text = f"got {_described(record)}, expected {_EXPECTED[envelope]}"
     raise NotAnEvent(text)
 
@@ -111,10 +114,19 @@ def _unwrap_any(record: object) -> Unwrapped:
     if _is_connect(event):
         event = _connect_payload(event)
     if _is_change(event):
-        return _row(event, event["op"], event.get("ts_ms"))
+        return _timed(_row(event, event["op"], event.get("ts_ms")), attributes)
     if _is_change_data(event, attributes):
-        return _row(event, attributes["iodebeziumop"], _from_text(attributes.get("iodebeziumtsms")))
-    return Unwrapped(event)
+        row = _row(event, attributes["iodebeziumop"], _from_text(attributes.get("iodebeziumtsms")))
+        return _timed(row, attributes)
+    return _timed(Unwrapped(event), attributes)
+
+
+def _timed(event: Unwrapped, attributes: _Object) -> Unwrapped:
+    """Returns an event with the time of the CloudEvent around it, if there is one and no time nearer to the event."""
+    time = attributes.get("time")
+    if event.time_ms is not None or not isinstance(time, str) or (found := parse_time(time)) is None:
+        return event
+    return event._replace(time_ms=Milliseconds(found))
 
 
 def _described(value: object) -> str:

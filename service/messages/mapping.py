@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, Final
 
-from service.config.field_paths import FieldPath, Keys, innermost, parse_path
+from service.config.field_paths import COLUMNS, FieldPath, Keys, innermost, parse_path
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
 from service.messages.keys import text_of_field, text_of_key
@@ -56,10 +56,11 @@ class RecordMapping:
         self._horizon, self._columns = horizon, columns
         self._arrays = innermost(names.paths)
         self._parts = names.series_parts
-        self._values = [(path, is_glob(path)) for path in names.value_paths]
+        self._values = [(path, is_glob(path), _label(path)) for path in names.value_paths]
         self._several, self._globs = bool(names.values), sum(map(is_glob, names.value_paths))
         self._places: dict[str, dict[str, tuple[Keys, ...] | None]] = {}  # of the fields that match a glob, by name
-        self._time = parse_path(names.timestamp)
+        self._times = names.timestamp_paths
+        self._time_name = ", ".join(path.text for path in self._times)
         self._record_time = parse_path(names.record_time) if names.record_time else None
         self._covariates = [parse_path(name) for name in settings.covariates]
         self._future = [(names.future, name) for name in settings.future_covariates]
@@ -73,7 +74,9 @@ class RecordMapping:
         self._takes_array = any(path.keys and isinstance(path.keys[0], int) for path in named if not path.arrays)
         self._takes_array |= bool(self._arrays) and not self._arrays[0]
 
-    def add(self, record: object, index: int, around: Around, into: Parsed) -> Problem | None:
+    def add(
+        self, record: object, index: int, around: Around, into: Parsed, times: Sequence[int | None] = (None,)
+    ) -> Problem | None:
         """Appends the rows of a record; returns the problem of a record without any.
 
         Args:
@@ -81,15 +84,18 @@ class RecordMapping:
             index: of the record; all its rows have it. The problem of a part of a record goes to `into.partial`.
             around: key, time and headers of the record.
             into: where the rows go.
+            times: of the envelopes of the record, or of the records of an array: epoch milliseconds.
         """
         before, problem = len(into.index), None
         records = record if isinstance(record, list) and not self._takes_array else [record]
-        for bases in (bases for one in records for bases in self._elements([one], 0)):
+        own = times if len(times) == len(records) else [None] * len(records)
+        parts = ((bases, time) for one, time in zip(records, own, strict=True) for bases in self._elements([one], 0))
+        for bases, time in parts:
             room = MOST_EVENTS - (len(into.index) - before)
             try:
                 if isinstance(bases, _RejectedError):
                     raise bases
-                problem = self._add_rows(bases, index, around, into, room) or problem
+                problem = self._add_rows(bases, index, around, into, room, time) or problem
             except _RejectedError as error:
                 problem = error.problem
             if not room:
@@ -104,7 +110,7 @@ class RecordMapping:
 
     @property
     def _expected(self) -> str:
-        return ", ".join(path.text for path, _ in self._values)
+        return ", ".join(path.text for path, _, _ in self._values)
 
     def _elements(self, bases: list[object], level: int) -> Iterator[list[object] | _RejectedError]:
         """Yields the elements of the innermost array, each with the elements and the record around it.
@@ -115,6 +121,9 @@ class RecordMapping:
             yield bases
             return
         keys = self._arrays[level]
+        if keys[-1:] == (COLUMNS,):
+            yield from self._columns_as_elements(bases, keys[:-1], level)
+            return
         array = _find(bases[-1], keys)
         if isinstance(array, list):
             for element in array:
@@ -124,7 +133,31 @@ class RecordMapping:
         else:
             yield _RejectedError("wrong_type", f"got {_shown(array)} at {_text(keys)}, expected an array of samples")
 
-    def _add_rows(self, bases: list[object], index: int, around: Around, into: Parsed, room: int) -> Problem | None:
+    def _columns_as_elements(
+        self, bases: list[object], keys: Keys, level: int
+    ) -> Iterator[list[object] | _RejectedError]:
+        """Yields the elements of the arrays of an object, as objects: the first ones of all arrays, and so on."""
+        parent = _find(bases[-1], keys)
+        arrays = (
+            {name: one for name, one in parent.items() if isinstance(one, list)} if isinstance(parent, dict) else {}
+        )
+        if not arrays:
+            problem = "missing_field" if parent is _ABSENT else "wrong_type"
+            yield _RejectedError(problem, f"got no arrays at {_text(keys)}, expected an object of arrays of samples")
+            return
+        longest = max(map(len, arrays.values()))
+        elements: list[dict[str, object]] = [{} for _ in range(min(longest, MOST_EVENTS))]
+        for name, array in arrays.items():
+            for element, value in zip(elements, array, strict=False):
+                element[name] = value
+        for element in elements:
+            yield from self._elements([*bases, element], level + 1)
+        if longest > MOST_EVENTS:
+            yield _RejectedError("too_large", f"got arrays of {longest} elements, expected at most {MOST_EVENTS}")
+
+    def _add_rows(
+        self, bases: list[object], index: int, around: Around, into: Parsed, room: int, own: int | None
+    ) -> Problem | None:
         """Appends at most `room` rows of one element; returns the problem of a part that has none."""
         if self._filter is not None and not self._is_wanted(self._filter, bases):
             into.filtered[index] = into.filtered.get(index, 0) + 1
@@ -132,7 +165,7 @@ class RecordMapping:
         found = list(islice(self._found_values(bases, around), room + 1))
         if not found:
             return Problem("missing_field", f"got no number, expected {self._expected}")
-        time = self._time_of(bases, index, around)
+        time = self._time_of(bases, index, around, own)
         written = None if self._record_time is None else _as_time(self._get(bases, self._record_time))
         covariates = [self._covariate(bases, path) for path in self._covariates]
         future = [self._ahead(bases[0], *names) for names in self._future]
@@ -177,13 +210,13 @@ class RecordMapping:
             text = f"got {_shown(bases[-1])}, expected an object with the fields of an event"
             raise _RejectedError("wrong_type", text)
         matched = set[tuple[Keys, ...]]()
-        for path, glob in self._values:
+        for path, glob, label in self._values:
             if glob:
                 yield from self._matching(bases, path, matched)
                 continue
             raw = self._get(bases, path)
             if raw is not _ABSENT:
-                yield path.text, raw
+                yield label, raw
             elif not self._several:
                 raise _RejectedError("missing_field", f"Object missing required field `{path.text}`")
 
@@ -192,7 +225,7 @@ class RecordMapping:
     ) -> Iterator[tuple[str, object]]:
         """Yields the numeric fields that match a glob, which are not used otherwise and not in `matched`."""
         *keys, glob = path.keys
-        parent, prefix = _find(bases[len(path.arrays)], tuple(keys)), path.text[: -len(str(glob))]
+        parent, prefix = _find(bases[len(path.arrays)], tuple(keys)), _label(path)[: -len(str(glob))]
         if self._columns is not None:
             parent, prefix, keys, glob = bases[0], "", [], "*"
         if not isinstance(parent, Mapping):
@@ -222,16 +255,19 @@ class RecordMapping:
             return out_of_union(base[path.text])
         return out_of_union(_find(base, path.keys))
 
-    def _time_of(self, bases: list[object], index: int, around: Around) -> Time:
-        raw = self._get(bases, self._time)
-        if raw is _ABSENT or raw is None:
-            if around.timestamps_ms is not None:
-                return Milliseconds(around.timestamps_ms[index])
-            raise _RejectedError("missing_field", f"Object missing required field `{self._time.text}`")
-        time = _as_time(raw)
-        if time is None:
-            raise _RejectedError("wrong_type", f"got {_shown(raw)} as {self._time.text}, expected {EXPECTED}")
-        return time
+    def _time_of(self, bases: list[object], index: int, around: Around, own: int | None) -> Time:
+        parts = [self._get(bases, path) for path in self._times]
+        absent = [path.text for path, raw in zip(self._times, parts, strict=True) if raw is _ABSENT or raw is None]
+        if absent:
+            outer = around.timestamps_ms[index] if own is None and around.timestamps_ms is not None else own
+            if outer is not None and len(absent) == len(parts):
+                return Milliseconds(outer)
+            raise _RejectedError("missing_field", f"Object missing required field `{absent[0]}`")
+        times = [time for time in map(_as_time, parts) if time is not None]
+        if len(times) < len(parts):
+            shown = _shown(parts[0] if len(parts) == 1 else parts)
+            raise _RejectedError("wrong_type", f"got {shown} as {self._time_name}, expected {EXPECTED}")
+        return times[0] if len(times) == 1 else " ".join(str(time).strip() for time in times)
 
     def _resolved(self, bases: list[object], part: Part, index: int, around: Around) -> str | None:
         """Returns the text of a part of the name of a series; None for the field of the value."""
@@ -299,6 +335,11 @@ def _outside(part: Outside, index: int, around: Around) -> str:
         missing = "file name" if part.place == "file" else f"header {name!r}"
         raise _RejectedError("missing_field", f"got a record without a {missing}, expected one for the series")
     return value
+
+
+def _label(path: FieldPath) -> str:
+    """Returns the text of a path for the name of a series: without the mark of arrays beside each other."""
+    return path.text.replace(COLUMNS, "").removeprefix(".")
 
 
 def is_glob(path: FieldPath) -> bool:

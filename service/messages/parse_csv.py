@@ -74,7 +74,7 @@ class CsvLines:
         self._has_record_time = bool(fields.record_time)
         self._record_time = column.get(record_time)
         self._covariates = [column.get(name) for name in covariates]
-        self._time = column.get(parse_path(fields.timestamp).name, 0)
+        self._times = [column.get(path.name, 0) for path in fields.timestamp_paths]
         self._series: list[int | Part] = [
             column.get(part.name, 0) if isinstance(part, FieldPath) else part for part in fields.series_parts
         ]
@@ -140,7 +140,10 @@ class CsvLines:
         # One flat list, because a list per line would trigger a garbage collection every few hundred lines.
         cells = text.split(self._separator)
         columns = [cells[at::width] for at in range(width)]
-        times, blanks = columns[self._time], " " in text or "\t" in text
+        blanks, parts = " " in text or "\t" in text, [columns[at] for at in self._times]
+        times: Sequence[str] = parts[0]
+        if len(parts) > 1:
+            times = [" ".join(map(str.strip, one)) for one in zip(*parts, strict=True)]
         names = [_stripped(columns[part], blanks) if isinstance(part, int) else part for part in self._series]
         numbers = [self._floats(columns[at]) for _, at in self._values]
         extra = [self._floats(columns[at]) if at is not None else [math.nan] * len(lines) for at in self._covariates]
@@ -151,8 +154,8 @@ class CsvLines:
         ]
         if (
             not all(all(column) for column in names if isinstance(column, list))
-            or not all(times)
-            or (blanks and not all(map(str.strip, times)))
+            or not all(map(all, parts))
+            or (blanks and not all(all(map(str.strip, part)) for part in parts))
             or not numbers
             or any(column is None or (self._globs and any(map(math.isnan, column))) for column in numbers)
             or None in extra
@@ -219,7 +222,7 @@ class CsvLines:
         row: dict[str, object] = dict(zip(self._names, cells, strict=True))
         for name in self._stripped:
             row[name] = str(row[name]).strip(" \t")
-        for moment in (self._time, self._record_time):
+        for moment in (*self._times, self._record_time):
             if moment is not None and not cells[moment].strip():
                 row[self._names[moment]] = None
         if self._future_names:

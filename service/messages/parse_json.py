@@ -13,7 +13,7 @@ import orjson
 from service.config.input import InputConfig
 from service.messages.controls import may_be_control, read_control
 from service.messages.depth import MAX_DEPTH, deep_ones
-from service.messages.envelopes import NotAnEvent, unwrap
+from service.messages.envelopes import NotAnEvent, Unwrapped, unwrap
 from service.messages.frames import FrameError, Frames, json_payload, schema_id
 from service.messages.mapping import RecordMapping, is_there
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
@@ -160,15 +160,17 @@ class JsonParser:
 
     def _add(self, record: object, index: int, around: Around, into: Parsed) -> Problem | None:
         """Removes the envelope, of each element of an array, and appends the rows."""
-        payloads, problem = list[object](), None
+        payloads, times, problem = list[object](), list[int | None](), None
         for one in record if isinstance(record, list) else [record]:
             try:
-                payloads.append(one if self._has_fields(one) else unwrap(one, self._envelope).payload)
+                payload, time = Unwrapped(one) if self._has_fields(one) else unwrap(one, self._envelope)
+                payloads.append(payload)
+                times.append(time)
             except NotAnEvent as error:
                 problem = Problem("not_an_event", str(error))
         if problem is not None and not payloads:
             return problem
-        found = self._mapping.add(payloads if isinstance(record, list) else payloads[0], index, around, into)
+        found = self._mapping.add(payloads if isinstance(record, list) else payloads[0], index, around, into, times)
         if problem is not None and found is None:
             into.partial.setdefault(index, problem)
         return found

@@ -49,7 +49,8 @@ class RecordStruct:
         tree: _Tree = {}
         self._several = bool(names.values)
         self._paths = names.value_paths
-        needed = [*([] if self._several else names.value_paths), parse_path(names.timestamp)]
+        (time,) = names.timestamp_paths
+        needed = [*([] if self._several else names.value_paths), time]
         needed += [part for part in names.series_parts if isinstance(part, FieldPath)]
         self.required = [path.keys for path in needed]
         # Of a record with the whole text of a nested path as a name, that field counts, which the struct does not see.
@@ -60,7 +61,7 @@ class RecordStruct:
             _leaf(tree, path, value | msgspec.UnsetType, msgspec.UNSET) if self._several else _leaf(tree, path, value)
             for path in names.value_paths
         ]
-        self._time = _leaf(tree, parse_path(names.timestamp), _MOMENT)
+        self._time = _leaf(tree, time, _MOMENT)
         self._parts: list[attrgetter[Any] | Part] = [
             _leaf(tree, part, str) if isinstance(part, FieldPath) else part for part in names.series_parts
         ]
@@ -83,12 +84,9 @@ class RecordStruct:
         names = settings.fields
         paths = [*names.paths, *map(parse_path, settings.covariates)]
         outside = [part for part in names.series_parts if isinstance(part, Outside) and part.place != "field"]
-        if (
-            settings.where
-            or settings.envelope not in {"auto", "none"}
-            or outside
-            or any(map(is_glob, names.value_paths))
-        ):
+        if outside or settings.where or len(names.timestamp_paths) > 1:
+            return None
+        if settings.envelope not in {"auto", "none"} or any(map(is_glob, names.value_paths)):
             return None
         if any(path.arrays or path.text.startswith("/") for path in paths):
             return None

@@ -1,6 +1,7 @@
 """Converts event times, ISO-8601 texts or numbers, to epoch milliseconds, in columns.
 
-Texts without a zone have that of `input.fields.timezone`. Fractions finer than a millisecond are truncated towards the
+Texts without a zone have that of `input.fields.timezone`; dates that people write have the order of
+`input.fields.date_order`, see `dates`. Fractions finer than a millisecond are truncated towards the
 past. A number is epoch milliseconds, or epoch seconds where its absolute value is from 1e8 to below 1e11: as
 milliseconds these are days of 1966 to 1973, as seconds the years 1973 to 5138 and before 1966. From 1e15 (2001) on it
 is microseconds, from 1e17 (1973) on nanoseconds: as milliseconds these are later than the year 9999. Each number is
@@ -22,7 +23,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from service.config.input import TimeUnit
+from service.config.input import DateOrder, TimeUnit
+from service.messages.dates import parse_date
 
 Time = int | float | str
 
@@ -47,7 +49,7 @@ _SHAPES = {
 }  # fmt: skip
 EXPECTED = (
     'an ISO-8601 time such as "2026-11-22T10:00:00Z", epoch milliseconds or epoch seconds, in the years 1 to 9999 '
-    "(numbers of another unit: input.fields.time_unit)"
+    "(numbers of another unit: input.fields.time_unit; dates with the day or the month first: input.fields.date_order)"
 )
 
 
@@ -58,7 +60,7 @@ class Milliseconds(int):
 
 
 def to_epoch_ms(
-    times: Sequence[Time], unit: TimeUnit = "auto", zone: str = "UTC"
+    times: Sequence[Time], unit: TimeUnit = "auto", zone: str = "UTC", order: DateOrder = "ymd"
 ) -> tuple[NDArray[np.int64], list[int]]:
     """Converts a column of event times.
 
@@ -67,6 +69,7 @@ def to_epoch_ms(
         unit: of the numbers; "auto": depending on the value.
         zone: of the texts without one. Of a time that its clock shows twice, the first one is meant; a time that it
             skips is moved by the change.
+        order: of dates whose year is not first.
 
     Returns:
         Epoch milliseconds, shape (n,), 0 where the value is not a time; and the indices of these values, rising.
@@ -84,7 +87,7 @@ def to_epoch_ms(
     result = np.zeros(len(times), np.int64)
     bad = []
     for index, time in enumerate(times):
-        one = parse_time(time, unit, zone)
+        one = parse_time(time, unit, zone, order)
         if one is None:
             bad.append(index)
         else:
@@ -92,7 +95,7 @@ def to_epoch_ms(
     return result, bad
 
 
-def parse_time(time: Time, unit: TimeUnit = "auto", zone: str = "UTC") -> int | None:
+def parse_time(time: Time, unit: TimeUnit = "auto", zone: str = "UTC", order: DateOrder = "ymd") -> int | None:
     """Converts one event time to epoch milliseconds; None where it is not a time."""
     if isinstance(time, str):
         time = time.strip()
@@ -101,7 +104,7 @@ def parse_time(time: Time, unit: TimeUnit = "auto", zone: str = "UTC") -> int | 
         elif _NUMBER.fullmatch(time):
             time = int(time)
         else:
-            return _from_text(time, zone)
+            return _from_text(time, zone, order)
     if isinstance(time, Milliseconds):
         unit = "ms"
     elif unit == "auto":
@@ -141,14 +144,14 @@ def on_both_sides(times: Sequence[Time]) -> bool:
     return any(_SECONDS[0] <= number < _SECONDS[1] for number in numbers)
 
 
-def count_clock_changes(times: Sequence[Time], zone: str) -> int:
+def count_clock_changes(times: Sequence[Time], zone: str, order: DateOrder = "ymd") -> int:
     """Counts the texts without a zone of their own whose time the clock of `zone` shows twice, or skips."""
     if zone == "UTC":
         return 0
     there = [
         time.replace(tzinfo=ZoneInfo(zone))
         for text in times
-        if isinstance(text, str) and (time := _as_datetime(text.strip())) is not None and time.tzinfo is None
+        if isinstance(text, str) and (time := _as_datetime(text.strip(), order)) is not None and time.tzinfo is None
     ]
     return sum(time.utcoffset() != time.replace(fold=1).utcoffset() for time in there)
 
@@ -163,8 +166,8 @@ def format_times(times_ms: NDArray[np.int64]) -> list[str]:
     return [text + "Z" for text in texts]
 
 
-def _from_text(text: str, zone: str) -> int | None:
-    time = _as_datetime(text)
+def _from_text(text: str, zone: str, order: DateOrder) -> int | None:
+    time = _as_datetime(text, order)
     if time is None:
         return None
     if time.tzinfo is None:
@@ -176,7 +179,7 @@ def _from_text(text: str, zone: str) -> int | None:
     return result if EARLIEST_MS <= result <= LATEST_MS else None
 
 
-def _as_datetime(text: str) -> datetime | None:
+def _as_datetime(text: str, order: DateOrder) -> datetime | None:
     """Parses a text; the result has no zone where the text has none."""
     if _SLASHES.match(text):
         text = text[:10].replace("/", "-") + text[10:]
@@ -184,7 +187,7 @@ def _as_datetime(text: str) -> datetime | None:
         if _ISO.fullmatch(text) or _BASIC.fullmatch(text):
             return datetime.fromisoformat(text.upper())
         if not _MAIL.fullmatch(text):
-            return None
+            return parse_date(text, order)
         time = parsedate_to_datetime(text)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time  # "-0000" is UTC, from an unknown zone
     except ValueError:  # e.g. the 30th of February

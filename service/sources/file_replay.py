@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise, zip_longest
 from pathlib import Path
 
+from service.config.csv_start import USUAL_START, CsvStart
 from service.errors import SourceGoneError
 from service.messages.decode import CSV_HEADER
 from service.messages.mapping import FILE_NAME
@@ -35,15 +36,15 @@ def headers_of(path: str, header: bytes | None, *, named: bool) -> Headers:
     return (*found, (FILE_NAME, stem_of(path).encode("utf-8", "replace"))) if named else found
 
 
-def read_header(path: str, format_setting: str, max_bytes: int) -> tuple[bytes | None, int]:
-    """Returns the header line of a CSV file and the offset after it; (None, 0) when the file has none.
+def read_header(path: str, format_setting: str, max_bytes: int, csv: CsvStart) -> tuple[bytes | None, int]:
+    """Returns the header line of a CSV file and the offset after it; (None, 0) when the file is none, or empty.
 
     For a header that is still being written the offset is beyond the end of the file.
     """
     if file_format(path, format_setting) != "csv":
         return None, 0
     source = open_bytes(Path(path), 0)
-    lines = Lines(source, 0, max_bytes=max_bytes, header=True)
+    lines = Lines(source, 0, max_bytes=max_bytes, header=True, csv=csv)
     try:
         while lines.header is None and lines.fill():
             pass
@@ -62,6 +63,7 @@ def replay_files(
     format_setting: str,
     *,
     max_bytes: int,
+    csv: CsvStart,
     named: bool = False,
 ) -> Iterator[Records]:
     """Reads [start, end) of these files, in batches of at most `limit` records; `named`: with the name of their file.
@@ -75,14 +77,15 @@ def replay_files(
         if lowest >= highest:
             continue
         cuts = {position for position, _ in entry.cuts if lowest < position < highest}
-        header, header_end = read_header(entry.path, format_setting, max_bytes)
+        header, header_end = read_header(entry.path, format_setting, max_bytes, csv)
         for lower, upper in pairwise(sorted({lowest, highest} | cuts)):
             in_header = header is not None and lower - entry.base + entry.start < header_end
-            source = open_bytes(
-                Path(entry.path), lower - entry.base + entry.start, form=file_format(entry.path, format_setting)
+            begin = entry.base if in_header else lower  # the lines before a header are counted from the start
+            offset = begin - entry.base + entry.start
+            source = open_bytes(Path(entry.path), offset, form=file_format(entry.path, format_setting))
+            lines = _stretch(
+                entry, source, begin, upper, max_bytes, None if in_header else header, csv if in_header else None
             )
-            below = None if in_header else header
-            lines = _stretch(entry, source, lower, upper, max_bytes, header=in_header, below=below)
             headers = headers_of(entry.path, header, named=named)
             try:
                 while lines.fill() or lines.finish(entry.problem_at(upper)):
@@ -104,16 +107,17 @@ def _stretch(
     start: int,
     end: int,
     max_bytes: int,
-    *,
-    header: bool,
     below: bytes | None,
+    csv: CsvStart | None,
 ) -> Lines:
+    """Returns the lines of a part of a file: below a header, or from its start on, of which `csv` says how it is."""
     return Lines(
         source,
         start,
         stop=end,
         max_bytes=max_bytes,
-        header=header,
+        header=csv is not None,
+        csv=csv or USUAL_START,
         below=below,
         fragment=entry.is_within_line(start),
         first=start == entry.base and not entry.start,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from service.config.csv_start import USUAL_START, CsvStart
 from service.errors import SourceGoneError, SourceUnavailableError
 from service.messages.decode import CSV_HEADER
 from service.ports import Records
@@ -43,6 +44,7 @@ class FileSource:
         required: whether it is an error at the start if no file exists and none can appear.
         grace: seconds without growth before a followed file is left within a line, or after a rename.
         named: whether the records have the name of their file as a header.
+        csv: how CSV files begin.
 
     Raises:
         ConfigurationError: neither the name nor the setting determines the format, or its package is not installed.
@@ -60,6 +62,7 @@ class FileSource:
         required: bool = True,
         grace: float = 0.0,
         named: bool = False,
+        csv: CsvStart = USUAL_START,
     ) -> None:
         self.partition = entry if partition is None else partition
         self._pattern = entry
@@ -67,7 +70,7 @@ class FileSource:
         self._format = format_setting
         self._growing = growing
         self._max_bytes, self._cold, self._required, self._grace = max_record_bytes, cold, required, grace
-        self._named = named
+        self._named, self._csv = named, csv
         if not self._catalog.is_glob:
             file_format(entry, format_setting)  # a name without a known suffix is an error at the start
         check_installed(form_of(entry, format_setting))
@@ -205,7 +208,7 @@ class FileSource:
         return changed
 
     def _resume(self, entry: FileEntry) -> None:
-        header, header_end = read_header(entry.path, self._format, self._max_bytes)
+        header, header_end = read_header(entry.path, self._format, self._max_bytes, self._csv)
         # A header that was incomplete when the position was committed is read again from the file's start.
         offset = max(0, self._position - entry.base) + entry.start
         start = entry.base + offset - entry.start if offset >= header_end else entry.base
@@ -321,7 +324,7 @@ class FileSource:
                 before, base=base, size=None, start=before.checked, cuts=((base, ""),) if half else (), stored=0,
                 changed_ns=0,
             )  # fmt: skip
-            header, header_end = read_header(entry.path, self._format, self._max_bytes)
+            header, header_end = read_header(entry.path, self._format, self._max_bytes, self._csv)
             if entry.start < header_end:  # the header was completed only now
                 entry = replace(entry, start=0, checked=0, checksum=0, cuts=())
         try:
@@ -353,6 +356,7 @@ class FileSource:
             position,
             max_bytes=self._max_bytes,
             header=not offset and form == "csv",
+            csv=self._csv,
             below=header if offset else None,
             fragment=fragment,
             first=not offset,
@@ -405,7 +409,7 @@ class FileSource:
             raise SourceGoneError(msg)
         return replay_files(
             self.partition, list(self._catalog.entries), start, end, limit, self._format, max_bytes=self._max_bytes,
-            named=self._named,
+            csv=self._csv, named=self._named,
         )  # fmt: skip
 
     def close(self) -> None:

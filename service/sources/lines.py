@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import NamedTuple
 
+from service.config.csv_start import USUAL_START, CsvStart
 from service.sources.byte_source import ByteSource
-from service.sources.quotes import Line, QuotedLines
+from service.sources.quotes import Line, QuotedLines, without_names
 
 BLOCK_BYTES = 1 << 20  # read at once; some thousand events, and the extra memory of a very long line
 TOO_LONG = b""  # the header of a file whose header line is longer than a record may be
@@ -34,7 +35,9 @@ class Lines:
         position: of the first byte, in the numbering of the partition.
         stop: position at which to stop reading, or None for the end of the file.
         max_bytes: of a longer line only the first `max_bytes` are kept, and it is marked "too_large".
-        header: whether the first line is a CSV header and not a record. The attribute is that line, or `TOO_LONG`.
+        header: whether the stretch starts at the start of a CSV file, with its header. The attribute is that line, or
+            `TOO_LONG`.
+        csv: how a CSV file begins. The header of one without is a line without names, made of its first record.
         below: the CSV header of the file, if the stretch begins after it.
         fragment: whether the first line is the rest of one that was taken before it was complete ("truncated").
         first: whether the stretch starts at the start of a file, where a byte order mark is possible.
@@ -48,6 +51,7 @@ class Lines:
         stop: int | None = None,
         max_bytes: int,
         header: bool,
+        csv: CsvStart = USUAL_START,
         below: bytes | None = None,
         fragment: bool = False,
         first: bool = True,
@@ -58,6 +62,7 @@ class Lines:
         self._stop = stop
         self._max_bytes = max_bytes
         self._header_wanted = header
+        self._csv, self._skip = csv, csv.skip_lines if header else 0
         self._quoted = QuotedLines(below, max_bytes) if header or below is not None else None
         self._fragment = fragment
         self._bom_wanted = first
@@ -177,6 +182,9 @@ class Lines:
         if self._bom_wanted:
             self._bom_wanted = False
             line = line._replace(value=line.value.removeprefix(_BOM))
+        if self._skip:
+            self._skip -= 1
+            return
         if self._fragment:
             self._fragment = False
             problem = "truncated"
@@ -205,9 +213,12 @@ class Lines:
             self._header_wanted = False
             self.header = value if length <= self._max_bytes else TOO_LONG
             self.header_end = end + 1
+            if not self._csv.has_header:
+                self.header, self.header_end = without_names(self.header, self._csv.separator), position
             if self._quoted is not None:
                 self._quoted.begin(self.header)
-            return
+            if self._csv.has_header:
+                return
         if not value:
             return
         if length > self._max_bytes:

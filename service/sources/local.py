@@ -230,6 +230,7 @@ def local_source(config: Config, push: PushLog | None = None) -> LocalSource:
                 pipe=entry if kind == "pipe" else None,
                 again=settings.follow,
                 max_record_bytes=settings.max_record_bytes,
+                csv=settings.csv_start,
             )
             pattern, format_setting, growing = spool.pattern, "auto", spool.growing
         readers.append(
@@ -243,6 +244,7 @@ def local_source(config: Config, push: PushLog | None = None) -> LocalSource:
                 required=kind == "file",
                 grace=GRACE_SECONDS,
                 named=settings.fields.use_file_name,
+                csv=settings.csv_start,
             )
         )
     if push is not None:

@@ -129,6 +129,13 @@ class QuotedLines:
         return 0
 
 
+def without_names(record: bytes, separator: str) -> bytes:
+    """Returns a header with as many columns as a record, none of which has a name."""
+    marks = _SEPARATORS if separator == "auto" else [SEPARATORS[separator].encode()]
+    mark = max(marks, key=lambda one: columns(record, one))
+    return mark * (columns(record, mark) - 1)
+
+
 def columns(header: bytes, separator: bytes) -> int:
     """Returns the number of fields of a complete record; 0 if its quotes do not match."""
     found = _followed(header, 0, separator, inside=False)

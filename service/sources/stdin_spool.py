@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 
 import structlog
 
+from service.config.csv_start import USUAL_START, CsvStart
 from service.folder_lock import sync_folder
 from service.sources.byte_source import open_bytes
 from service.sources.lines import Lines
@@ -38,6 +39,7 @@ class Spool:
         pipe: a named pipe to open instead; opening waits for its writer.
         again: whether to reopen the pipe when its writer has ended; the next writer begins a new stream.
         max_record_bytes: maximum length of a CSV record; the lines of a longer one are separate records.
+        csv: how CSV begins.
         segment_bytes: size beyond which the next record begins a new segment.
     """
 
@@ -52,12 +54,13 @@ class Spool:
         pipe: str | None = None,
         again: bool = False,
         max_record_bytes: int = 65_536,
+        csv: CsvStart = USUAL_START,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.folder = folder
         self._format = format_setting
         self._descriptor = 0 if descriptor is None else descriptor
-        self._pipe, self._again = pipe, again
+        self._pipe, self._again, self._csv = pipe, again, csv
         self._max_record_bytes, self._segment_bytes = max_record_bytes, segment_bytes
         self._thread: threading.Thread | None = None
         self._segment: Path | None = None
@@ -73,6 +76,7 @@ class Spool:
         pipe: str | None = None,
         again: bool = False,
         max_record_bytes: int = 65_536,
+        csv: CsvStart = USUAL_START,
     ) -> Spool:
         """Returns the process-wide spool of standard input, or of a pipe, in that folder.
 
@@ -80,7 +84,8 @@ class Spool:
         after an error must therefore use the running copy and not start a second one.
         """
         return cls._of_process.setdefault(
-            folder.absolute(), cls(folder, format_setting, pipe=pipe, again=again, max_record_bytes=max_record_bytes)
+            folder.absolute(),
+            cls(folder, format_setting, pipe=pipe, again=again, max_record_bytes=max_record_bytes, csv=csv),
         )
 
     @property
@@ -120,6 +125,7 @@ class Spool:
         """Copies the stream, or successive streams of a pipe that is followed."""
         if self._pipe is None:
             self._run()
+            self._stop_watching()
             return
         number = descriptor_of(self._pipe)
         while True:
@@ -183,12 +189,14 @@ class Spool:
         if segment.suffix != ".csv":
             return b""
         if self._ends is None:
-            self._ends = Lines(open_bytes(segment, 0), 0, max_bytes=self._max_record_bytes, header=True)
+            self._ends = Lines(open_bytes(segment, 0), 0, max_bytes=self._max_record_bytes, header=True, csv=self._csv)
         while self._ends.fill():
             self._ends.drop()
         if self._ends.next_position < self._size:
             return None
-        return b"" if self._ends.header is None else self._ends.header + b"\n"
+        if self._ends.header is None:
+            return b""
+        return b"\n" * self._csv.skip_lines + (self._ends.header + b"\n" if self._csv.has_header else b"")
 
     def _stop_watching(self) -> None:
         if self._ends is not None:

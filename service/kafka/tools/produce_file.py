@@ -19,7 +19,7 @@ from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.construct import reached
 from service.messages.decode import CSV_HEADER, Decoder
-from service.messages.parse_csv import listed, separator_of
+from service.messages.parse_csv import column_names, listed, separator_of
 from service.ports import Records
 from service.sources.file_source import FileSource
 
@@ -94,7 +94,7 @@ def replay_file(
 def events_of(path: Path, fields: InputConfig) -> Iterator[tuple[int | None, str | None, bytes]]:
     """Yields event time, series and JSON of every line; time and series are None for lines that cannot be decoded."""
     decoder = Decoder(fields.model_copy(update={"max_ahead": 0.0, "series": (), "where": ""}))
-    source = FileSource(str(path), fields.format, max_record_bytes=fields.max_record_bytes)
+    source = FileSource(str(path), fields.format, max_record_bytes=fields.max_record_bytes, csv=fields.csv_start)
     source.open([], None)
     try:
         while not source.finished():
@@ -122,16 +122,20 @@ def _as_json(header: bytes, line: bytes, fields: InputConfig) -> bytes:
     """Converts a line of CSV to an object; numeric fields become numbers, or null where the text is not a number."""
     text, required = header.decode(), [path.name for path in fields.fields.paths]
     separator = separator_of(text, required, fields.separator)
-    names, cells = (next(csv.reader(io.StringIO(one), delimiter=separator)) for one in (text, line.decode()))
+    names, cells = (
+        column_names(text, separator) or [],
+        next(csv.reader(io.StringIO(line.decode()), delimiter=separator)),
+    )
     found: dict[str, Any] = {}
     ahead = f"{fields.fields.future}."
-    for name, cell in zip(map(str.strip, names), cells, strict=False):
+    times = {fields.fields.record_time, *(path.name for path in fields.fields.timestamp_paths)}
+    for name, cell in zip(names, cells, strict=False):
         if name == fields.fields.value or name in fields.covariates:
             found[name] = _number(cell)
         elif name.startswith(ahead) and name.removeprefix(ahead) in fields.future_covariates:
             ahead_values = [None if number is None or math.isnan(number) else number for number in listed(cell) or ()]
             found.setdefault(fields.fields.future, {})[name.removeprefix(ahead)] = ahead_values
-        elif name in {fields.fields.timestamp, fields.fields.record_time} and cell.lstrip("-").isdigit():
+        elif name in times and cell.lstrip("-").isdigit():
             found[name] = int(cell)
         else:
             found[name] = cell

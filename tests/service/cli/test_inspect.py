@@ -38,6 +38,13 @@ EXPECTED = {
     "connect.jsonl": ({"m1"}, 48),
     "cloudevents.jsonl": ({"press"}, 48),
     "document.json": ({"north", "south"}, 96),
+    "no-header.csv": ({"column_2", "column_3"}, 96),
+    "excel.csv": ({"excel"}, 48),
+    "annotated.csv": ({f"cpu/{host}/usage_{name}" for host in ("web0", "web1") for name in ("idle", "user")}, 192),
+    "titles.csv": ({"temperature_2m (°C)", "wind_speed_10m (km/h)"}, 96),
+    "date-and-time.csv": ({"Global_active_power", "Voltage"}, 96),
+    "month-first.csv": ({"month-first"}, 48),
+    "columns.json": ({"hourly.temperature_2m", "hourly.relative_humidity_2m"}, 96),
     "table.parquet": ({"cpu", "memory"}, 96),
     "table.avro": ({"pump", "valve"}, 96),
 }  # fmt: skip
@@ -116,6 +123,26 @@ def test_json_and_standard_input(folder: Path) -> None:
     assert facts["events"] == 20
     assert facts["settings"]["input.fields.timestamp"] == "when"
     assert [one["path"] for one in facts["fields"]] == ["when", "load"]
+
+
+def test_other_files_of_a_glob(folder: Path) -> None:
+    """Of the other files of a glob those are named that lack a chosen field, or have other columns."""
+    text = (folder / "load.csv").read_text()
+    (folder / "n-1.csv").write_text(text)
+    (folder / "n-2.csv").write_text(text)
+    (folder / "n-3.csv").write_text(text.replace("load", "heat"))
+    (folder / "n-4.csv").write_text("title\n" + text)
+    (folder / "n-5.csv").write_text("")
+    (folder / "n-6.csv").write_bytes(text.replace("load", "l\xf6ad").encode("latin-1"))
+    done = call("inspect", "n-*.csv")
+    assert done.exit_code == 0, done.stderr
+    assert "5 others looked at; 3 of them differ" in done.stdout
+    assert "n-3.csv: it lacks load; it has heat as well" in done.stdout
+    assert "n-4.csv: its header is in another place" in done.stdout
+    facts = json.loads(call("inspect", "n-*.csv", "--json").stdout)["other_files"]
+    assert (facts["looked_at"], facts["more"]) == (5, 0)
+    assert "not UTF-8" in facts["different"]["n-6.csv"]
+    assert json.loads(call("inspect", "load.csv", "--json").stdout)["other_files"] is None
 
 
 def test_nothing_to_look_at() -> None:

@@ -75,6 +75,21 @@ class TestTime:
             choose(json_sample(records))
         assert "timestamp" not in chosen(json_sample(records, timestamps_ms=range(9)))
 
+    def test_date_and_time_of_day(self, tmp_path: Path) -> None:
+        """A date and a time of day in two fields are the time together; neither of them is a series."""
+        lines = [f"{day}.1.2026,{hour}:00,{hour}" for day in range(1, 4) for hour in range(24)]
+        found = chosen(csv_sample(tmp_path, "Date,Time,Power", *lines))
+        assert found == {"timestamp": ["Date", "Time"], "value": "Power", "series": "{file}", "date_order": "dmy"}
+
+    def test_arrays_beside_each_other(self) -> None:
+        """The arrays of an object are beside each other where one of them has times."""
+        hourly = {"time": [f"2026-01-0{day}" for day in range(1, 9)], "a": [*range(8)], "b": [0.5] * 8}
+        found = chosen(json_sample([{"site": "n", "zone": "GMT", "hourly": hourly, "units": {"a": "C"}}]))
+        assert (found["timestamp"], found["values"]) == ("hourly[:].time", ["hourly[:].a", "hourly[:].b"])
+        assert found["series"] == ""
+        assert "[:]" not in json.dumps(chosen(json_sample([{"ts": 1_767_571_200 + i, "v": [1, 2], "w": [3, 4], "x": i}
+                                                           for i in range(9)])))  # fmt: skip
+
 
 class TestValues:
     """The values are the numbers that are no identifiers."""
@@ -125,11 +140,31 @@ class TestSeries:
 class TestRefused:
     """What could be read in two ways, or would be read wrongly, is refused with the reason."""
 
-    def test_date_and_time_of_day(self, tmp_path: Path) -> None:
-        """A time of day is no series, and a date alone is no time of an hour."""
-        lines = [f"2026-01-{day:02d},{hour:02d}:00,{hour}" for day in range(1, 4) for hour in range(24)]
-        with pytest.raises(ConfigurationError, match="got a date in Date and a time of day in Time"):
-            choose(csv_sample(tmp_path, "Date,Time,Power", *lines))
+    def test_two_times_of_day(self, tmp_path: Path) -> None:
+        """Of several times of day beside a date none is chosen."""
+        lines = [f"2026-01-{day:02d},{hour:02d}:00,{hour:02d}:30,{hour}" for day in range(1, 4) for hour in range(24)]
+        with pytest.raises(ConfigurationError, match="got a date in Date and a time of day in From and To; set the"):
+            choose(csv_sample(tmp_path, "Date,From,To,Power", *lines))
+
+    def test_a_date_alone_was_named(self, tmp_path: Path) -> None:
+        """A date that the configuration names without its time of day is refused, with what to set."""
+        sample = csv_sample(tmp_path, "Date,Time,Power", *(f"2026-01-01,{hour:02d}:00,{hour}" for hour in range(24)))
+        with pytest.raises(ConfigurationError, match=r'input.fields.timestamp=\["Date","Time"\]'):
+            choose(sample, given={"timestamp": "Date"})
+
+    @pytest.mark.parametrize("name", ["when", "timestamp"])
+    def test_day_or_month_first(self, tmp_path: Path, name: str) -> None:
+        """Dates with the day or the month first are refused, unless one of them or the configuration decides."""
+        lines = [f"s,0{day}/02/2026 10:00,{day}" for day in range(1, 9)]
+        sample = csv_sample(tmp_path, f"series,{name},value", *lines)
+        with pytest.raises(ConfigurationError, match=r"may be first; set it: --set input\.fields\.date_order=dmy"):
+            settled(sample, InputConfig())
+        for order, days in (("dmy", 1), ("mdy", 31)):
+            settings = settled(sample, InputConfig.model_validate({"fields": {"date_order": order}}))
+            times = Decoder(settings).decode(sample.records).timestamp_ms
+            assert times[1] - times[0] == days * 24 * HOUR * 1000
+        more = csv_sample(tmp_path, f"series,{name},value", *lines, "s,13/02/2026 10:00,5", name="y.csv")
+        assert settled(more, InputConfig()).fields.date_order == "dmy"
 
     def test_records_of_one_time(self, tmp_path: Path) -> None:
         """Whole numbers that distinguish the records of a time name the series; without such a field it is an error."""
@@ -156,10 +191,10 @@ class TestRefused:
             settings = settled(sample, InputConfig.model_validate({"fields": {name: ","}}))
             assert Decoder(settings).decode(sample.records).value[0] == value
 
-    def test_no_header(self, tmp_path: Path) -> None:
-        """A first line of data is no header."""
+    def test_dates_as_names_of_columns(self, tmp_path: Path) -> None:
+        """A header with dates, below which there are none, is refused: the table is turned."""
         with pytest.raises(ConfigurationError, match="expected a header with the names of the columns"):
-            csv_sample(tmp_path, *(f"2026-01-0{day},{day}" for day in range(1, 9)))
+            csv_sample(tmp_path, "region,2026-01-01,2026-01-02", "north,5,6", "south,7,8")
 
     def test_another_encoding(self, tmp_path: Path) -> None:
         """A header that is not UTF-8 is refused, with what to do."""
@@ -169,8 +204,8 @@ class TestRefused:
 
     def test_other_dates(self, tmp_path: Path) -> None:
         """A date of another form is shown in the message."""
-        with pytest.raises(ConfigurationError, match=r"a text such as '01\.03\.2024 00:00' in Datum is not read"):
-            choose(csv_sample(tmp_path, "Datum,Wert", *(f"0{day}.03.2024 00:00,{day}" for day in range(1, 9))))
+        with pytest.raises(ConfigurationError, match=r"a text such as '1-Mar-2024' in Datum is not read"):
+            choose(csv_sample(tmp_path, "Datum,Wert", *(f"{day}-Mar-2024,{day}" for day in range(1, 9))))
 
     @pytest.mark.parametrize("dates", [[20240301 + day for day in range(9)], [1920 + year for year in range(9)]])
     def test_dates_in_digits(self, dates: list[int]) -> None:

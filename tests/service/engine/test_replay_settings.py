@@ -49,6 +49,9 @@ OTHERS: dict[str, object] = {
     "input.envelope": "none",
     "input.partial": "reject",
     "input.where": "value >= 0",
+    "input.header": False,
+    "input.skip_lines": 1,
+    "input.fields.date_order": "dmy",
     "input.units": [{"series": "*", "factor": 10}],
     "state.max_series": 1000,
 }

@@ -160,6 +160,9 @@ def forms(table: list[Row]) -> dict[str, tuple[list[bytes], dict[str, Any]]]:
         "timestamp": "rows[].t",
         "value": "rows[].samples[].v",
     }
+    columns = {name: [one[name] for one in flat(table)] for name in ("site", "host", "metric", "t", "v")}
+    beside = {"series": ["rows[:].site", "rows[:].host", "rows[:].metric"], "timestamp": "rows[:].t"}
+    at_top = {"series": ["[:].site", "[:].host", "[:].metric"], "timestamp": "[:].t", "value": "[:].v"}
     lines = b"\n".join(dumped(*flat(table)))
     found = {
         "flat": (dumped(*flat(table)), alone),
@@ -168,6 +171,8 @@ def forms(table: list[Row]) -> dict[str, tuple[list[bytes], dict[str, Any]]]:
         "samples of a record": (dumped(*samples), each),
         "samples of rows": (dumped({"rows": samples}), both),
         "array": (dumped(flat(table)), alone),
+        "arrays beside each other": (dumped({"rows": columns, "v": [0]}), beside | {"value": "rows[:].v"}),
+        "arrays of the record": (dumped(columns | {"unit": "C"}), at_top),
         "array of wide ones": (dumped(wide(table)), together),
         "JSON lines": ([lines], alone),
         "with a byte order mark": ([b"\xef\xbb\xbf" + lines + b"\r\n"], alone),

@@ -15,9 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.config.input import InputConfig
+from service.messages.decode import Decoder
 from service.messages.depth import MAX_DEPTH
 from service.messages.envelopes import Envelope, NotAnEvent, Unwrapped, unwrap
 from service.messages.timestamps import Milliseconds
+from service.ports import Records
 
 ROW = {"series": "a", "timestamp": 1767571200000, "value": 1.5}
 SOURCE = {"version": "2.7.3.Final", "connector": "postgresql", "name": "server", "ts_ms": 1767571200001}
@@ -266,7 +269,7 @@ def test_the_time_of_a_change(time_ms: object, expected: int | None) -> None:
     """The change's own time is returned in milliseconds, and the row keeps a column of that name."""
     found = unwrap(change(ts_ms=time_ms, after=ROW | {"ts_ms": 7}))
     assert found == (ROW | {"ts_ms": 7}, expected)
-    assert type(found.record_time_ms) is (type(None) if expected is None else Milliseconds)
+    assert type(found.time_ms) is (type(None) if expected is None else Milliseconds)
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -427,3 +430,36 @@ def test_data_in_base64_of_any_json() -> None:
     """Base64 of JSON is parsed, and the envelopes within it are removed."""
     text = b64encode(json.dumps({"schema": None, "payload": change()}).encode()).decode()
     assert unwrap(cloudevent(data_base64=text)) == (ROW, 1767571200002)
+
+
+def _event(record: object, at: int | None = None) -> list[tuple[str, int]]:
+    """Decodes a record, which a source may have given a time; returns series and time of its events."""
+    values = [json.dumps(record).encode()]
+    records = Records("events-0", [0], 1, values, timestamps_ms=None if at is None else [at])
+    decoded = Decoder(InputConfig.model_validate({"fields": {"series": "series"}})).decode(records)
+    return list(zip(decoded.series, decoded.timestamp_ms.tolist(), strict=True))
+
+
+class TestTimesOfEnvelopes:
+    """The time of an envelope is that of an event without a time of its own."""
+
+    CLOUD = {"specversion": "1.0", "id": "1", "source": "/a", "type": "t", "time": "1970-01-01T00:00:05Z"}  # noqa: RUF012
+    CHANGE = {"op": "c", "before": None, "ts_ms": 7000}  # noqa: RUF012
+
+    @pytest.mark.parametrize("own", [{}, {"timestamp": None}])
+    @pytest.mark.parametrize("at", [None, 9000])
+    def test_it_replaces_the_time_of_the_record(self, own: dict[str, Any], at: int | None) -> None:
+        """It counts before the time of the Kafka record, for the envelope that is nearest to the event."""
+        row = {"series": "a", "value": 1} | own
+        assert _event(self.CLOUD | {"data": row}, at) == [("a", 5000)]
+        assert _event(self.CHANGE | {"after": row}, at) == [("a", 7000)]
+        assert _event(self.CLOUD | {"data": self.CHANGE | {"after": row}}, at) == [("a", 7000)]
+        assert _event([self.CHANGE | {"after": row}, self.CLOUD | {"data": row}], at) == [("a", 7000), ("a", 5000)]
+        assert _event([], at) == []
+
+    def test_a_time_of_the_event_counts(self) -> None:
+        """An event with a time of its own keeps it; a time of the envelope that is none changes nothing."""
+        row = {"series": "a", "value": 1}
+        assert _event(self.CLOUD | {"data": row | {"timestamp": 3000}}) == [("a", 3000)]
+        assert _event(self.CLOUD | {"time": "soon", "data": row}, 9000) == [("a", 9000)]
+        assert _event(self.CHANGE | {"ts_ms": 10**30, "after": row}) == []

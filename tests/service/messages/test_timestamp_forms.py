@@ -80,7 +80,7 @@ class TestTimes:
         assert only(record(timestamp=...), times=[NOON], fields={"time_unit": unit}) == [("s", NOON, 1.5)]
 
     @pytest.mark.parametrize(
-        "time", ["2026-13-01T00:00", "20260132T0000", "32 Jan 2026 12:00:00 GMT", "2026/1/1", "now"]
+        "time", ["2026-13-01T00:00", "20260132T0000", "32 Jan 2026 12:00:00 GMT", "1/1/2026", "now"]
     )
     def test_no_times(self, time: str) -> None:
         """What is no time is rejected."""

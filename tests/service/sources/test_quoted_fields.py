@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import service.sources.stdin_spool as spool_module
+from service.config.csv_start import CsvStart
 from service.config.input import InputConfig
 from service.messages.decode import Decoder
 from service.sources.file_source import FileSource
@@ -207,15 +208,17 @@ def test_entries_say_where_a_line_was_cut() -> None:
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool) -> None:
-    """Segments of the spool begin with a record, below the complete header."""
+@pytest.mark.parametrize("start", [CsvStart(), CsvStart(2), CsvStart(1, has_header=False)])
+def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool, start: CsvStart) -> None:
+    """Segments of the spool begin with a record, below the complete header, however the stream begins."""
     monkeypatch.setattr(spool_module, "_CHUNK", 16)
     header = b'a,"b\nc"'
+    above = [b"title"] * start.skip_lines + ([header] if start.has_header else [])
     records = [b'%d,"\n\nx"' % at if closed else b"%d,x" % at for at in range(50)]
     records[20] = records[20] if closed else b'20,"x'
     reader, writer = os.pipe()
-    spool = Spool(tmp_path, descriptor=reader, segment_bytes=60, max_record_bytes=40)
-    thread = threading.Thread(target=lambda: os.write(writer, b"\n".join([header, *records])) and os.close(writer))
+    spool = Spool(tmp_path, descriptor=reader, segment_bytes=60, max_record_bytes=40, csv=start)
+    thread = threading.Thread(target=lambda: os.write(writer, b"\n".join([*above, *records])) and os.close(writer))
     thread.start()
     spool.start()
     thread.join()
@@ -223,8 +226,9 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed:
     spool._thread.join()
     os.close(reader)
     assert len(spool.segments()) >= 4
-    assert all(segment.read_bytes().startswith(header + b"\n") for segment in spool.segments())
-    source = FileSource(spool.pattern, "auto", max_record_bytes=40)
+    begin = b"\n" * start.skip_lines + (header + b"\n" if start.has_header else b"")
+    assert all(segment.read_bytes().startswith(begin) for segment in spool.segments()[1:])
+    source = FileSource(spool.pattern, "auto", max_record_bytes=40, csv=start)
     source.open([], None)
     found = list[bytes]()
     while (one := source.read(100)) is not None:
