@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-_EXACT: Final = 2**53  # whole numbers below it are exact as a float
+EXACT: Final = 2**53
+"""Whole numbers below it are exact as a float."""
+
 _LONG: Final = 2**63
 
 
@@ -25,7 +27,7 @@ def text_of_field(raw: object) -> str | None:
     """Returns the text of a field, None for what names nothing: fractions, objects, arrays and null."""
     if isinstance(raw, bool):
         return "true" if raw else "false"
-    if isinstance(raw, float) and raw.is_integer() and abs(raw) < _EXACT:
+    if isinstance(raw, float) and raw.is_integer() and abs(raw) < EXACT:
         raw = int(raw)
     if isinstance(raw, int):
         return str(raw) if -_LONG <= raw < 2 * _LONG else None

@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import compress
 from typing import Final
 
 from service.config.field_paths import FieldPath, parse_path
@@ -16,6 +17,7 @@ from service.messages.columns import interleaved, joined, repeated
 from service.messages.mapping import MOST_EVENTS, RecordMapping, file_of, is_glob
 from service.messages.numbers import PLAIN, Notation, number_of
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
+from service.messages.record_filter import RecordFilter
 
 SEPARATORS: Final[Mapping[str, str]] = {",": ",", ";": ";", "tab": "\t", "|": "|"}
 """The separators of columns, by their names in the configuration, the usual ones first."""
@@ -66,6 +68,8 @@ class CsvLines:
         self._lacking = [name for name in required if name not in column or name in in_arrays]
         self._where = [] if settings.condition is None else [path.name for path in paths_of(settings.condition)]
         self._lacking += [name for name in self._where if name not in column]
+        self._compared = {name: column[name] for name in self._where if name in column}
+        self._filter = None if settings.condition is None else RecordFilter(settings.condition, self._notation)
         self._present = ", ".join(names)[:_SHOWN_COLUMNS]
         ahead = [f"{fields.future}.{name}" for name in settings.future_covariates]
         covariates = [parse_path(name).name for name in settings.covariates]
@@ -79,7 +83,7 @@ class CsvLines:
             column.get(part.name, 0) if isinstance(part, FieldPath) else part for part in fields.series_parts
         ]
         outside = (part for part in self._series if isinstance(part, Outside))
-        self._by_column = not settings.where and all(part.place in {"file", "field"} for part in outside)
+        self._by_column = all(part.place in {"file", "field"} for part in outside)
         self._stripped = {names[part] for part in self._series if isinstance(part, int) and names}
         self._stripped |= {name for name in self._where if name in column}
         self._globs = any(map(is_glob, fields.value_paths))
@@ -140,6 +144,12 @@ class CsvLines:
         # One flat list, because a list per line would trigger a garbage collection every few hundred lines.
         cells = text.split(self._separator)
         columns = [cells[at::width] for at in range(width)]
+        filtered: Sequence[int] = ()
+        if self._filter is not None:
+            wanted = self._wanted(self._filter, columns)
+            filtered = [index for index, one in zip(indices, wanted, strict=True) if not one]
+            indices, lines = list(compress(indices, wanted)), list(compress(lines, wanted))
+            columns = [list(compress(column, wanted)) for column in columns]
         blanks, parts = " " in text or "\t" in text, [columns[at] for at in self._times]
         times: Sequence[str] = parts[0]
         if len(parts) > 1:
@@ -162,9 +172,10 @@ class CsvLines:
             or any(None in lists for lists in ahead)
         ):
             return False
-        series = self._named(names, indices, around)
+        series = self._named(names, indices, around) if indices else [[] for _ in self._values]
         if series is None:
             return False
+        into.filtered |= dict.fromkeys(filtered, 1)
         several = len(numbers)
         into.index += repeated(indices, several)
         into.series += interleaved(series)
@@ -178,6 +189,16 @@ class CsvLines:
         if ahead:
             into.future += repeated([*zip(*ahead, strict=True)], several)
         return True
+
+    def _wanted(self, filter_: RecordFilter, columns: Sequence[Sequence[str]]) -> list[bool]:
+        """Returns for each line whether it meets the condition."""
+        names, compared = list(self._compared), [columns[at] for at in self._compared.values()]
+        rows = zip(*compared, strict=True) if compared else ()
+        found = []
+        for row in rows:
+            cells = dict(zip(names, row, strict=True))
+            found.append(filter_.meets(lambda path, cells=cells: cells[path.name].strip(" \t")))  # type: ignore[misc]
+        return found
 
     def _named(
         self, parts: Sequence[list[str] | Part], indices: Sequence[int], around: Around

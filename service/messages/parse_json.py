@@ -17,7 +17,7 @@ from service.messages.envelopes import NotAnEvent, Unwrapped, unwrap
 from service.messages.frames import FrameError, Frames, json_payload, schema_id
 from service.messages.mapping import RecordMapping, is_there
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
-from service.messages.record_struct import RecordStruct
+from service.messages.record_struct import NotWantedError, RecordStruct
 
 
 class JsonParser:
@@ -54,7 +54,7 @@ class JsonParser:
             for index in indices:
                 self._parse_one(values[index], index, into, problems, around, is_framed=index in framed)
             return
-        decode, checked = self._struct.decode, bool(self._struct.literals)
+        decode, checked = self._struct.decode_wanted, bool(self._struct.literals)
         events, good = list[Any](), list[int]()
         for index in indices:
             value = values[index]
@@ -68,6 +68,10 @@ class JsonParser:
                     events.append(decode(value))
                 except (msgspec.MsgspecError, UnicodeDecodeError):
                     pass
+                except NotWantedError:
+                    if not may_be_control(value):
+                        into.filtered[index] = 1
+                        continue
                 else:
                     good.append(index)
                     continue
@@ -79,7 +83,7 @@ class JsonParser:
     def _framed_struct(self, struct: RecordStruct, value: bytes) -> Any:
         """Returns the struct of a record that `frames` decodes, or None where it does not fit."""
         try:
-            return None if self._frames is None else struct.convert(self._frames.decode(value))
+            return None if self._frames is None or struct.has_condition else struct.convert(self._frames.decode(value))
         except FrameError:
             return None
 

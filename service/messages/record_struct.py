@@ -18,9 +18,13 @@ import msgspec
 from service.config.field_paths import FieldPath, parse_path
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
+from service.config.where import paths_of
 from service.messages.columns import interleaved, joined, repeated
+from service.messages.keys import EXACT
 from service.messages.mapping import is_glob
+from service.messages.numbers import Notation
 from service.messages.parsed import Parsed
+from service.messages.record_filter import RecordFilter
 from service.messages.timestamps import Milliseconds
 
 _Tree = dict[str, Any]
@@ -29,6 +33,11 @@ _OF_JSON: Final[Mapping[Any, Any]] = {_MOMENT: int | float | str, _MOMENT_OR_NON
 _AS_IT_IS: Final[Mapping[Any, Any]] = {_MOMENT: Any, _MOMENT_OR_NONE: Any}  # msgspec would make Milliseconds an int
 _TIMES: Final = frozenset({int, float, str, Milliseconds})
 _FUTURE = "future_values"
+_SCALAR: Final[Any] = str | int | float | bool | None  # of a field that is only compared
+
+
+class NotWantedError(Exception):
+    """A record does not meet `input.where`."""
 
 
 class RecordStruct:
@@ -40,12 +49,15 @@ class RecordStruct:
 
     Attributes:
         decode: returns the struct of a record; raises msgspec.MsgspecError or UnicodeDecodeError where it does not fit.
+        decode_wanted: the same; raises NotWantedError where the record does not meet `input.where`.
+        has_condition: whether there is such a condition.
         required: the keys of the fields that every event has.
         literals: texts of nested paths, as names in JSON.
     """
 
     def __init__(self, settings: InputConfig, horizon: int) -> None:
         names, self._horizon = settings.fields, horizon
+        self.has_condition = bool(settings.where)
         tree: _Tree = {}
         self._several = bool(names.values)
         self._paths = names.value_paths
@@ -54,7 +66,8 @@ class RecordStruct:
         needed += [part for part in names.series_parts if isinstance(part, FieldPath)]
         self.required = [path.keys for path in needed]
         # Of a record with the whole text of a nested path as a name, that field counts, which the struct does not see.
-        self._texts = [path.text for path in names.paths if len(path.keys) > 1]
+        texts = {path.text: None for path in [*names.paths, *compared_paths(settings)] if len(path.keys) > 1}
+        self._texts = list(texts)
         self.literals = [json.dumps(text).encode() for text in self._texts]
         value: Any = float | None
         self._values = [
@@ -75,16 +88,22 @@ class RecordStruct:
             called = dict(zip(self._future, settings.future_covariates, strict=True))
             kind: Any = msgspec.defstruct("Future", lists, rename=called, gc=False) | None
             tree[names.future] = (_FUTURE, kind, None)
+        self._compared = {
+            path: _read(tree, path) or _leaf(tree, path, _SCALAR, None) for path in compared_paths(settings)
+        }
+        if settings.condition is not None:
+            self._filter = RecordFilter(settings.condition, Notation(names.decimal, names.thousands))
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(_struct(tree, _OF_JSON)).decode
         self._kind = _struct(tree, _AS_IT_IS)
+        self.decode_wanted = self._wanted if settings.condition else self.decode
 
     @classmethod
     def of(cls, settings: InputConfig, horizon: int) -> Self | None:
         """Returns the struct of a configuration, or None where it has none."""
         names = settings.fields
-        paths = [*names.paths, *map(parse_path, settings.covariates)]
+        paths = [*names.paths, *map(parse_path, settings.covariates), *compared_paths(settings)]
         outside = [part for part in names.series_parts if isinstance(part, Outside) and part.place != "field"]
-        if outside or settings.where or len(names.timestamp_paths) > 1:
+        if outside or len(names.timestamp_paths) > 1:
             return None
         if settings.envelope not in {"auto", "none"} or any(map(is_glob, names.value_paths)):
             return None
@@ -95,6 +114,21 @@ class RecordStruct:
         if nested or any(isinstance(key, int) for path in paths for key in path.keys):
             return None
         return cls(settings, horizon)
+
+    def _wanted(self, value: bytes) -> Any:
+        """Decodes a record as `decode` does.
+
+        Raises:
+            NotWantedError: it does not meet the condition.
+            msgspec.ValidationError: it does not fit, or its numbers are not exact as floats.
+        """
+        event = self.decode(value)
+        compared = {path: get(event) for path, get in self._compared.items()}
+        if any(isinstance(one, int | float) and abs(one) >= EXACT for one in compared.values()):
+            raise msgspec.ValidationError
+        if not self._filter.meets(lambda path: None if compared[path] is msgspec.UNSET else compared[path]):
+            raise NotWantedError
+        return event
 
     def may_differ(self, value: bytes) -> bool:
         """Returns whether a record may have another result than its struct: see `required` fields with dots."""
@@ -173,6 +207,23 @@ class RecordStruct:
             else:
                 name = joined(name, field if isinstance(part, Outside) else str(part))
         return [name] * len(events) if isinstance(name, str) else name
+
+
+def compared_paths(settings: InputConfig) -> list[FieldPath]:
+    """Returns the paths of the fields that the condition compares, each once."""
+    return [] if settings.condition is None else list(dict.fromkeys(paths_of(settings.condition)))
+
+
+def _read(tree: _Tree, path: FieldPath) -> attrgetter[Any] | None:
+    """Returns what reads a field that a tree has already, or None."""
+    attributes = []
+    node: Any = tree
+    for key in map(str, path.keys):
+        if not isinstance(node, dict) or key not in node:
+            return None
+        name, node, *_ = node[key]
+        attributes.append(name)
+    return attrgetter(".".join(attributes))
 
 
 def _leaf(tree: _Tree, path: FieldPath, kind: Any, *default: Any) -> attrgetter[Any]:

@@ -125,6 +125,31 @@ def test_json_and_standard_input(folder: Path) -> None:
     assert [one["path"] for one in facts["fields"]] == ["when", "load"]
 
 
+def test_a_condition_and_units(folder: Path) -> None:
+    """A condition and units are applied, written with the rest, and used by the run, whose log counts the others."""
+    (folder / "config.toml").write_text(
+        '[input]\nwhere = "load != 3"\nunits = [{series = "l*", factor = 10, offset = 0.5}, {series = "*"}]\n'
+    )
+    done = call("inspect", "load.csv", "--config", "config.toml", "--write", "found.toml")
+    assert done.exit_code == 0, done.stderr
+    assert "filter:   4 records, or elements of arrays, do not meet input.where" in done.stdout
+    written = tomllib.loads((folder / "found.toml").read_text())["input"]
+    assert written["where"] == "load != 3"
+    assert [one["factor"] for one in written["units"]] == [10, 1]
+    ran = call("run", "--config", "found.toml", *SMALL)
+    assert ran.exit_code == 0, ran.stderr
+    assert "filtered=4" in ran.stderr
+    assert forecasts() == [("load", 16)]
+    nothing = call("run", "--input", "load.csv", *SMALL, "--data-dir", "other", "--set", "input.where=lode == 3")
+    assert nothing.exit_code == 2
+    assert "expected lode as well; see input.where" in nothing.stderr
+    assert not (folder / "other").exists()
+    none = call("run", "--input", "load.csv", *SMALL, "--data-dir", "none", "--set", "input.where=load > 99")
+    assert none.exit_code == 0, none.stderr
+    assert "warning" in none.stderr.splitlines()[-1]
+    assert "filtered=20" in none.stderr
+
+
 def test_other_files_of_a_glob(folder: Path) -> None:
     """Of the other files of a glob those are named that lack a chosen field, or have other columns."""
     text = (folder / "load.csv").read_text()

@@ -104,6 +104,8 @@ FILES: dict[str, tuple[str, dict[str, Any]]] = {
         "series;timestamp;a;b;r",
         {"fields": {"series": "{series}-{r}", "values": ["a"]}, "covariates": ["b"]},
     ),
+    "a condition": ("series;timestamp;a;b;r", {"fields": {"values": ["a", "b"]}, "where": "b > 1 or r == '5'"}),
+    "a condition on texts": ("series;timestamp;value;b;r", {"where": "series != 'a' and (b is null or b in [1, 'x'])"}),
     "arrays": ("series;timestamp;s[].v;b;r", {"fields": {"value": "s[].v"}}),
 }
 
@@ -164,6 +166,11 @@ SHAPED: dict[str, dict[str, Any]] = {
     "template": {"fields": {"series": "{a.s}/{b.s}", "timestamp": "b.t", "value": "a.v"}},
     "several": {"fields": {"series": "a.s", "timestamp": "b.t", "values": ["a.v", "b.w"]}},
     "names of the values": {"fields": {"series": "", "timestamp": "t", "values": ["a.v", "v", "b.w"]}},
+    "a condition": {"fields": {"series": "a.s", "timestamp": "t", "value": "v"}, "where": "v > 1 or b.w is null"},
+    "a condition on used fields": {
+        "fields": {"series": "a.s", "timestamp": "t", "values": ["a.v", "v"]},
+        "where": "not (a.s == 'x') and (v is null or a.v != 2.5) or b.r == 5",
+    },
     "covariates": {"fields": {"series": "a.s", "timestamp": "t", "values": ["v", "a.v"]}, "covariates": ["b.w"]},
 }
 PARTS = st.fixed_dictionaries({}, optional={
