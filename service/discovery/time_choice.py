@@ -61,7 +61,7 @@ def choose_time(sample: InputSample, columns: Sequence[Column], given: Mapping[s
         if "timestamp" in given:
             msg = (
                 f"{sample.source}: got a date in {paths[0]} and a time of day in {clock}; expected both: "
-                f'--set input.fields.timestamp=["{paths[0]}","{clock}"]'
+                f'--set \'input.fields.timestamp=["{paths[0]}","{clock}"]\''
             )
             raise ConfigurationError(msg)
         paths, why = (paths[0], clock), f"{paths[0]} and {clock}, a date and a time of day"
@@ -156,7 +156,7 @@ def _clock(sample: InputSample, columns: Sequence[Column], time: str) -> str:
         which = " and ".join(one.path for one in clocks[:_LISTED])
         msg = (
             f"{sample.source}: got a date in {time} and a time of day in {which}; set the fields of the time of the "
-            f'event: --set input.fields.timestamp=["{time}","NAME"]'
+            f'event: --set \'input.fields.timestamp=["{time}","NAME"]\''
         )
         raise ConfigurationError(msg)
     return clocks[0].path

@@ -208,6 +208,9 @@ ANY: list[dict[str, Any]] = [
         "fields": {"series": "{a}{key}", "value": "samples[].a[].b", "timestamp": "samples[].b"},
         "covariates": ["samples[].x"],
     },
+    {"fields": {"series": "series", "timestamp": "payload[:].a", "values": ["payload[:].b", "payload[:].*"]}},
+    {"fields": {"series": "[:].series", "timestamp": ["[:].a", "[:].timestamp"], "value": "[:].value"}},
+    {"fields": {"timestamp": ["timestamp", "a"], "date_order": "mdy"}, "units": [{"series": "*", "factor": -1e300}]},
     {"fields": {"series": "{payload.a[0]}{header:X}", "value": "/payload/value", "timezone": "America/New_York"}},
 ]
 LINE = st.sampled_from(
