@@ -98,7 +98,9 @@ def _samples(settings: InputConfig) -> Iterator[InputSample]:
 def _check_fits(other: InputSample, first: InputSample, chosen: InputConfig) -> None:
     """Refuses inputs of which one choice cannot read all."""
     lacking = lacking_fields(other, chosen)
-    if other.format != first.format and (other.guessed or first.guessed):
+    if (other.format != first.format and (other.guessed or first.guessed)) or (
+        other.format == first.format == "csv" and other.csv != first.csv
+    ):
         what = f"{first.source} is {format_text(first)}, and {other.source} is {format_text(other)}"
     elif lacking:
         what = f"the fields chosen for {first.source} are not in {other.source}, which lacks {', '.join(lacking[:9])}"

@@ -230,7 +230,13 @@ def test_inputs_that_do_not_fit(folder: Path) -> None:
     """Inputs of which one choice cannot read all are refused before anything is written."""
     (folder / "other.csv").write_text("when,heat\n" + "".join(f"2026-01-0{d},{d}\n" for d in range(1, 9)))
     (folder / "list.json").write_text('[\n {"when": "2026-01-05", "load": 1}\n]')
-    for name, text in (("other.csv", "which lacks load"), ("list.json", "is CSV with commas, and list.json is a JSON")):
+    (folder / "titled.csv").write_text("title\n" + (folder / "load.csv").read_text())
+    titled = "titled.csv is CSV with commas, below another line"
+    for name, text in (
+        ("other.csv", "which lacks load"),
+        ("titled.csv", titled),
+        ("list.json", "is CSV with commas, and list.json is a JSON"),
+    ):
         done = call("run", "--input", "load.csv", "--input", name, *SMALL)
         assert done.exit_code == 2
         assert text in done.stderr
