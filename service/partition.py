@@ -1,20 +1,24 @@
 """The state of one partition in memory: its rows, its position, its training schedule.
 
-`pieces` cuts a decoded batch where a training becomes due, so that it becomes due only at the end of a unit.
+`pieces` cuts a decoded batch where a training becomes due, so that it becomes due only at the end of a unit. With
+`[aggregate]` it also turns the raw events into values of closed windows.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import structlog
 
 from forecaster import DriftTest, Forecaster, Forecasts, Model, QualityWatch, Shadow
+from service.aggregate.aggregator import Aggregator
 from service.config.sections import RetrainConfig
-from service.messages.decode import Decoded
+from service.messages.decode import Aggregated, Decoded, numbers_within
 from service.ports import Records, name_of_run
 from service.schedule import Progress, Schedule
 
@@ -44,6 +48,7 @@ class Partition:
         shadow: the shadow model, or None. guard: it is the former champion, not a challenger.
         quality: scores forecasts when their targets arrive, None where it is disabled; not part of the state.
         run: the run of its outputs, see `ports.Transport.run`.
+        aggregator: its open windows, at the same position as the rows; None where events are forecast as they are.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Partition:
     guard: bool = False
     quality: QualityWatch | None = None
     run: int = 1
+    aggregator: Aggregator | None = None
 
     @property
     def identity(self) -> str:
@@ -173,9 +179,15 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
 
     A record with several events stays whole: the cut is after its last event. A piece has about `PIECE_EVENTS` events
     at most, because each of them becomes a forecast of the unit. The cuts that decide depend on the events only, not on
-    the batches. The caller calls `partition.advance` with every piece before
-    requesting the next one.
+    the batches. The caller calls `partition.advance` with every piece before requesting the next one.
+
+    With windows, the events of a piece are the values of those that its records close, and the raw events of a piece
+    are added to their windows when it is requested: the open windows then stand at its end, like the rows once it is
+    observed, and a later piece that is never requested has not changed them.
     """
+    if partition.aggregator is not None:
+        yield from _pieces_of_windows(partition, partition.aggregator, records, decoded)
+        return
     schedule, progress = partition.schedule, partition.progress
     event, record, total = 0, 0, len(records)
     while True:
@@ -194,6 +206,63 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
         event, record = end, last
         if record >= total:
             return
+
+
+def _pieces_of_windows(partition: Partition, aggregator: Aggregator, records: Records, raw: Decoded) -> Iterator[Piece]:
+    """Cuts a batch like `pieces`, after records that close windows; counts are those of the values of windows."""
+    tombstones, event, record, total = deque(raw.tombstones), 0, 0, len(records)
+    while True:
+        cut = _Cut(partition)
+        closed, event = aggregator.take(raw, event, tombstones, cut.ends)
+        last = raw.index[event - 1] + 1 if cut.reached else total
+        next_position = records.next_position if last == total else records.positions[last]
+        position = records.positions[record] if record < total else partition.position
+        value = np.array(closed.values, np.float64)
+        part = _part(raw, 0, 0, position, next_position)
+        events = dataclasses.replace(
+            part,
+            series=closed.series,
+            timestamp_ms=np.array(closed.start_ms, np.int64),
+            value=value,
+            positions=[records.positions[at] for at in closed.index],
+            index=closed.index,
+            within=numbers_within(closed.index),
+            missing=int(np.isnan(value).sum()),
+            windows=Aggregated(
+                np.array(closed.end_ms, np.int64), closed.taken, closed.refused, closed.skipped, closed.forget
+            ),
+        )
+        yield Piece(events, position, next_position, cut.due)
+        record = last
+        if record >= total:
+            return
+
+
+class _Cut:
+    """Decides after which record a piece of windows ends.
+
+    Args:
+        partition: its schedule, progress and rules decide.
+
+    Attributes:
+        due: whether a training becomes due there. reached: whether the piece ends there, before the end of the batch.
+    """
+
+    def __init__(self, partition: Partition) -> None:
+        self._partition, self._progress = partition, dataclasses.replace(partition.progress)
+        self._count, self.due, self.reached = 0, False, False
+        every = partition.rules.check_events
+        checks = every - self._progress.events % every if partition.is_checked else PIECE_EVENTS
+        self._most = min(PIECE_EVENTS, checks)
+
+    def ends(self, start_ms: Sequence[int]) -> bool:
+        """Observes the windows that a record closed, by their begins; returns whether the piece ends with it."""
+        times, schedule = np.array(start_ms, np.int64), self._partition.schedule
+        self.due = schedule.due(self._progress, times) is not None
+        schedule.advance(self._progress, times, due=False)
+        self._count += len(times)
+        self.reached = self.due or self._count >= self._most
+        return self.reached
 
 
 def _part(decoded: Decoded, start: int, end: int, position: int, next_position: int) -> Decoded:

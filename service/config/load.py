@@ -65,7 +65,30 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
         raise ConfigurationError(text) from None
     _check_with_library(config, flags, path)
     _check_thresholds(config, flags, path)
+    _check_windows(config, flags, path)
     return config
+
+
+def _check_windows(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
+    """Rejects what values of windows do not have, and an interval of steps that is not theirs."""
+    settings = config.aggregate
+    if not settings.interval:
+        return
+    for name in ("covariates", "future_covariates", "broadcast"):
+        if got := getattr(config.input, name):
+            msg = (
+                f"{_origin(['input', name], flags, path)}: input.{name}: got {got!r}, expected none with "
+                "aggregate.interval, because the value of a window has no covariates"
+            )
+            raise ConfigurationError(msg)
+    lengths = [round(interval * 1000) for interval in settings.intervals]
+    if config.model.interval_months or config.model.interval_ms not in {0, None, *lengths}:
+        expected = ", ".join(f'"{format_duration(interval)}"' for interval in settings.intervals)
+        where = _origin(["model", "interval"], flags, path)
+        msg = (
+            f'{where}: model.interval: got {config.model.interval!r}, expected "auto" or that of aggregate, {expected}'
+        )
+        raise ConfigurationError(msg)
 
 
 def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:

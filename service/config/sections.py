@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 
 from forecaster import AnomalyConfig, ConfigError, ModelConfig, TrainConfig
+from service.config.aggregate import AggregateConfig
 from service.config.base import Name, Section, Texts, listed
 from service.config.durations import Duration, OptionalDuration
 from service.config.input import InputConfig
@@ -239,6 +240,7 @@ class Config(Section):
     """All settings, by section."""
 
     input: InputConfig = _section(InputConfig)
+    aggregate: AggregateConfig = _section(AggregateConfig)
     output: OutputConfig = _section(OutputConfig)
     kafka: KafkaConfig = _section(KafkaConfig)
     schema_registry: SchemaRegistryConfig = _section(SchemaRegistryConfig)

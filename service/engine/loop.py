@@ -342,9 +342,13 @@ class Engine:
         return True
 
     def _adopt(self, partition: Partition, piece: Piece) -> Adoption | None:
-        """Puts the champion in force from the piece on, if it is another model or its adoption was never recorded."""
+        """Puts the champion in force from the piece on, if it is another model or its adoption was never recorded.
+
+        A first adoption is recorded with the first state, of open windows too, because a replay begins there; others
+        wait for events, because a training is identified by the events before it and the model in force.
+        """
         champion = self._champion.model
-        if champion is None or not len(piece.decoded):
+        if champion is None or not piece.decoded.changes_state or (partition.recorded and not len(piece.decoded)):
             return None
         current = partition.forecaster.model.sha256
         if champion.sha256 != current:

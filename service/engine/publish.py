@@ -16,8 +16,9 @@ from service.backoff import Backoff
 from service.config.sections import Config
 from service.errors import SinkUnavailableError
 from service.messages.controls import Exclude
-from service.messages.decode import Decoded
+from service.messages.decode import Decoded, reject_of
 from service.messages.encode import encode
+from service.messages.parsed import Problem
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
 from service.partition import Partition, Piece
@@ -71,8 +72,8 @@ class Publisher:
             run=partition.run,
         )
         rejects = piece.decoded.rejects
-        if self._keeps_late and (late := _late(piece.decoded, forecasts, records)):
-            rejects = sorted([*rejects, *late], key=lambda reject: reject.position)
+        if more := self._refused(piece.decoded, forecasts, records):
+            rejects = sorted([*rejects, *more], key=lambda reject: reject.position)
         unit = Unit(
             partition.name,
             piece.position,
@@ -82,10 +83,20 @@ class Publisher:
             rejects,
             adoption,
             encoded.positions,
-            _outcomes(forecasts),
+            _outcomes(piece.decoded, forecasts),
             partition.run,
         )
         return unit, staging
+
+    def _refused(self, decoded: Decoded, forecasts: Forecasts, records: Records) -> Sequence[Reject]:
+        """Returns the records of events that were decoded and not observed, as far as they are to be rejected."""
+        if decoded.windows is not None:
+            found = [(at, one) for at, one in decoded.windows.refused if self._keeps_late or one.reason != "late"]
+        elif self._keeps_late:
+            found = _late(decoded, forecasts)
+        else:
+            return ()
+        return _as_rejects(decoded, found, records)
 
     def apply_controls(self, controls: Sequence[Exclude]) -> None:
         """Stores the exclusions of control records before these count as read.
@@ -126,28 +137,34 @@ class Publisher:
                 return True
 
 
-def _outcomes(forecasts: Forecasts) -> Outcomes:
+def _outcomes(decoded: Decoded, forecasts: Forecasts) -> Outcomes:
     counts = np.bincount(forecasts.status, minlength=len(Status)).tolist()
     late, duplicates = counts[Status.LATE], counts[Status.DUPLICATE]
+    if decoded.windows is not None:  # counts are of raw events
+        return Outcomes(decoded.windows.taken, late + decoded.windows.late, duplicates)
     return Outcomes(sum(counts) - late - duplicates, late, duplicates)
 
 
-def _late(decoded: Decoded, forecasts: Forecasts, records: Records) -> Sequence[Reject]:
-    """Returns the records of late events of a batch as rejects, with their original bytes, each record once."""
-    found, rejected = [], {reject.position for reject in decoded.rejects}
-    for at in np.flatnonzero(forecasts.status == Status.LATE).tolist():
-        index = decoded.index[at]
-        if records.positions[index] in rejected:
-            continue
-        rejected.add(records.positions[index])
-        found.append(
-            Reject(
-                records.positions[index],
-                records.values[index],
+def _late(decoded: Decoded, forecasts: Forecasts) -> list[tuple[int, Problem]]:
+    """Returns index of the record and problem of every late event."""
+    return [
+        (
+            decoded.index[at],
+            Problem(
                 "late",
                 f"event time {int(forecasts.origin_ms[at])} ms is before the newest event of {decoded.series[at]!r}",
-                None if records.keys is None else records.keys[index],
-                () if records.headers is None else records.headers[index],
-            )
+            ),
         )
-    return found
+        for at in np.flatnonzero(forecasts.status == Status.LATE).tolist()
+    ]
+
+
+def _as_rejects(decoded: Decoded, found: Sequence[tuple[int, Problem]], records: Records) -> Sequence[Reject]:
+    """Returns records as rejects, with their original bytes, each record once."""
+    rejected = {reject.position for reject in decoded.rejects}
+    rejects = list[Reject]()
+    for index, problem in found:
+        if records.positions[index] not in rejected:
+            rejected.add(records.positions[index])
+            rejects.append(reject_of(records, index, problem))
+    return rejects

@@ -27,7 +27,9 @@ from service.registry.models import replace_file
 from service.snapshots.file import folder_of
 
 _LONG: Final = 200  # characters of a value; longer ones are recorded as checksums
-_DURATIONS: Final = ("input.max_ahead",)
+_DURATIONS: Final = ("input.max_ahead", "aggregate.interval", "aggregate.grace")
+# Of keys that notes of older releases do not have: the value with which their state was computed.
+_BEFORE: Final[Mapping[str, Any]] = MappingProxyType({"aggregate.interval": 0.0})
 _MOST: Final = 100  # recorded changes per partition; earlier ones are older than its snapshots
 Settings = Mapping[str, Any]
 
@@ -59,6 +61,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         "series timestamp value values record_time future time_unit date_order timezone decimal thousands",
     )
     | _roles(Role.MODEL, "input", "covariates future_covariates")
+    | _roles(Role.REPLAY, "aggregate", "interval functions grace empty timezone rules")
     # The existence and the end of partitions; the handling of late and pushed events; the size of batches.
     | _roles(Role.FREE, "input", "files follow late push push_metrics push_spool push_body max_poll_records workers")
     | _roles(
@@ -98,6 +101,9 @@ def replay_settings(config: Config) -> dict[str, Any]:
                 value = value[name]
             text = json.dumps(value)
             found[key] = value if len(text) <= _LONG else _checksum(text.encode())
+    if config.aggregate.interval:
+        zone = config.aggregate.timezone
+        found[f'time zone data of aggregate.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
     zone, holidays = config.model.timezone, config.model.holidays
     found[f'time zone data of model.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
     found[f'package holidays for model.holidays = "{holidays}"'] = _checksum(calendar_table("UTC", holidays).tobytes())
@@ -197,10 +203,10 @@ def check_replay(partition: str, parts: Sequence[SettingsNote], end: int, now: S
         SettingsChangedError: the settings differ; the message lists them and what to do.
     """
     differ = {
-        key: (now[key], part.settings[key])
+        key: (now[key], then)
         for part in parts
         for key in now
-        if key in part.settings and part.settings[key] != now[key]
+        if (then := part.settings.get(key, _BEFORE.get(key, now[key]))) != now[key]
     }
     if not differ:
         return

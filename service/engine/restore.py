@@ -21,6 +21,7 @@ from forecaster import (
     QualityWatch,
 )
 from forecaster.state import checked
+from service.aggregate.aggregator import Aggregator
 from service.config.sections import Config
 from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
 from service.engine.schema_lookups import SchemaLookups
@@ -32,7 +33,7 @@ from service.ports import Adoption, Transport
 from service.registry.models import Registry
 from service.schedule import Progress, Schedule
 from service.snapshots.file import Snapshot, this_machine
-from service.snapshots.partition_state import restore_tests
+from service.snapshots.partition_state import restore_tests, restore_windows
 from service.snapshots.store import SnapshotStore
 
 _log = structlog.get_logger()
@@ -72,7 +73,7 @@ class Restorer:
         self._state, self._transport, self._registry, self._store = config.state, transport, registry, store
         self._anomaly, self._broadcast = config.library_anomaly(), config.input.broadcast
         self._decoder, self._metrics, self._beat, self._model = decoder, metrics, beat, model
-        self._schemas = schemas
+        self._schemas, self._aggregate = schemas, config.aggregate
         self._notes = SettingsNotes(store.root.with_name("settings"))
         self._models = {model.sha256: model}
 
@@ -177,6 +178,7 @@ class Restorer:
             raise ConfigurationError(msg)
         partition = self._partition(snapshot.partition, forecaster, snapshot.position, schedule, snapshot.progress)
         restore_tests(partition, snapshot, self._load)
+        restore_windows(partition, snapshot)
         return partition
 
     def _rules_of(self, kept: Mapping[str, Any] | None) -> AnomalyConfig:
@@ -249,6 +251,7 @@ class Restorer:
             drift=drift,
             quality=quality,
             run=self._transport.run(name),
+            aggregator=Aggregator(self._aggregate, self._state.max_series) if self._aggregate.interval else None,
         )
 
     def release(self) -> None:

@@ -44,21 +44,26 @@ class RunSummary(Listener):
         self.first = ""
         self.before: Outcomes | None = None
         self._missing = 0
+        self._raw: int | None = None
         self._two_units = self._tombstones = self._clock_changes = False
 
     @property
     def events(self) -> int:
-        """Events that updated the state: with a value, without one, or for all series."""
+        """Events that updated the state: with a value, without one, or for all series; with windows the raw ones."""
+        return self._observed if self._raw is None else self._raw
+
+    @property
+    def _observed(self) -> int:
         return sum(self._statuses[status] for status in (Status.OK, Status.MISSING, Status.UNKNOWN, Status.BROADCAST))
 
     @property
     def valueless(self) -> bool:
         """Whether there are events, but none with a value or a forecast."""
-        return 0 < self.events == self._statuses[Status.UNKNOWN] <= self._missing
+        return 0 < self._observed == self._statuses[Status.UNKNOWN] <= self._missing
 
     @property
     def late(self) -> int:
-        """Events older than the newest event of their series, which were dropped or rejected."""
+        """Events older than the newest event of their series, or behind its closed window: dropped or rejected."""
         return self._statuses[Status.LATE]
 
     @property
@@ -76,6 +81,9 @@ class RunSummary(Listener):
         """Counts one published unit."""
         decoded, partition = publication.decoded, publication.partition
         statuses = np.bincount(publication.forecasts.status, minlength=len(self._statuses)).tolist()
+        if decoded.windows is not None:
+            self._raw = (self._raw or 0) + decoded.windows.taken
+            statuses[Status.LATE] += decoded.windows.late
         self.count(partition, statuses, publication.unit.rejects, decoded.missing)
         self.filtered += sum(count for _, count in decoded.filtered)
         if decoded.tombstones:

@@ -41,6 +41,8 @@ def show(
         metrics.series.labels(name).set(partition.forecaster.series_count)
         metrics.state_bytes.labels(name).set(partition.forecaster.state_bytes)
         metrics.series_bytes.set(partition.forecaster.bytes_per_series)
+        if partition.aggregator is not None:
+            metrics.windows_open.labels(name).set(len(partition.aggregator))
         if partition.drift is not None:
             metrics.drift.labels(name).set(partition.drift.statistic)
         if partition.progress.newest_ms is not None:

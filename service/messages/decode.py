@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,8 @@ REASONS: Final = {
     "truncated": "the record is incomplete: its file ended within it",
     "damaged": "the bytes differ from those that were written: the disk changed them",
     "tombstone": "a Kafka record without a value: only counted, see input.tombstone",
-    "late": 'older than the newest event of its series, and input.late is "dead-letter"',
+    "late": 'older than the newest event of its series, or behind its closed window, and input.late is "dead-letter"',
+    "too_many_windows": "its window would be one more than the bound of open windows, see aggregate",
 }
 """Every reason for a reject, with its meaning; bounded, valid as a metric label."""
 
@@ -58,6 +59,29 @@ CSV_HEADER = "csv-header"
 """Name of the record header with the header line of the record's CSV file."""
 
 _NO_VALUE: Final = Problem("tombstone", REASONS["tombstone"])
+
+
+class Aggregated(NamedTuple):
+    """Of events that are values of closed windows: what they have besides other events.
+
+    Attributes:
+        end_ms: ends of the windows, shape (n,); the event times are their begins.
+        taken: number of raw events that were added to windows.
+        refused: raw events that were not, with the index of their record in the batch: late, or beyond a bound.
+        skipped: windows without events that were left out of long gaps.
+        forget: see `Decoded.forget`.
+    """
+
+    end_ms: NDArray[np.int64]
+    taken: int
+    refused: Sequence[tuple[int, Problem]]
+    skipped: int
+    forget: list[tuple[int, str]]
+
+    @property
+    def late(self) -> int:
+        """The number of late raw events."""
+        return sum(problem.reason == "late" for _, problem in self.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +105,7 @@ class Decoded:
         clock_changes: event times without a zone at which the clock of their zone shows a time twice or skips it.
         filtered: position of every record of which something does not meet `input.where`, and how many elements of it.
         two_units: some numeric times were interpreted as seconds, others as milliseconds of 1970.
+        windows: where the events are values of closed windows, with the record that closed the window; else None.
     """
 
     series: list[str]
@@ -98,10 +123,16 @@ class Decoded:
     within: list[int] | None = None
     clock_changes: int = 0
     filtered: list[tuple[int, int]] = field(default_factory=list)
+    windows: Aggregated | None = None
 
     def __len__(self) -> int:
         """The number of events."""
         return len(self.series)
+
+    @property
+    def changes_state(self) -> bool:
+        """Whether the state differs after it: there are events, or raw events were added to windows."""
+        return bool(self.series) or (self.windows is not None and self.windows.taken > 0)
 
     def end_of_record(self, end: int) -> int:
         """Returns the first index from `end` on, above 0, at which another record begins, or the number of events."""
@@ -120,6 +151,8 @@ class Decoded:
     @property
     def forget(self) -> list[tuple[int, str]]:
         """Series whose state is removed, each with the index of the event before which that happens."""
+        if self.windows is not None:
+            return self.windows.forget
         return [(one.event, one.series) for one in self.tombstones if one.series]
 
     @property
@@ -241,7 +274,7 @@ class Decoder:
         self._conversion.convert(parsed.series, value)
         covariates = np.array(parsed.covariates, np.float64).reshape(-1, self._covariates) if self._covariates else None
         future = self._future(parsed.future) if self._ahead[0] else None
-        series, index, within = parsed.series, parsed.index, _within(parsed.index)
+        series, index, within = parsed.series, parsed.index, numbers_within(parsed.index)
         rejected = (
             {index[at]: problem for at, problem in sorted(wrong.items(), reverse=True)} | parsed.partial | problems
         )
@@ -261,7 +294,7 @@ class Decoder:
             None if covariates is None else _as_float32(covariates),
             [records.positions[i] for i in index],
             index,
-            [_reject(records, i, rejected[i]) for i in sorted(rejected) if i not in records.tombstones],
+            [reject_of(records, i, rejected[i]) for i in sorted(rejected) if i not in records.tombstones],
             len(value) - int(finite.sum()),
             None if future is None else _as_float32(future),
             [replace(one, position=records.positions[one.position]) for one in parsed.controls],
@@ -287,7 +320,7 @@ class Decoder:
         return out
 
 
-def _within(index: Sequence[int]) -> list[int] | None:
+def numbers_within(index: Sequence[int]) -> list[int] | None:
     """Returns the index of every row among those of its record, -1 for a single one; None if all are single.
 
     Args:
@@ -314,7 +347,8 @@ def _describe(code: str, length: int) -> str:
     return f"{REASONS.get(code, code)}; got {length} bytes"
 
 
-def _reject(records: Records, index: int, problem: Problem) -> Reject:
+def reject_of(records: Records, index: int, problem: Problem) -> Reject:
+    """Returns the record at an index of a batch as a reject, with its original bytes."""
     return Reject(
         records.positions[index],
         records.values[index],

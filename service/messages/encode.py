@@ -38,7 +38,7 @@ def encode(
     `targets`, the time of every step), `levels`, `quantiles` (one row per step, one column per level), `anomaly` (null
     while unknown), `flagged`, `model` (prefix of its sha256), `source` (partition and position, the identity of the
     forecast) and `status`: "ok", "missing" if the event had no value, or "unknown" while the series has no forecast,
-    and `quantiles` is null.
+    and `quantiles` is null. The source of a value of a closed window has `window`, its begin and end.
     An event that reveals that a series is silent is followed by an object with `kind` = "silence": see `_silence`.
 
     Args:
@@ -55,7 +55,7 @@ def encode(
     origins = format_times(forecasts.origin_ms)
     intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
     flagged = forecasts.flagged.astype(np.bool_).tolist()
-    months = _months(forecasts)
+    months, spans = _months(forecasts), _spans(decoded)
     wanted = ((forecasts.steps % every == 0) | (forecasts.flagged != 0)).tolist()
     quantiles = printable(forecasts.quantiles)
     silences = forecasts.silences[::-1]
@@ -83,7 +83,7 @@ def encode(
                         "anomaly": anomalies[at],
                         "flagged": flagged[at],
                         "model": model,
-                        "source": _source(source, decoded, at),
+                        "source": _source(source, decoded, spans, at),
                         "status": _STATUS[status],
                     },
                     option=orjson.OPT_SERIALIZE_NUMPY,
@@ -93,7 +93,7 @@ def encode(
             silence = silences.pop()
             series.append(silence.series)
             positions.append(decoded.positions[at])
-            encoded.append(_silence(silence, _source(source, decoded, at)))
+            encoded.append(_silence(silence, _source(source, decoded, spans, at)))
     return Encoded(series, encoded, positions)
 
 
@@ -113,12 +113,24 @@ def _months(forecasts: Forecasts) -> dict[int, dict[str, object]]:
     }
 
 
-def _source(source: Mapping[str, object], decoded: Decoded, at: int) -> dict[str, object]:
+def _source(
+    source: Mapping[str, object], decoded: Decoded, spans: Sequence[Mapping[str, str]] | None, at: int
+) -> dict[str, object]:
     """Returns the identity of the forecast of an event."""
     found = {**source, "position": decoded.positions[at]}
     if decoded.within is not None and (number := decoded.within[at]) >= 0:
         found["event"] = number
+    if spans is not None:
+        found["window"] = spans[at]
     return found
+
+
+def _spans(decoded: Decoded) -> list[dict[str, str]] | None:
+    """Returns begin and end of the window of every event, None without windows."""
+    if decoded.windows is None:
+        return None
+    starts, ends = format_times(decoded.timestamp_ms), format_times(decoded.windows.end_ms)
+    return [{"start": start, "end": end} for start, end in zip(starts, ends, strict=True)]
 
 
 def _silence(silence: Silence, source: Mapping[str, object]) -> bytes:

@@ -120,6 +120,9 @@ class Metrics:
         self.series_reopened = counter(
             "series_reopened", "Series that continue after an event whose time was far in the future."
         )
+        self.window_events = counter("window_events", "Raw events added to windows.")
+        self.windows_open = gauge("windows_open", "Open windows.", "partition")
+        self.windows_skipped = counter("windows_skipped", "Windows without events left out of long gaps.")
         self.batches = counter("batches", "Batches published.")
         self.batch_events = histogram("batch_events", "Events per batch.", tuple(float(4**power) for power in range(9)))
         self.batch_duration = histogram(
@@ -368,7 +371,7 @@ class Metrics:
     def partition_left(self, partition: str) -> None:
         """Removes the gauges of a partition that another process serves now."""
         gauges = (self.lag, self.position, self.newest_event, self.series, self.state_bytes, self.drift)
-        for family in (*gauges, self.snapshot_age, self.snapshot_size):
+        for family in (*gauges, self.snapshot_age, self.snapshot_size, self.windows_open):
             with contextlib.suppress(KeyError):  # not shown yet
                 family.remove(partition)
 

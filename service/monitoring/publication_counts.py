@@ -31,6 +31,10 @@ class PublicationCounts(Listener):
             self._metrics.filtered.inc(sum(count for _, count in filtered))
         silences = len(forecasts.silences)
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
+        if (windows := publication.decoded.windows) is not None:
+            statuses[Status.LATE] += windows.late
+            self._metrics.window_events.inc(windows.taken)
+            self._metrics.windows_skipped.inc(windows.skipped)
         self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, publication.seconds)
         self._metrics.silences.inc(silences)
         self._metrics.anomalies.inc(int(forecasts.flagged.sum()))

@@ -1,10 +1,10 @@
-"""Converts partitions to snapshots and back: forecaster, drift test and shadow model."""
+"""Converts partitions to snapshots and back: forecaster, drift test, shadow model and open windows."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from service.snapshots.store import SnapshotStore
 
 _log = structlog.get_logger()
 
+_WINDOWS: Final = "windows"  # in the header and in the names of arrays
+
 
 def snapshots_of(partitions: Iterable[Partition], store: SnapshotStore) -> list[Snapshot]:
     """Captures all states that may be written: of partitions whose rows are exactly at their committed position.
@@ -28,7 +30,7 @@ def snapshots_of(partitions: Iterable[Partition], store: SnapshotStore) -> list[
 
 
 def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
-    """Captures the forecaster, and drift test and shadow model as further arrays."""
+    """Captures the forecaster, and drift test, shadow model and open windows as further arrays."""
     name, position, forecaster = partition.name, partition.position, partition.forecaster
     base = store.base(name, position, forecaster)
     found = take(name, position, forecaster, partition.progress, base, partition.run)
@@ -41,7 +43,32 @@ def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
         found.arrays.update({f"shadow.{name}": array for name, array in partition.shadow.state().items()})
         model = {"model": partition.shadow.model.sha256, "guard": partition.guard}
         found.library["shadow"] = partition.shadow.header() | model
+    if partition.aggregator is not None:
+        found.arrays.update({f"{_WINDOWS}.{name}": array for name, array in partition.aggregator.arrays().items()})
+        found.library[_WINDOWS] = {"settings": partition.aggregator.settings, "open": len(partition.aggregator)}
     return found
+
+
+def restore_windows(partition: Partition, snapshot: Snapshot) -> None:
+    """Restores the open windows of a snapshot. Windows of other settings are dropped, with a line in the log.
+
+    Raises:
+        CheckpointError: the state of the windows is invalid.
+    """
+    header = snapshot.library.get(_WINDOWS)
+    if header is None:  # made without windows, which begin here
+        return
+    with checked("the state of open windows"):
+        settings, count = dict(header["settings"]), int(header["open"])
+    if partition.aggregator is None or partition.aggregator.settings != settings:
+        if count:
+            _log.warning("open windows dropped, their settings have changed", partition=partition.name,
+                         position=snapshot.position, windows=count)  # fmt: skip
+        return
+    start = f"{_WINDOWS}."
+    partition.aggregator.restore(
+        {name.removeprefix(start): array for name, array in snapshot.arrays.items() if name.startswith(start)}
+    )
 
 
 def restore_tests(partition: Partition, snapshot: Snapshot, load: Callable[[str], Model]) -> None:

@@ -1,0 +1,35 @@
+"""What a stretch of raw events becomes: columns of closed windows, and the events that no window could take in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from service.messages.parsed import Problem
+
+
+@dataclass(slots=True)
+class ClosedWindows:
+    """Closed windows as growing columns, in the order of their closing.
+
+    Attributes:
+        series, start_ms, end_ms, values: of each window and function.
+        index: index of the record that closed it, in the batch of the raw events.
+        taken: number of raw events that were added to windows.
+        refused: index of the record and problem of each raw event that was not: late, or beyond a bound.
+        skipped: empty windows that were left out of long gaps.
+        forget: series whose state is removed, each with the number of closed windows before that.
+    """
+
+    series: list[str] = field(default_factory=list)
+    start_ms: list[int] = field(default_factory=list)
+    end_ms: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    index: list[int] = field(default_factory=list)
+    taken: int = 0
+    refused: list[tuple[int, Problem]] = field(default_factory=list)
+    skipped: int = 0
+    forget: list[tuple[int, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """The number of values."""
+        return len(self.series)

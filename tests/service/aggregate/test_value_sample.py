@@ -1,0 +1,64 @@
+"""Quantiles of the values of a window: exact for few values, within 1 % for many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.aggregate.value_sample import ERROR, MOST_BINS, MOST_EXACT, ValueSample
+
+LEVELS = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
+VALUES = st.floats(-1e12, 1e12, allow_subnormal=False)
+
+
+def sample_of(values: list[float]) -> ValueSample:
+    """Returns a sample with these values."""
+    found = ValueSample()
+    for value in values:
+        found.add(value)
+    return found
+
+
+@given(st.lists(VALUES, min_size=1, max_size=60), st.sampled_from(LEVELS))
+def test_exact(values: list[float], level: float) -> None:
+    """A quantile of few values is that of numpy, with linear interpolation."""
+    expected = float(np.quantile(values, level))
+    assert sample_of(values).quantile(level) == pytest.approx(expected, rel=1e-9, abs=1e-3)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=20), st.integers(0, 1 << 30), st.sampled_from(LEVELS))
+def test_bound_of_the_error(kinds: list[float], seed: int, level: float) -> None:
+    """A quantile of many values is within 1 % of a value with that rank."""
+    rng = np.random.default_rng(seed)
+    values = (np.array(kinds)[rng.integers(0, len(kinds), MOST_EXACT + 100)] * rng.lognormal(0, 2)).tolist()
+    rank = int(level * (len(values) - 1))
+    exact = sorted(values)[rank]
+
+    assert abs(sample_of(values).quantile(level) - exact) <= ERROR * abs(exact) * (1 + 1e-9)
+
+
+def test_bound_of_the_bins() -> None:
+    """Values over all powers of ten need a bounded number of bins; the great ones keep their accuracy."""
+    values = np.logspace(-300, 300, 40_000).tolist()
+    sample = sample_of(values)
+
+    assert len(sample.above) == MOST_BINS
+    assert sample.quantile(0.99) == pytest.approx(values[int(0.99 * 39_999)], rel=ERROR)
+
+
+@given(st.integers(0, 1200), st.integers(0, 1200))
+def test_sample_saved_in_the_middle(size: int, cut: int) -> None:
+    """A sample that is saved and restored continues as if it had not been."""
+    straight, restored = ValueSample(), ValueSample()
+    for at in range(size):
+        if at == cut:
+            restored = ValueSample.from_arrays(*restored.arrays())
+        for one in (straight, restored):
+            one.add(float(at % 97 - 20))
+
+    assert [part.tobytes() for part in straight.arrays()] == [part.tobytes() for part in restored.arrays()]
+    assert [straight.quantile(level) for level in LEVELS] == pytest.approx(
+        [restored.quantile(level) for level in LEVELS], nan_ok=True
+    )
