@@ -199,6 +199,10 @@ MEANINGS: Final = {
         "The folder `models` cannot be written: the error. Retried an hour later."
     ),
     "shared snapshot of another machine used": "A partition and its state were taken over from another machine.",
+    "open windows dropped, their settings have changed": (
+        "The snapshot of a clean stop has open windows of other settings (`[aggregate]`): the events in `windows` of "
+        "them are in no value. The series continue with the windows of the next events."
+    ),
     "snapshot of another machine": (
         "Written by a processor of another type: further forecasts may differ from its forecasts in the last digit. "
         "See [determinism](determinism.md)."

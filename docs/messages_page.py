@@ -67,7 +67,9 @@ FORECAST_FIELDS: Final = {
     "model": "First twelve digits of the sha256 of the model.",
     "source": "Partition and position of the event, and `event`, its number in a record with "
     "[several](#several-events): the identity of the forecast, the same after any crash. From the second "
-    "[run](kafka.md#lost-or-reset-offsets) of a partition on, also `run`, its number.",
+    "[run](kafka.md#lost-or-reset-offsets) of a partition on, also `run`, its number. Of a closed window "
+    "([raw events](raw-events.md)) it is the record that closed it, with `window`, its `start` and `end`; `origin` is "
+    "its start.",
     "status": '"ok"; "missing" where the event had no value; "unknown" where nothing is known of the series yet and '
     "there is no forecast.",
 }

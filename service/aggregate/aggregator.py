@@ -51,6 +51,11 @@ class Aggregator:
         self._watermark = Watermark(_LEAP * self._rules.longest_ms + self._grace)
         self._waiting = False  # windows wait for the next record to close
 
+    @classmethod
+    def of(cls, settings: AggregateConfig, most_series: int) -> Aggregator | None:
+        """Returns the aggregator of a configuration, None where events are forecast as they are."""
+        return cls(settings, most_series) if settings.interval else None
+
     def __len__(self) -> int:
         """The number of open windows."""
         return len(self._table)

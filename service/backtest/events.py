@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import History
+from service.aggregate.aggregator import Aggregator
 from service.config.input import InputConfig
 from service.discovery.choice import settled
 from service.discovery.sample import sample_of_file
 from service.errors import ServiceError
-from service.messages.decode import CSV_HEADER, Decoder
+from service.messages.decode import CSV_HEADER, Decoder, reject_of
 from service.ports import Reject
 from service.sources.byte_source import open_bytes
 from service.sources.file_replay import as_records, headers_of
@@ -75,11 +77,14 @@ class _Names:
         return names, rank
 
 
-def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> EventTable:
+def read_events(
+    path: Path, settings: InputConfig, horizon: int = 1, aggregator: Aggregator | None = None
+) -> EventTable:
     """Reads a CSV or JSON-lines file, plain or gzip, and sorts its events by time.
 
     Events with equal times keep the order of the file. The fields that the configuration does not name are chosen as
-    by `forecaster run` (`service.discovery.choice`). `horizon` steps of known future values are read.
+    by `forecaster run` (`service.discovery.choice`). `horizon` steps of known future values are read. With an
+    aggregator, the events are the windows that the records of the file close, in its order, as in the daemon.
 
     Raises:
         ConfigurationError: format or columns cannot be determined.
@@ -102,15 +107,23 @@ def read_events(path: Path, settings: InputConfig, horizon: int = 1) -> EventTab
                     headers = headers_of(str(path), lines.header, named=True)
                 records = as_records(str(path), taken, headers)
                 decoded = decoder.decode(records)
-                series.append(names.numbers(decoded.series))
-                times.append(decoded.timestamp_ms)
-                values.append(decoded.value)
+                rejected = decoded.rejects
+                if aggregator is None:
+                    series.append(names.numbers(decoded.series))
+                    times.append(decoded.timestamp_ms)
+                    values.append(decoded.value)
+                else:
+                    closed, _ = aggregator.take(decoded, 0, deque(decoded.tombstones))
+                    series.append(names.numbers(closed.series))
+                    times.append(np.array(closed.start_ms, np.int64))
+                    values.append(np.array(closed.values, np.float64))
+                    rejected = [*rejected, *(reject_of(records, at, problem) for at, problem in closed.refused)]
                 if decoded.covariates is not None:
                     covariates.append(decoded.covariates)
                 if decoded.future is not None:
                     future.append(decoded.future)
-                rejects += len(decoded.rejects)
-                example = example or next(iter(decoded.rejects), None)
+                rejects += len(rejected)
+                example = example or next(iter(rejected), None)
         if damage := source.damage():
             msg = f"{path}: {damage}"
             raise ServiceError(msg)

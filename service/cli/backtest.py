@@ -63,7 +63,8 @@ def backtest(
 
     Exit status: 0 done, 1 the file cannot be read or no forecast was made, 2 wrong command line or configuration.
     """
-    from service.backtest.events import read_events  # noqa: PLC0415 - keeps the help page fast
+    from service.aggregate.aggregator import Aggregator  # noqa: PLC0415 - keeps the help page fast
+    from service.backtest.events import read_events  # noqa: PLC0415 - as above
     from service.backtest.origins import LEVELS, default_origins, read_origins, write_predictions  # noqa: PLC0415
     from service.backtest.run import assess, run  # noqa: PLC0415
 
@@ -71,7 +72,8 @@ def backtest(
         from service.backtest.report import require_plots, write_report  # noqa: PLC0415
 
         require_plots()
-    events = read_events(data, config.input, config.model.horizon)
+    windows = Aggregator.of(config.aggregate, config.state.max_series)
+    events = read_events(data, config.input, config.model.horizon, windows)
     if events.example is not None:
         click.echo(f"{data}: {events.rejects} records rejected, the first: {events.example.detail}", err=True)
     wanted, absent = (

@@ -251,7 +251,7 @@ class Restorer:
             drift=drift,
             quality=quality,
             run=self._transport.run(name),
-            aggregator=Aggregator(self._aggregate, self._state.max_series) if self._aggregate.interval else None,
+            aggregator=Aggregator.of(self._aggregate, self._state.max_series),
         )
 
     def release(self) -> None:

@@ -24,12 +24,12 @@ STEPS = (1, 2, 3, 4, 5)
 Content = dict[str, list[tuple[object, ...]]]
 
 
-def write_events(path: Path, count: int, *, bad: bool) -> None:
+def write_events(path: Path, count: int, *, bad: bool, every_ms: int = 20_000) -> None:
     """Writes three interleaved series as JSON lines; with `bad`, every kind of unusable event is mixed in."""
     lines = []
     for step in range(count):
         series = "abc"[step % 3]
-        time_ms = 1_700_000_000_000 + step * 20_000
+        time_ms = 1_700_000_000_000 + step * every_ms
         value: float | None = math.sin(step / 40) * 3 + math.cos(step / 7) + step % 5
         if bad and step % 97 == 0:
             value = None
@@ -247,6 +247,40 @@ def test_killed_while_retraining(tmp_path: Path) -> None:
             assert start.run(kill_at=f"step:{step}") == KILLED
         for _ in range(3):
             if start.run(rng.uniform(0.2, 4.0)) != KILLED:
+                break
+        assert start.run() == 0
+        assert_whole(tmp_path, expected)
+        assert verdicts(tmp_path) == decided
+
+
+WINDOWS = """
+[aggregate]
+interval = "1m"
+functions = ["count", "p90"]
+grace = "30s"
+"""
+
+
+def test_killed_with_open_windows(tmp_path: Path) -> None:
+    """Kills with windows open, in and around trainings too, do not change a byte of the forecasts of their values."""
+    write_events(tmp_path / "in.jsonl", 2_700, bad=True, every_ms=8_000)
+    config = write_config(tmp_path, [tmp_path / "in.jsonl"], WINDOWS + RETRAIN)
+    rng = random.Random(18)
+    with launcher(config) as start:
+        assert start.run() == 0
+        expected = content(tmp_path)
+        decided = verdicts(tmp_path)
+        assert {row[2] for row in expected["forecasts"]} == {
+            f"{name}.{part}" for name in "abc" for part in ("count", "p90")
+        }
+        assert len(expected["forecasts"]) > 2_000
+        assert {row[2] for row in expected["rejects"]} == {"late", "undecodable"}
+        assert "promoted" in {action for action, _, _ in decided}
+        shutil.rmtree(tmp_path / "data")
+        for step in ("4:1", "5:2", "2:9", *TRAINING_STEPS, "3:3", "4:6", "1:4", *TRAINING_STEPS, "4:2"):
+            assert start.run(kill_at=f"step:{step}") == KILLED
+        for _ in range(6):
+            if start.run(rng.uniform(0.2, 3.0)) != KILLED:
                 break
         assert start.run() == 0
         assert_whole(tmp_path, expected)

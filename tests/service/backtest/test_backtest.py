@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from service.aggregate.aggregator import Aggregator
 from service.backtest.events import read_events
 from service.backtest.origins import LEVELS, read_origins, write_predictions
 from service.backtest.run import retrain_positions
 from service.cli import main
+from service.config.aggregate import AggregateConfig
 from service.config.load import load_config
 from service.messages.timestamps import format_times
 
@@ -226,3 +228,19 @@ def test_report_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     done = run(write(tmp_path / "a.csv", rows(steps=20)), "--report", str(tmp_path / "report.html"))
     assert done.exit_code == 2
     assert "forecaster-daemon[plots]" in done.output
+
+
+def test_windows_over_raw_events(tmp_path: Path) -> None:
+    """With windows, a backtest reads the values of the windows that the file closes, and reports late events."""
+    data = tmp_path / "raw.csv"
+    times = [*range(0, 3600, 10), 5]
+    data.write_text("series,timestamp,value\n" + "".join(f"a,{(T0 // 60_000 * 60 + at) * 1000},{at}\n" for at in times))
+    settings = AggregateConfig.model_validate({"interval": "1m", "functions": ["count"]})
+    events = read_events(data, load_config().input, aggregator=Aggregator.of(settings, 100))
+
+    assert events.names == ["a"]
+    assert events.value.tolist() == [6.0] * 59
+    assert set(np.diff(events.timestamp_ms).tolist()) == {60_000}
+    assert events.rejects == 1
+    assert events.example is not None
+    assert events.example.reason == "late"

@@ -23,7 +23,7 @@ from service.reload import is_live
 from service.transport.memory import MemoryLog
 
 EVENTS = [event(step, series) for step in range(40) for series in "ab"]
-CLASSIFIED = ("input", "model", "anomaly", "state", "output")
+CLASSIFIED = ("aggregate", "input", "model", "anomaly", "state", "output")
 Sections = dict[str, dict[str, Any]]
 
 # Another valid value of every key that a replay depends on.
@@ -54,7 +54,17 @@ OTHERS: dict[str, object] = {
     "input.fields.date_order": "dmy",
     "input.units": [{"series": "*", "factor": 10}],
     "state.max_series": 1000,
+    "aggregate.interval": "1m",
+    "aggregate.functions": ["count"],
+    "aggregate.grace": "20s",
+    "aggregate.empty": "last",
+    "aggregate.timezone": "Europe/Berlin",
+    "aggregate.rules": [{"series": "a"}],
 }
+# Further keys that a key needs.
+NEEDED: dict[str, Sections] = {"aggregate.rules": {"aggregate": {"interval": "1m"}}}
+# Durations by key, as messages show them.
+SHOWN = {"input.max_ahead": '"1d"', "aggregate.interval": '"0s"', "aggregate.grace": '"10s"'}
 # Another value of every key that no replay depends on, where this test can change the key.
 FREE: dict[str, object] = {
     "input.late": "dead-letter",
@@ -75,7 +85,8 @@ def sections_of(key: str, value: object) -> Sections:
     section, *names = key.split(".")
     for name in reversed(names):
         value = {name: value}
-    return {section: value}  # type: ignore[dict-item]
+    needed = NEEDED.get(key, {}).get(section, {})
+    return {section: needed | value}  # type: ignore[operator]
 
 
 def keys_of(model: type[BaseModel], before: str) -> list[str]:
@@ -166,7 +177,7 @@ def test_changed_behind_a_crash(tmp_path: Path, folders: Folders, key: str) -> N
     same = Bench(tmp_path, log)
     same.run()
 
-    shown = '"1d"' if key == "input.max_ahead" else json.dumps(then)
+    shown = SHOWN.get(key, json.dumps(then))
     assert f"expected {shown}" in str(caught.value)
     assert same.sample("replayed_events_total") == 30
 

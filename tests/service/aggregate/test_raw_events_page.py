@@ -1,0 +1,54 @@
+"""The examples of docs/raw-events.md: their records become the windows of their tables."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from pathlib import Path
+
+import pytest
+
+from service.aggregate.aggregator import Aggregator
+from service.config.load import load_config
+from service.messages.decode import CSV_HEADER, Decoder
+from service.messages.timestamps import parse_time
+from service.ports import Records
+
+PAGE = (Path(__file__).parents[3] / "docs" / "raw-events.md").read_text()
+EXAMPLE = re.compile(
+    r"^## (?P<title>[^\n]+)\n(?:(?!^## ).)*?"
+    r"^```(?P<form>json|csv)\n(?P<records>[^`]+)^```\n\n```toml\n(?P<settings>[^`]+)^```\n\n"
+    r"\| series \| window from \| to \| value \|\n\|---\|---\|---\|---\|\n(?P<table>(?:\|[^\n]+\n)+)",
+    re.MULTILINE | re.DOTALL,
+)
+EXAMPLES = {found["title"]: found for found in EXAMPLE.finditer(PAGE)}
+
+
+def test_examples_of_the_page() -> None:
+    """The page has the three examples."""
+    assert list(EXAMPLES) == ["Orders to counts and sums", "Counters to rates", "Requests to percentiles"]
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_windows_of_the_page(title: str, tmp_path: Path) -> None:
+    """The records of an example become the windows of its table, in this order, and no others."""
+    example = EXAMPLES[title]
+    (tmp_path / "config.toml").write_text(example["settings"])
+    config = load_config(tmp_path / "config.toml")
+    lines = [line.encode() for line in example["records"].splitlines()]
+    headers = None
+    if example["form"] == "csv":
+        header, *lines = lines
+        headers = [((CSV_HEADER, header),)] * len(lines)
+    decoded = Decoder(config.input).decode(Records("0", range(len(lines)), len(lines), lines, headers=headers))
+    aggregator = Aggregator.of(config.aggregate, config.state.max_series)
+    assert aggregator is not None
+    closed, _ = aggregator.take(decoded, 0, deque())
+
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in example["table"].splitlines()]
+    assert not decoded.rejects
+    assert not closed.refused
+    assert list(zip(closed.series, closed.start_ms, closed.end_ms, strict=True)) == [
+        (series, parse_time(f"2026-11-22T{start}Z"), parse_time(f"2026-11-22T{end}Z")) for series, start, end, _ in rows
+    ]
+    assert closed.values == pytest.approx([float(value) for *_, value in rows], abs=1e-4)
