@@ -78,7 +78,7 @@ def content(folder: Path) -> Content:
         return {
             table: database.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall()
             for table, order in (
-                ("forecasts", "partition, position, series"),
+                ("forecasts", "partition, position, series, origin"),
                 ("rejects", "1, 2"),
                 ("positions", "1, 2"),
                 ("adoptions", "1, 2"),
@@ -127,7 +127,7 @@ def launcher(config: Path) -> Iterator[Launcher]:
 def assert_whole(folder: Path, expected: Content) -> None:
     """Asserts that the output is complete, without duplicates, and equal to `expected` byte by byte."""
     got = content(folder)
-    places = [row[:3] for row in got["forecasts"]]  # with the series: a record may have several events
+    places = [row[:4] for row in got["forecasts"]]  # a record may have several events, or close several windows
     assert len(set(places)) == len(places)
     for table, rows in expected.items():
         if table != "adoptions":  # the position of an adoption depends on the start of its batch
@@ -262,29 +262,27 @@ grace = "30s"
 
 
 def test_killed_with_open_windows(tmp_path: Path) -> None:
-    """Kills with windows open, in and around trainings too, do not change a byte of the forecasts of their values."""
-    write_events(tmp_path / "in.jsonl", 2_700, bad=True, every_ms=8_000)
-    config = write_config(tmp_path, [tmp_path / "in.jsonl"], WINDOWS + RETRAIN)
+    """Kills with windows open, after each step and at random moments, do not change a byte of the forecasts."""
+    inputs = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    for path in inputs:
+        write_events(path, 2_700, bad=True, every_ms=8_000)
+    config = write_config(tmp_path, inputs, WINDOWS)
     rng = random.Random(18)
     with launcher(config) as start:
         assert start.run() == 0
         expected = content(tmp_path)
-        decided = verdicts(tmp_path)
-        assert {row[2] for row in expected["forecasts"]} == {
-            f"{name}.{part}" for name in "abc" for part in ("count", "p90")
-        }
-        assert len(expected["forecasts"]) > 2_000
+        series = {f"{name}.{part}" for name in "abc" for part in ("count", "p90")}
+        assert {row[2] for row in expected["forecasts"]} == series
+        assert len(expected["forecasts"]) > 4_000
         assert {row[2] for row in expected["rejects"]} == {"late", "undecodable"}
-        assert "promoted" in {action for action, _, _ in decided}
         shutil.rmtree(tmp_path / "data")
-        for step in ("4:1", "5:2", "2:9", *TRAINING_STEPS, "3:3", "4:6", "1:4", *TRAINING_STEPS, "4:2"):
+        for step in ("4:1", "5:2", "2:9", "3:3", "4:6", "1:4", "4:2"):
             assert start.run(kill_at=f"step:{step}") == KILLED
         for _ in range(6):
-            if start.run(rng.uniform(0.2, 3.0)) != KILLED:
+            if start.run(rng.uniform(0.1, 1.0)) != KILLED:
                 break
         assert start.run() == 0
         assert_whole(tmp_path, expected)
-        assert verdicts(tmp_path) == decided
 
 
 def test_the_command_itself(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import pytest
 from parts import Bench
 
 import service.partition
+from forecaster import Model
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.errors import SettingsChangedError
 from service.partition import Partition
@@ -268,6 +270,45 @@ class TestRestart:
 
         assert outcome_of(last, straight.due) == straight
         assert last.sample("snapshots_refused_total", reason="unfit") == 1
+
+
+class TestModels:
+    """Models that change while windows are open."""
+
+    def jobs_of(self, bench: Bench) -> list[str]:
+        """Runs an engine whose trainings promote another model; returns the identity of each training."""
+        found: list[str] = []
+
+        def trained(partition: Partition, *_: Any) -> None:
+            found.append(bench.engine._training._job(partition))
+            model = Model.initial(dataclasses.replace(bench.config.library_model(), seed=7))
+            bench.registry.promote(bench.registry.add(model))
+            bench.engine._champion.refresh()
+
+        bench.engine._training.on_training_due = trained  # type: ignore[method-assign] # instead of a training
+        bench.run()
+        return found
+
+    def test_a_training_before_a_stop(self, tmp_path: Path) -> None:
+        """A training whose window was the last one before a stop has the same identity at the next start.
+
+        Raw events were added to windows since then. Its model is in force from the next closed window on.
+        """
+        script = [raw(at) for at in range(0, 1000, 10)]
+        settings: dict[str, Any] = {"retrain": {"every_events": 100, "first_after_events": 10}}
+        settings["input"] = {"max_poll_records": 1}
+        first = bench_of(tmp_path, script[:34], **settings)
+        jobs = self.jobs_of(first)
+        units = list(first.log.units)
+        second = bench_of(tmp_path, script, units, **settings)
+        again = self.jobs_of(second)
+        adoptions = [unit.adoption for unit in second.log.units if unit.adoption is not None]
+
+        assert len(jobs) == 1
+        assert again == jobs
+        assert [one.position for one in adoptions] == [0, 37]
+        assert second.log.units[37].forecasts
+        assert not second.log.units[36].forecasts
 
 
 class TestSettings:
