@@ -9,6 +9,7 @@ from forecaster import ModelConfig
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import raw_events
 import records
 import trend
 
@@ -49,3 +50,11 @@ def test_records_through_the_daemon() -> None:
     rows = [line.strip("| ").split(" | ") for line in records.daemon_table(400, config, 1).splitlines()[2:]]
     assert len(rows) == 7
     assert all(float(row[1]) > 0 for row in rows)
+
+
+def test_raw_events() -> None:
+    """Decoding, windows and the daemon have a figure, and the daemon forecasts every closed window."""
+    rows = [line.strip("| ").split(" | ") for line in raw_events.table(25_000, 20).splitlines()[2:]]
+    assert len(rows) == 6
+    assert all(float(row[1].replace(",", "")) > 0 for row in rows)
+    assert rows[-1][0] == "the daemon, with 20 forecasts"

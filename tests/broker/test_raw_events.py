@@ -1,0 +1,48 @@
+"""Windows over a topic: a daemon that is killed with windows open closes the same ones, with tombstones among them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from daemons import Daemons
+from kafka_tools import produce, read_topic
+
+TIME = 1_700_000_040_000  # a whole minute
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_with_windows_over_a_topic(bootstrap, topics, app, tmp_path):
+    """After kills the topic has the value of every window once, and the series of a tombstone begins anew."""
+    topic = topics()
+    records = [
+        json.dumps({"series": "ab"[at % 2], "timestamp": TIME + at * 5_000, "value": float(at)}).encode()
+        for at in range(300)
+    ]
+    produce(bootstrap, topic, records[:174])
+    produce(bootstrap, topic, [None], key=b"a")  # within a window
+    produce(bootstrap, topic, records[174:])
+    more = {
+        "aggregate": {"interval": "1m", "functions": ["count", "max"], "grace": "5s"},
+        "input": {"tombstone": "forget", "max_poll_records": 8},
+        "state": {"snapshot_every": "1h"},
+    }
+    with Daemons(tmp_path, bootstrap, app, topic, more) as daemons:
+        for kill_at in ("step:4:1", "step:4:4", "step:3:5"):
+            assert daemons.run(kill_at=kill_at) == -9
+        assert daemons.finish() == 0, daemons.log()
+    found = [json.loads(record.value) for record in read_topic(bootstrap, f"{app}.forecasts")]
+
+    # Window n has the records 12 n to 12 n + 11; the tombstone is at 174, so records from 174 on have the next offset.
+    closing = [13 + 12 * window + (window >= 14) for window in range(24)]
+    names = ["a.count", "a.max", "b.count", "b.max"]
+    assert [(one["source"]["position"], one["series"]) for one in found] == [
+        (offset, name) for offset in closing for name in names
+    ]
+    assert len({(one["source"]["position"], one["source"]["event"]) for one in found}) == len(found)
+    # A series is not evaluated for anomalies before its eleventh value.
+    fresh = {name: [at for at in range(24) if found[4 * at + names.index(name)]["anomaly"] is None] for name in names}
+    begun_anew = [*range(10), *range(14, 24)]
+    assert fresh == dict(zip(names, [begun_anew, begun_anew, list(range(10)), list(range(10))], strict=True))
+    assert read_topic(bootstrap, f"{app}.rejects") == []
