@@ -18,7 +18,7 @@ import structlog
 from forecaster import DriftTest, Forecaster, Forecasts, Model, QualityWatch, Shadow
 from service.aggregate.aggregator import Aggregator
 from service.config.sections import RetrainConfig
-from service.messages.decode import Aggregated, Decoded, numbers_within
+from service.messages.decode import Decoded
 from service.ports import Records, name_of_run
 from service.schedule import Progress, Schedule
 
@@ -217,21 +217,7 @@ def _pieces_of_windows(partition: Partition, aggregator: Aggregator, records: Re
         last = raw.index[event - 1] + 1 if cut.reached else total
         next_position = records.next_position if last == total else records.positions[last]
         position = records.positions[record] if record < total else partition.position
-        value = np.array(closed.values, np.float64)
-        part = _part(raw, 0, 0, position, next_position)
-        events = dataclasses.replace(
-            part,
-            series=closed.series,
-            timestamp_ms=np.array(closed.start_ms, np.int64),
-            value=value,
-            positions=[records.positions[at] for at in closed.index],
-            index=closed.index,
-            within=numbers_within(closed.index),
-            missing=int(np.isnan(value).sum()),
-            windows=Aggregated(
-                np.array(closed.end_ms, np.int64), closed.taken, closed.refused, closed.skipped, closed.forget
-            ),
-        )
+        events = closed.events(_part(raw, 0, 0, position, next_position), records.positions)
         yield Piece(events, position, next_position, cut.due)
         record = last
         if record >= total:

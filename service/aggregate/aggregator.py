@@ -116,6 +116,11 @@ class Aggregator:
             self._forget(tombstones.popleft(), closed)
         return closed, at
 
+    def values_of(self, events: Decoded) -> Decoded:
+        """Returns the events of the windows that all raw events of a batch close."""
+        closed, _ = self.take(events, 0, deque(events.tombstones))
+        return closed.events(events, range(max(events.index, default=0) + 1))
+
     def _window_of(
         self, name: str, series: SeriesWindows | None, time_ms: int, record: int, closed: ClosedWindows
     ) -> OpenWindow | None:

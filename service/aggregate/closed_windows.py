@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from service.messages.decode import Aggregated, Decoded, numbers_within
 from service.messages.parsed import Problem
 
 
@@ -33,3 +38,25 @@ class ClosedWindows:
     def __len__(self) -> int:
         """The number of values."""
         return len(self.series)
+
+    def events(self, raw: Decoded, positions: Sequence[int]) -> Decoded:
+        """Returns the values as events of the records that closed the windows.
+
+        Args:
+            raw: the raw events; all but the events is taken over.
+            positions: of the records of the batch.
+        """
+        value = np.array(self.values, np.float64)
+        return dataclasses.replace(
+            raw,
+            series=self.series,
+            timestamp_ms=np.array(self.start_ms, np.int64),
+            value=value,
+            covariates=None,
+            future=None,
+            positions=[positions[at] for at in self.index],
+            index=self.index,
+            within=numbers_within(self.index),
+            missing=int(np.isnan(value).sum()),
+            windows=Aggregated(np.array(self.end_ms, np.int64), self.taken, self.refused, self.skipped, self.forget),
+        )

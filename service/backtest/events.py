@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,16 +107,13 @@ def read_events(
                 records = as_records(str(path), taken, headers)
                 decoded = decoder.decode(records)
                 rejected = decoded.rejects
-                if aggregator is None:
-                    series.append(names.numbers(decoded.series))
-                    times.append(decoded.timestamp_ms)
-                    values.append(decoded.value)
-                else:
-                    closed, _ = aggregator.take(decoded, 0, deque(decoded.tombstones))
-                    series.append(names.numbers(closed.series))
-                    times.append(np.array(closed.start_ms, np.int64))
-                    values.append(np.array(closed.values, np.float64))
-                    rejected = [*rejected, *(reject_of(records, at, problem) for at, problem in closed.refused)]
+                if aggregator is not None:
+                    decoded = aggregator.values_of(decoded)
+                    refused = () if decoded.windows is None else decoded.windows.refused
+                    rejected = [*rejected, *(reject_of(records, at, problem) for at, problem in refused)]
+                series.append(names.numbers(decoded.series))
+                times.append(decoded.timestamp_ms)
+                values.append(decoded.value)
                 if decoded.covariates is not None:
                     covariates.append(decoded.covariates)
                 if decoded.future is not None:

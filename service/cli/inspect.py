@@ -13,10 +13,12 @@ from typing import Any, Final
 import click
 import orjson
 
+from service.aggregate.aggregator import Aggregator
 from service.cli._errors import FAILED, USAGE, Failed
 from service.cli._options import OutFile, with_config
 from service.config.durations import format_duration
 from service.config.sections import Config
+from service.discovery.cadence import step_ms
 from service.discovery.choice import PARTS, Choice, choose, has_default_fields, with_choice
 from service.discovery.columns import Column
 from service.discovery.sample import InputSample, sample_of_file
@@ -52,8 +54,8 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
         raise Failed(msg, USAGE)
     sample = _sample(config, source, topic)
     choice = _choice(sample, config)
-    chosen = with_choice(config.input, choice)
-    summary = summarise(sample, chosen, config.model.interval_ms)
+    chosen, windows = with_choice(config.input, choice), Aggregator.of(config.aggregate, config.state.max_series)
+    summary = summarise(sample, chosen, step_ms(config), windows)
     others = other_files(source, config.input, sample, chosen) if sample.several_files and source != "-" else None
     settings = {**choice.settings, **_given(config), "model.seasons": _seasons(config, summary)}
     text = "\n".join(_configuration(source, topic, settings)) + "\n"
@@ -106,11 +108,14 @@ def _choice(sample: InputSample, config: Config) -> Choice:
 
 
 def _given(config: Config) -> dict[str, Any]:
-    """What the configuration says of the input, by key; the written configuration has it too."""
+    """What the configuration says of the input and its windows, by key; the written configuration has it too."""
     own = config.input.model_dump(mode="json", include=config.input.model_fields_set - {"files", "fields"})
     fields = config.input.fields.model_dump(mode="json", include=config.input.fields.model_fields_set)
-    return {f"input.{name}": value for name, value in own.items()} | {
-        f"input.fields.{name}": value for name, value in fields.items()
+    windows = config.aggregate.model_dump(mode="json", exclude_unset=True)
+    return {
+        f"{section}.{name}": value
+        for section, values in (("input", own), ("input.fields", fields), ("aggregate", windows))
+        for name, value in values.items()
     }
 
 
@@ -155,7 +160,10 @@ def _facts(choice: Choice, summary: Summary, sample: InputSample) -> Iterator[st
         yield f"{'seasons:':10}{steps} steps"
     if summary.counters:
         names = ", ".join(summary.counters[:_SHOWN])
-        yield f"{'counters:':10}{names}: values that only grow; their rate is easier to forecast"
+        advice = "" if summary.windows is not None else ', with aggregate.functions = ["rate"]'
+        yield f"{'counters:':10}{names}: values that only grow; their rate is easier to forecast{advice}"
+    if summary.windows is not None:
+        yield f"{'windows:':10}{summary.windows} values of closed windows"
     if summary.clock_changes:
         yield f"{'clock:':10}{summary.clock_changes} times are within a change of the clock (input.fields.timezone)"
     rejects = ", ".join(f"{count} {reason}" for reason, count in summary.rejects.items()) or "none"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import cadence_months, calendar_months, calendar_of, calendar_seasons, detect_seasons, on_grid
+from service.aggregate.aggregator import Aggregator
 from service.config.sections import Config
 from service.discovery.sample import sample_of_file
 from service.errors import ServiceError
@@ -53,8 +54,16 @@ def seasons_of_files(config: Config) -> tuple[int, ...]:
             continue
         decoded = Decoder(config.input, frames=sample.frames).decode(sample.records)
         if len(decoded):
-            return first_seasons(FirstEvents.of(decoded, complete=sample.complete), config.model.interval_ms)
+            windows = Aggregator.of(config.aggregate, config.state.max_series)
+            values = decoded if windows is None else windows.values_of(decoded)
+            return first_seasons(FirstEvents.of(values, complete=sample.complete), step_ms(config))
     return ()
+
+
+def step_ms(config: Config) -> int:
+    """Returns the configured interval of the steps, that of the windows where these have one; 0 where it is learnt."""
+    lengths = config.aggregate.intervals
+    return config.model.interval_ms or (round(lengths[0] * 1000) if len(lengths) == 1 else 0)
 
 
 def first_seasons(events: FirstEvents, interval_ms: int = 0) -> tuple[int, ...]:

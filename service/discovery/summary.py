@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.aggregate.aggregator import Aggregator
 from service.config.input import InputConfig
 from service.discovery.cadence import FirstEvents, first_seasons
 from service.discovery.sample import InputSample
@@ -38,6 +39,7 @@ class Summary:
         rejects: records by the reason of their reject; first: the detail of the first one.
         clock_changes: times without a zone within a change of the clock.
         filtered: records, and elements of their arrays, that do not meet `input.where`.
+        windows: values of the windows that close; None without windows.
     """
 
     records: int
@@ -57,15 +59,19 @@ class Summary:
     first: str = ""
     clock_changes: int = 0
     filtered: int = 0
+    windows: int | None = None
 
 
-def summarise(sample: InputSample, settings: InputConfig, interval_ms: int = 0) -> Summary:
+def summarise(
+    sample: InputSample, settings: InputConfig, interval_ms: int = 0, aggregator: Aggregator | None = None
+) -> Summary:
     """Decodes a sample as the daemon would, and returns what is in it.
 
     Args:
         sample: the records.
         settings: how they are read.
         interval_ms: the configured interval of the series; 0 where it is estimated.
+        aggregator: turns the events into values of windows, which have the seasons; None without windows.
     """
     decoded = Decoder(settings, frames=sample.frames).decode(sample.records)
     found = Summary(len(sample.records), len(decoded), decoded.missing, clock_changes=decoded.clock_changes)
@@ -94,7 +100,9 @@ def summarise(sample: InputSample, settings: InputConfig, interval_ms: int = 0) 
         if _is_counter(values[first]):
             found.counters.append(name)
     found.intervals_ms = [one for one, count in intervals.most_common(3) if count >= _LEAST_SHARE * len(rows)]
-    found.seasons = list(first_seasons(FirstEvents.of(decoded, complete=sample.complete), interval_ms))
+    events = decoded if aggregator is None else aggregator.values_of(decoded)
+    found.windows = None if aggregator is None else len(events)
+    found.seasons = list(first_seasons(FirstEvents.of(events, complete=sample.complete), interval_ms))
     return found
 
 

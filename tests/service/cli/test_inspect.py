@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli import main
+from service.config.load import load_config
 
 FORMS = Path(__file__).parents[2] / "data" / "forms"
 # One network for all files, because each compiles: without seasons, which are otherwise found in the file.
@@ -257,3 +258,21 @@ def test_a_kept_choice_that_is_damaged(folder: Path) -> None:
     done = call("run", "--input", "load.csv", *SMALL)
     assert done.exit_code == 2
     assert "input.json" in done.stderr
+
+
+def test_windows_are_written(tmp_path: Path) -> None:
+    """With windows, the seasons are those of their values, and the written configuration has the windows too."""
+    data, config, written = tmp_path / "raw.csv", tmp_path / "config.toml", tmp_path / "written.toml"
+    rows = [f"{1_700_000_000 + at * 60},x_total,{at % 5000}\n" for at in range(9000)]
+    data.write_text("timestamp,series,value\n" + "".join(rows))
+    config.write_text(
+        '[aggregate]\ninterval = "1h"\nfunctions = ["count"]\nrules = [{series = "*_total", functions = ["rate"]}]\n'
+    )
+    command = ["inspect", str(data), "--config", str(config), "--write", str(written)]
+    done = CliRunner().invoke(main, command)
+
+    assert done.exit_code == 0, done.output
+    assert "windows:  150 values of closed windows" in done.output
+    found = load_config(written)
+    assert found.aggregate == load_config(config).aggregate
+    assert found.model.seasons == (24,)
