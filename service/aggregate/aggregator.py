@@ -90,6 +90,7 @@ class Aggregator:
             while tombstones and tombstones[0].event <= at:
                 self._forget(tombstones.popleft(), closed)
             end = events.end_of_record(at + 1) if several else at + 1
+            refused = set[int]()
             for one in range(at, end):
                 name, time_ms = names[one], times[one]
                 series = known.get(name)
@@ -97,6 +98,7 @@ class Aggregator:
                 if window is None or not window.start <= time_ms < window.end:
                     window = self._window_of(name, series, time_ms, index[one], closed)
                     if window is None:
+                        refused.add(one)
                         continue
                 window.add(time_ms, values[one])
                 closed.taken += 1
@@ -104,8 +106,9 @@ class Aggregator:
                 time_ms, now = times[one], watermark.ms
                 if now is not None and now - leap <= time_ms <= now and not watermark.count and not watermark.behind:
                     continue
-                if names[one] in known:
-                    watermark.observe(names[one], time_ms, table.active)
+                if one in refused and (now is None or time_ms > now + leap):
+                    continue  # the series ahead of the watermark are those with an open window there
+                watermark.observe(names[one], time_ms, table.active)
             before = len(closed)
             if self._is_due():
                 self._close(index[at], closed)

@@ -161,12 +161,12 @@ def parts(
 ) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]], Aggregator]:
     """Takes events in batches that end at `starts`, with a new aggregator for each if `restart`."""
     settings = {"functions": ["count", "median", "rate"], "empty": "zero", "grace": "30s"} | more
-    aggregator = aggregator_of(5, **settings)
+    aggregator = aggregator_of(3, **settings)
     found, refused = list[tuple[Any, ...]](), list[tuple[int, str]]()
     for begin, end in pairwise(starts):
         if restart:
             state = aggregator.arrays()
-            aggregator = aggregator_of(5, **settings)
+            aggregator = aggregator_of(3, **settings)
             aggregator.restore(state)
         closed = take(aggregator, stream.events[begin:end], index=stream.records[begin:end])
         found += list(zip(*(getattr(closed, name) for name in ("series", "start_ms", "end_ms", "index")), strict=True))
