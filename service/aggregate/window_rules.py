@@ -74,4 +74,4 @@ class WindowRules:
 
     def of(self, series: str) -> WindowRule:
         """Returns the rule of a series."""
-        return self._rules[self._patterns.first([series])[0]]
+        return self._rules[int(self._patterns.first([series])[0])]
