@@ -32,7 +32,7 @@ def test_trend() -> None:
 def test_records() -> None:
     """Every shape of records is decoded, without a reject, and has a figure."""
     rows = [line.strip("| ").split(" | ") for line in records.decoding_table(400).splitlines()[2:]]
-    assert len(rows) == 8
+    assert len(rows) == 9
     assert rows[0][0::2] == ["JSON, flat", "1.00"]
     assert all(float(row[1]) > 0 for row in rows)
 

@@ -25,7 +25,7 @@ class SchemaLookups:
     """Looks up schemas for batches from topics. Used in the loop's thread.
 
     Args:
-        config: uses `schema_registry`, which does not change at run time.
+        config: uses `schema_registry` and `input.format`, which do not change at run time.
         metrics, health: report lookups, and a registry that does not answer.
 
     Attributes:
@@ -37,7 +37,7 @@ class SchemaLookups:
         self._metrics, self._health, self.stop = metrics, health, threading.Event()
         self.frames: SchemaFrames | None = None
         if config.kafka.topics:
-            self.frames = frames_of(config.schema_registry, self._count)
+            self.frames = frames_of(config.schema_registry, self._count, config.input.format)
 
     def _count(self, result: Result) -> None:
         self._metrics.schema_lookups.labels(result).inc()

@@ -13,7 +13,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -36,6 +36,14 @@ _ACCEPTED: Final = {
 }
 
 
+class _Key(NamedTuple):
+    """A reference to a schema."""
+
+    subject: str
+    version: str
+    name: str
+
+
 class SchemaRegistry:
     """Asks a registry for schemas. Keeps connections; secrets are read from their files for every request.
 
@@ -56,32 +64,30 @@ class SchemaRegistry:
             SchemaError: the registry has none, or it is too large.
             SchemaRegistryError: the registry does not answer, or refuses to.
         """
-        found: dict[tuple[str, str], RegisteredSchema] = {}
+        found: dict[_Key, RegisteredSchema] = {}
         answer = self._get(f"/schemas/ids/{number}")
         self._resolve(answer, found, [])
         return _schema(answer, list(found.values()))
 
-    def _resolve(
-        self, answer: Mapping[str, Any], found: dict[tuple[str, str], RegisteredSchema], path: list[tuple[str, str]]
-    ) -> None:
+    def _resolve(self, answer: Mapping[str, Any], found: dict[_Key, RegisteredSchema], path: list[_Key]) -> None:
         """Adds the schemas that an answer refers to, each after those that it refers to itself."""
         references = answer.get("references") or []
         if not isinstance(references, list) or not all(isinstance(one, dict) for one in references):
             msg = f"got {str(references)[:_SHOWN]} as references, expected a list of objects"
             raise self._failed(msg)
         for one in references:
-            key = (str(one.get("subject", "")), str(one.get("version", "")))
+            key = _Key(*(str(one.get(part, "")) for part in _Key._fields))
             if key in found:
                 continue
             if key in path:
-                msg = f'the reference to version {key[1]} of "{key[0]}" refers back to itself'
+                msg = f'the reference to version {key.version} of "{key.subject}" refers back to itself'
                 raise SchemaError(msg)
             if len(found) + len(path) >= MOST_REFERENCES:
                 msg = f"got more than {MOST_REFERENCES} references, expected fewer"
                 raise SchemaError(msg)
-            inner = self._get(f"/subjects/{quote(key[0], safe='')}/versions/{quote(key[1], safe='')}")
+            inner = self._get(f"/subjects/{quote(key.subject, safe='')}/versions/{quote(key.version, safe='')}")
             self._resolve(inner, found, [*path, key])
-            found[key] = _schema(inner, [])
+            found[key] = _schema(inner, [], key.name)
             if sum(len(schema.text) for schema in found.values()) > MAX_ANSWER_BYTES:
                 msg = f"got references of more than {MAX_ANSWER_BYTES} characters, expected fewer"
                 raise SchemaError(msg)
@@ -160,5 +166,5 @@ class SchemaRegistry:
             self._client = None
 
 
-def _schema(answer: Mapping[str, Any], references: list[RegisteredSchema]) -> RegisteredSchema:
-    return RegisteredSchema(answer["schema"], str(answer.get("schemaType") or AVRO), references)
+def _schema(answer: Mapping[str, Any], references: list[RegisteredSchema], name: str = "") -> RegisteredSchema:
+    return RegisteredSchema(answer["schema"], str(answer.get("schemaType") or AVRO), references, name)

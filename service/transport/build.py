@@ -20,6 +20,7 @@ from service.errors import ConfigurationError
 from service.folder_lock import FolderLock
 from service.ports import Transport
 from service.registry.models import Registry
+from service.schemas.schema import TYPE_OF_FORMAT
 from service.sinks import Sink
 from service.sinks.sqlite_sink import SqliteSink
 from service.sinks.stdout_sink import StdoutSink
@@ -39,6 +40,7 @@ def check_transport(config: Config) -> None:
     if kafka.topics:
         _check_topics(config)
         _check_schema_registry(config.schema_registry)
+        _check_format(config)
     else:
         local_source(config)
     if not config.uses_kafka:
@@ -67,6 +69,20 @@ def _check_schema_registry(settings: SchemaRegistryConfig) -> None:
         if path is not None and not path.is_file():
             msg = f"schema_registry.{name}: got {path}, expected a file that can be read"
             raise ConfigurationError(msg)
+
+
+def _check_format(config: Config) -> None:
+    """Raises where `input.format` needs a registry or a compiler that is not there."""
+    setting = config.input.format
+    if setting not in TYPE_OF_FORMAT:
+        return
+    if not config.schema_registry.url:
+        msg = f'input.format: got "{setting}" with kafka.topics, expected a schema registry: set schema_registry.url'
+        raise ConfigurationError(msg)
+    if setting == "protobuf" and importlib.util.find_spec("grpc_tools") is None:
+        command = install_command("protobuf")
+        msg = f'input.format: got "protobuf", but grpcio-tools is not installed; expected the extra: {command}'
+        raise ConfigurationError(msg)
 
 
 def _check_topics(config: Config) -> None:

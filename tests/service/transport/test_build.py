@@ -74,6 +74,8 @@ def test_pairs(tmp_path: Path, settings: dict[str, object], source: type, sink: 
             {**ALONE, "output.sink": "sqlite", "kafka.share_snapshots": "10m"},
             'Set kafka.share_snapshots = 0, or output.sink = "kafka"',
         ),
+        ({**TOPICS, "input.format": "protobuf"}, "expected a schema registry: set schema_registry.url"),
+        ({"input.push": True, "input.format": "json-schema"}, "read from kafka.topics with a schema registry only"),
         ({"output.sink": "kafka", "kafka.ca_file": "/none.pem"}, "kafka.ca_file: got /none.pem"),
     ],
 )
@@ -116,3 +118,7 @@ def test_schema_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         check_transport(config(tmp_path, **TOPICS, **registry))
     check_transport(config(tmp_path, **TOPICS))
     check_transport(config(tmp_path, **{"input.push": True}, **registry))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "grpc_tools" else object())
+    with pytest.raises(ConfigurationError, match=r"grpcio-tools is not installed.*forecaster-daemon\[protobuf\]"):
+        check_transport(config(tmp_path, **TOPICS, **registry, **{"input.format": "protobuf"}))
+    check_transport(config(tmp_path, **TOPICS, **registry))
