@@ -42,10 +42,12 @@ def tail(
     Exit status: 0 ended by count, time or Ctrl-C, 1 the topic cannot be read.
     """
     from service.kafka.tools.tail import tail as forecasts  # noqa: PLC0415 - keeps the help page fast
+    from service.schemas.forecast_reader import ForecastReader  # noqa: PLC0415 - as above
 
     left = count
     ends = None if seconds is None else time.monotonic() + seconds
-    for forecast in forecasts(config.kafka, topic or config.kafka.forecasts, series, from_start=from_start):
+    reader = ForecastReader(config.schema_registry)
+    for forecast in forecasts(config.kafka, topic or config.kafka.forecasts, reader, series, from_start=from_start):
         if ends is not None and time.monotonic() > ends:
             return
         if forecast is None:

@@ -10,6 +10,7 @@ import time
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from daemons import Daemons, answers, events
 from fastavro import parse_schema, schemaless_writer
 from kafka_broker import free_ports
@@ -17,8 +18,11 @@ from kafka_tools import produce, read_topic
 from proto_records import message, registered
 from schema_registry import RegistryProcess, program
 
+from service.cli import main
 from service.cli._preflight import dry_run
+from service.config.schema_registry import SchemaRegistryConfig
 from service.config.sections import Config
+from service.schemas.forecast_reader import ForecastReader
 
 COUNT = 120  # events of one format
 UNIT = {"type": "enum", "name": "Unit", "namespace": "metrics", "symbols": ["percent", "seconds"]}
@@ -187,6 +191,39 @@ def test_outage(bootstrap, topics, app, tmp_path, registry, plain):
     assert read_topic(bootstrap, f"{app}.rejects") == []
     assert 2 <= said.count("schema registry unavailable") <= 3  # once per outage and process
     assert "schema registry available again" in said
+
+
+def with_schema(bootstrap: str, app: str, url: str) -> dict[str, list[object]]:
+    """Returns all forecasts by series, which have a schema, as the JSON format has them."""
+    found: dict[str, list[object]] = {}
+    reader = ForecastReader(SchemaRegistryConfig(url=url))
+    for record in read_topic(bootstrap, f"{app}.forecasts"):
+        assert record.value[:1] == b"\0"
+        (one,) = reader.read(record.value)
+        found.setdefault(record.key.decode(), []).append(json.loads(json.dumps(one).replace(app, "")))
+    reader.close()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["avro", "protobuf"])
+def test_outputs(bootstrap, topics, app, tmp_path, registry, plain, form):
+    """Forecasts in Avro and Protobuf are those in JSON, also after a kill, and `forecaster tail` shows them."""
+    topic, lines = topics(), events(COUNT, bad=False)
+    produce(bootstrap, topic, lines)
+    more = {"schema_registry": {"url": registry.url}, "output": {"format": form}}
+    with Daemons(tmp_path / form, bootstrap, app, topic, more) as daemons:
+        assert daemons.run(kill_at="step:4:2") == -signal.SIGKILL
+        assert daemons.finish() == 0, daemons.log()
+    found = with_schema(bootstrap, app, registry.url)
+    assert found == {series: list(map(json.loads, values)) for series, values in plain(lines).items()}
+    versions = httpx.get(f"{registry.url}/subjects/{app}.forecasts-value/versions", trust_env=False).json()
+    assert versions == [1]  # two processes have registered it
+    settings = (f"kafka.bootstrap={bootstrap}", f"schema_registry.url={registry.url}", f"kafka.app={app}")
+    sets = [word for setting in settings for word in ("--set", setting)]
+    shown = CliRunner().invoke(main, ["tail", "--from-start", "--series", "a", "--count", "30", "--json", *sets])
+    assert shown.exit_code == 0, shown.output
+    assert [json.loads(line.replace(app, "")) for line in shown.stdout.splitlines()] == found["a"][:30]
 
 
 def sample(port: int, name: str) -> float:
