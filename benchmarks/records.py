@@ -179,7 +179,7 @@ def decoding_table(events: int) -> str:
 
 def daemon_table(events: int, config: Config = DAEMON, runs: int = DAEMON_RUNS) -> str:
     """Returns the table of the whole daemon. Records in the frame of a registry are no file and have no row."""
-    read = {name: shape for name, shape in shapes(events).items() if not name.startswith("Avro")}
+    read = {name: shape for name, shape in shapes(events).items() if not name.startswith(("Avro", "Protobuf"))}
     took = [{name: daemon_seconds(shape, config) for name, shape in read.items()} for _ in range(runs)]
     return table({name: min(run[name] for run in took) for name in read})
 

@@ -9,6 +9,7 @@ from forecaster import ModelConfig
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import forecast_formats
 import records
 import trend
 
@@ -49,3 +50,13 @@ def test_records_through_the_daemon() -> None:
     rows = [line.strip("| ").split(" | ") for line in records.daemon_table(400, config, 1).splitlines()[2:]]
     assert len(rows) == 7
     assert all(float(row[1]) > 0 for row in rows)
+
+
+def test_forecast_formats() -> None:
+    """Avro and Protobuf are less than half as large as JSON, and every format has a figure."""
+    lines = forecast_formats.table(20).splitlines()[2:]
+    rows = {name: list(map(float, cells)) for name, *cells in (line.strip("| ").split(" | ") for line in lines)}
+    assert list(rows) == ["`json`", "`avro`", "`protobuf`"]
+    json_bytes, *others = (row[0] for row in rows.values())
+    assert max(others) < json_bytes / 2
+    assert all(row[2] > 0 for row in rows.values())

@@ -60,7 +60,12 @@ def tail(
 
 
 def as_line(forecast: dict[str, Any]) -> str:
-    """Formats a forecast: time, series, next value with its outermost quantiles, course and end of the horizon."""
+    """Formats a forecast: time, series, next value with its outermost quantiles, course and end of the horizon.
+
+    A silence is formatted as its time, its series and since when it is silent.
+    """
+    if forecast.get("kind") == "silence":
+        return f"{forecast['noticed']}  {forecast['series']}  silent since {forecast['last']}"
     head = f"{forecast['origin']}  {forecast['series']}"
     levels, rows = forecast["levels"], forecast["quantiles"]
     if rows is None:

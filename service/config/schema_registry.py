@@ -13,7 +13,7 @@ from service.config.durations import Duration
 
 
 class SchemaRegistryConfig(Section):
-    """The schema registry of records on Kafka; needs the extra `schema-registry`; for Protobuf, `protobuf`."""
+    """The schema registry of events and forecasts on Kafka; needs the extra `schema-registry`, or `protobuf`."""
 
     url: str = Field(
         "",
