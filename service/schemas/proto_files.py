@@ -32,7 +32,7 @@ _SECONDS: Final = 60.0  # protoc takes a tenth of a second; a machine without ti
 _SHOWN: Final = 300  # characters of what protoc says
 _COMMAND: Final = (  # -P keeps Python from importing what is in the folder
     sys.executable, "-P", "-m", "grpc_tools.protoc", "--proto_path=.", "--descriptor_set_in=../compiled",
-    "--descriptor_set_out=../out", "--include_imports", MAIN,
+    "--descriptor_set_out=../out", "--include_imports",
 )  # fmt: skip
 _LOG_LINE: Final = re.compile(r"WARNING: All log|[IWE]\d{4} ")
 _KNOWN: Final = {
@@ -87,6 +87,13 @@ def as_descriptor(text: str) -> descriptor_pb2.FileDescriptorProto | None:
         return None
 
 
+def _common() -> list[str]:
+    """Returns the argument with the folder of google/type/, whose files need no reference either."""
+    found = importlib.util.find_spec("google.type")
+    places = [] if found is None else found.submodule_search_locations or []
+    return [f"--proto_path={Path(place).parents[1]}" for place in places]
+
+
 def _checked(name: str) -> str:
     """Returns the name of a reference, which is a path below a folder.
 
@@ -115,7 +122,7 @@ def _compiled(
                 (folder / "in" / path).write_text(text, "utf-8")
             (folder / "compiled").write_bytes(compiled.SerializeToString(deterministic=True))
             ended = subprocess.run(  # noqa: S603 - the arguments are fixed
-                _COMMAND, capture_output=True, cwd=folder / "in", timeout=_SECONDS, check=False
+                [*_COMMAND, *_common(), MAIN], capture_output=True, cwd=folder / "in", timeout=_SECONDS, check=False
             )
             if ended.returncode == 0:
                 return list(descriptor_pb2.FileDescriptorSet.FromString((folder / "out").read_bytes()).file)
