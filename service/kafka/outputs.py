@@ -13,7 +13,7 @@ from service.config.kafka import KafkaConfig
 from service.errors import ConfigurationError, SchemaRegistryError, SourceGoneError, TransportError, UnreachableError
 from service.kafka.history import History
 from service.kafka.records import Origin, reject_source
-from service.messages.frames import schema_id
+from service.messages.frames import FrameError, schema_id
 from service.schemas.forecast_reader import ForecastReader
 
 _WINDOW: Final = 10_000  # offsets per read
@@ -58,7 +58,7 @@ def newest_output(
 
     Raises:
         UnreachableError: the registry of such forecasts does not answer.
-        TransportError: none is configured.
+        TransportError: none is configured, or it does not have the schema.
     """
     places = [
         TopicPartition(topic, at) for topic in (settings.forecasts, settings.rejects) for at in range(counts[topic])
@@ -111,12 +111,20 @@ def _sources(record: Any, settings: KafkaConfig, reader: ForecastReader) -> Iter
 
 
 def _with_schema(value: bytes, reader: ForecastReader) -> list[_Forecast]:
-    """Reads a forecast in Avro or Protobuf; returns nothing for a record of another program."""
+    """Reads a forecast in Avro or Protobuf; returns nothing for a record of another program.
+
+    A record whose schema cannot be read may be a forecast: to continue without it could answer its event twice.
+    """
     try:
         return msgspec.convert(reader.read(value), list[_Forecast])
     except SchemaRegistryError as error:
         raise UnreachableError(str(error)) from error
     except ConfigurationError as error:
         raise TransportError(str(error)) from error
+    except FrameError as error:
+        if error.problem.reason == "unknown_schema":
+            msg = f"got a record in the topic of forecasts that cannot be read, expected its schema: {error}"
+            raise TransportError(msg) from error
+        return []
     except ValueError:
         return []

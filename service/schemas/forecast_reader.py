@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from forecaster import install_command
 from service.config.schema_registry import SchemaRegistryConfig
 from service.errors import ConfigurationError
 from service.messages.digits import plain
@@ -34,7 +35,7 @@ class ForecastReader:
 
         Raises:
             ValueError: it is none, but a record of another program.
-            ConfigurationError: it has a schema, and no registry is configured.
+            ConfigurationError: it has a schema, and no registry is configured, or the extra for it is missing.
             SchemaRegistryError: the registry does not answer.
         """
         number = schema_id(value)
@@ -47,7 +48,11 @@ class ForecastReader:
 
     def _registry(self, number: int) -> SchemaFrames:
         if self._frames is None and self._settings is not None:
-            self._frames = frames_of(self._settings)
+            try:
+                self._frames = frames_of(self._settings)
+            except ModuleNotFoundError as error:
+                msg = f"{error.name} is not installed; expected the extra: {install_command('schema-registry')}"
+                raise ConfigurationError(msg) from None
         if self._frames is None:
             msg = f"got a forecast with the schema {number}, expected the registry that has it: set schema_registry.url"
             raise ConfigurationError(msg)

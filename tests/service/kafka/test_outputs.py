@@ -14,6 +14,7 @@ from service.errors import SchemaRegistryError, SourceGoneError, TransportError,
 from service.kafka import outputs as kafka_outputs
 from service.kafka.outputs import newest_output
 from service.kafka.records import Origin, adoption_message, read_past, reject_message, run_message
+from service.messages.frames import FrameError
 from service.ports import Adoption, Reject
 from service.schemas.forecast_reader import ForecastReader
 
@@ -96,13 +97,17 @@ def test_all_kinds_of_records() -> None:
 
 
 class Reader(ForecastReader):
-    """Reads records with a schema as the JSON behind its id; id 9 has no registry that answers."""
+    """Reads records with a schema as the JSON behind its id; id 9 has no registry that answers, and 8 is unknown."""
 
     def read(self, value: bytes) -> list[dict[str, Any]]:
         """See `ForecastReader`."""
         if value[4] == 9:
             msg = "down"
             raise SchemaRegistryError(msg)
+        if value[4] == 8:
+            raise FrameError("unknown_schema", "schema 8: gone")
+        if value[4] == 7:
+            raise FrameError("undecodable", "it ends early")
         return [json.loads(value[5:])]
 
 
@@ -112,12 +117,14 @@ def test_forecasts_with_a_schema() -> None:
     def framed(content: object, number: int = 1) -> bytes:
         return bytes([0, 0, 0, 0, number]) + json.dumps(content).encode()
 
-    topics = Topics(forecast(3), framed(forecast(8)), framed({"other": 1}), framed(forecast(9, "in-1")))
+    topics = Topics(forecast(3), framed(forecast(8)), framed({"other": 1}), framed(forecast(9), 7))
     assert found(topics, None, reader=Reader()) == 8
     with pytest.raises(TransportError, match=r"set schema_registry\.url"):
         found(topics, None)
     with pytest.raises(UnreachableError, match="down"):
         found(Topics(framed(forecast(8), 9)), None, reader=Reader())
+    with pytest.raises(TransportError, match="expected its schema: schema 8: gone"):
+        found(Topics(framed(forecast(8), 8)), None, reader=Reader())
 
 
 def test_the_past_by_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from functools import cache
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_schema_is_readable(name):
     assert subject_of("shop.forecasts") == "shop.forecasts-value"
 
 
-def test_reader_of_other_records():
+def test_reader_of_other_records(monkeypatch):
     """JSON is read without a registry; a record of another program is none of ours, and one with a schema needs it."""
     plain = ForecastReader(SchemaRegistryConfig())
     (value,) = encoded([MONTHLY], JSON)
@@ -134,6 +135,10 @@ def test_reader_of_other_records():
     (framed,) = encoded([MONTHLY], output("avro"))
     with pytest.raises(ConfigurationError, match=r"set schema_registry\.url"):
         plain.read(framed)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "service.schemas.registry", None)  # what Python notes of a module that is missing
+        with pytest.raises(ConfigurationError, match=r"forecaster-daemon\[schema-registry\]"):
+            ForecastReader(SchemaRegistryConfig(url="http://registry")).read(framed)
     down = Registry(Shelf({1: SchemaRegistryError("down")}))
     with pytest.raises(SchemaRegistryError):
         down.read(framed)
