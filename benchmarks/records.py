@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastavro import parse_schema, schemaless_writer
+from google.protobuf import descriptor_pool, message_factory
 
 from service.cli._bench_daemon import throwaway, timed_units
 from service.config.input import InputConfig
@@ -28,6 +29,7 @@ from service.messages.decode import CSV_HEADER, Decoder
 from service.ports import Records
 from service.schemas.codecs import codec_of
 from service.schemas.frames import SchemaFrames
+from service.schemas.proto_files import file_descriptors
 from service.schemas.schema import RegisteredSchema
 
 BATCH, RUNS, DAEMON_RUNS = 4096, 7, 3
@@ -42,6 +44,15 @@ SCHEMA = {
 }  # fmt: skip
 
 
+PROTO = RegisteredSchema(
+    """syntax = "proto3";
+import "google/protobuf/timestamp.proto";
+message Reading { string series = 1; google.protobuf.Timestamp timestamp = 2; optional double value = 3; }
+""",
+    "PROTOBUF",
+)
+
+
 class Shape(NamedTuple):
     """Records of one shape: settings of `input.fields`, the records, and the header of CSV."""
 
@@ -51,11 +62,11 @@ class Shape(NamedTuple):
 
 
 class Registry:
-    """Has one schema."""
+    """Has two schemas."""
 
-    def schema(self, number: int) -> RegisteredSchema:  # noqa: ARG002 - the only one
-        """Returns it."""
-        return RegisteredSchema(json.dumps(SCHEMA))
+    def schema(self, number: int) -> RegisteredSchema:
+        """Returns one of them."""
+        return RegisteredSchema(json.dumps(SCHEMA)) if number == 1 else PROTO
 
     def close(self) -> None:
         """Does nothing."""
@@ -100,6 +111,7 @@ def shapes(events: int) -> dict[str, Shape]:
             ",".join(["host", "timestamp", *columns]).encode(),
         ),
         "Avro, flat": Shape({}, in_avro(rows)),
+        "Protobuf, flat": Shape({}, in_protobuf(rows)),
     }
 
 
@@ -111,6 +123,19 @@ def in_avro(rows: Sequence[tuple[str, int, float]]) -> list[bytes]:
         stream.write(b"\0\0\0\0\1")
         schemaless_writer(stream, parsed, {"series": series, "timestamp": at, "value": value})
         found.append(stream.getvalue())
+    return found
+
+
+def in_protobuf(rows: Sequence[tuple[str, int, float]]) -> list[bytes]:
+    """Returns the rows in the wire format of a registry."""
+    pool = descriptor_pool.DescriptorPool()
+    for file in file_descriptors(PROTO):
+        pool.Add(file)
+    kind, found = message_factory.GetMessageClass(pool.FindMessageTypeByName("Reading")), []
+    for series, at, value in rows:
+        record = kind(series=series, value=value)
+        record.timestamp.FromMilliseconds(at)
+        found.append(b"\0\0\0\0\2\0" + record.SerializeToString())
     return found
 
 
@@ -154,7 +179,7 @@ def decoding_table(events: int) -> str:
 
 def daemon_table(events: int, config: Config = DAEMON, runs: int = DAEMON_RUNS) -> str:
     """Returns the table of the whole daemon. Records in the frame of a registry are no file and have no row."""
-    read = {name: shape for name, shape in shapes(events).items() if not name.startswith("Avro")}
+    read = {name: shape for name, shape in shapes(events).items() if not name.startswith(("Avro", "Protobuf"))}
     took = [{name: daemon_seconds(shape, config) for name, shape in read.items()} for _ in range(runs)]
     return table({name: min(run[name] for run in took) for name in read})
 

@@ -121,8 +121,9 @@ MEANINGS: Final = {
     "sink unavailable, retrying": "See [ForecasterSinkDown](operations.md#forecastersinkdown).",
     "sink available again": "Forecasts are published again; none was lost.",
     "schema registry unavailable, retrying": (
-        "`schema_registry.url` does not answer, or refuses the credentials, and a record has a new schema. Nothing is "
-        "read or rejected until it answers. Once per outage. See [Kafka](kafka.md#schema-registry)."
+        "`schema_registry.url` does not answer, or refuses the credentials, and a record has a new schema, or the "
+        "schema of forecasts is to be registered (`output.format`). Nothing is read or rejected until it answers. "
+        "Once per outage. See [Kafka](kafka.md#schema-registry)."
     ),
     "schema registry available again": "Records are read again; none was lost.",
     "transport failed, restarting": (

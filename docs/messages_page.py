@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from registered_schemas import formats_part
 from shapes import SEVERAL_TEXT, SHAPES, SHAPES_TEXT, Shape, events_of
 
 from forecaster import Forecasts, Silence
@@ -275,7 +276,7 @@ def messages_page(note: str) -> str:
     parts += ["## Forecasts out\n", _pretty(forecast), _table(["field", "meaning"], _marked(FORECAST_FIELDS))]
     parts += ["### Months\n", MONTHS_TEXT, _pretty(monthly()), _table(["field", "meaning"], _marked(MONTH_FIELDS))]
     parts += ["### Silences\n", SILENCE_TEXT, _pretty(silence), _table(["field", "meaning"], _marked(SILENCE_FIELDS))]
-    parts += ["## Rejected records\n", REJECT_TEXT, _table(["reason", "meaning"], _marked(REASONS))]
+    parts += [formats_part(), "## Rejected records\n", REJECT_TEXT, _table(["reason", "meaning"], _marked(REASONS))]
     header_rows = [
         (f"`{name}`", _shown(cut_headers.get(name, b"").decode()), meaning) for name, meaning in HEADERS.items()
     ]

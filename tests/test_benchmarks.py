@@ -9,6 +9,7 @@ from forecaster import ModelConfig
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import forecast_formats
 import raw_events
 import records
 import trend
@@ -33,7 +34,7 @@ def test_trend() -> None:
 def test_records() -> None:
     """Every shape of records is decoded, without a reject, and has a figure."""
     rows = [line.strip("| ").split(" | ") for line in records.decoding_table(400).splitlines()[2:]]
-    assert len(rows) == 8
+    assert len(rows) == 9
     assert rows[0][0::2] == ["JSON, flat", "1.00"]
     assert all(float(row[1]) > 0 for row in rows)
 
@@ -58,3 +59,13 @@ def test_raw_events() -> None:
     assert len(rows) == 6
     assert all(float(row[1].replace(",", "")) > 0 for row in rows)
     assert rows[-1][0] == "the daemon, with 20 forecasts"
+
+
+def test_forecast_formats() -> None:
+    """Avro and Protobuf are less than half as large as JSON, and every format has a figure."""
+    lines = forecast_formats.table(20).splitlines()[2:]
+    rows = {name: list(map(float, cells)) for name, *cells in (line.strip("| ").split(" | ") for line in lines)}
+    assert list(rows) == ["`json`", "`avro`", "`protobuf`"]
+    json_bytes, *others = (row[0] for row in rows.values())
+    assert max(others) < json_bytes / 2
+    assert all(row[2] > 0 for row in rows.values())

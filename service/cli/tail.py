@@ -42,10 +42,12 @@ def tail(
     Exit status: 0 ended by count, time or Ctrl-C, 1 the topic cannot be read.
     """
     from service.kafka.tools.tail import tail as forecasts  # noqa: PLC0415 - keeps the help page fast
+    from service.schemas.forecast_reader import ForecastReader  # noqa: PLC0415 - as above
 
     left = count
     ends = None if seconds is None else time.monotonic() + seconds
-    for forecast in forecasts(config.kafka, topic or config.kafka.forecasts, series, from_start=from_start):
+    reader = ForecastReader(config.schema_registry)
+    for forecast in forecasts(config.kafka, topic or config.kafka.forecasts, reader, series, from_start=from_start):
         if ends is not None and time.monotonic() > ends:
             return
         if forecast is None:
@@ -58,7 +60,12 @@ def tail(
 
 
 def as_line(forecast: dict[str, Any]) -> str:
-    """Formats a forecast: time, series, next value with its outermost quantiles, course and end of the horizon."""
+    """Formats a forecast: time, series, next value with its outermost quantiles, course and end of the horizon.
+
+    A silence is formatted as its time, its series and since when it is silent.
+    """
+    if forecast.get("kind") == "silence":
+        return f"{forecast['noticed']}  {forecast['series']}  silent since {forecast['last']}"
     head = f"{forecast['origin']}  {forecast['series']}"
     levels, rows = forecast["levels"], forecast["quantiles"]
     if rows is None:

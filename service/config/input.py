@@ -154,11 +154,12 @@ class InputConfig(Section):
         'after the other in the natural order of their names (9 before 10); "-" is standard input. Files named *.gz '
         "are decompressed. A pipe is read like standard input.",
     )
-    format: Literal["auto", "csv", "jsonl", "json", "parquet", "avro"] = Field(
+    format: Literal["auto", "csv", "jsonl", "json", "parquet", "avro", "protobuf", "json-schema"] = Field(
         "auto",
         description="Format of the files; auto chooses by the suffix: .csv for CSV; .jsonl, .ndjson and .json for JSON "
         "lines; .parquet and .pq for Parquet; .avro for Avro. json: documents, an array of objects or one object. "
-        "Parquet and Avro need the extras parquet and avro.",
+        "Parquet and Avro need the extras parquet and avro. On Kafka, auto reads the records of a schema registry by "
+        "the type of their schema; avro, protobuf and json-schema reject those of another type.",
     )
     follow: bool = Field(
         default=False,

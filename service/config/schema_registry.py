@@ -13,7 +13,7 @@ from service.config.durations import Duration
 
 
 class SchemaRegistryConfig(Section):
-    """The schema registry of Avro and JSON Schema records on Kafka; needs the extra `schema-registry`."""
+    """The schema registry of events and forecasts on Kafka; needs the extra `schema-registry`, or `protobuf`."""
 
     url: str = Field(
         "",

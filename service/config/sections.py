@@ -33,6 +33,12 @@ class OutputConfig(Section):
         "lines, at least once. kafka: the topics of kafka.app, exactly once. auto: kafka where kafka.topics is set, "
         'else sqlite. From topics to sqlite or stdout only with kafka.membership = "alone".',
     )
+    format: Literal["json", "avro", "protobuf"] = Field(
+        "json",
+        description="Format of the forecasts on Kafka. avro and protobuf: in the wire format of a schema registry, "
+        "with a schema that the daemon registers at its start for the subject <topic>-value; they need "
+        "schema_registry.url. SQLite and standard output hold JSON.",
+    )
     path: Path = Field(
         Path("forecasts.sqlite"),
         description="The SQLite file, relative to state.data_dir. With the sink stdout it holds positions and "

@@ -15,7 +15,8 @@ def sample_of_topic(config: Config, topic: str) -> InputSample:
         TransportError: the topic does not exist, has no records, or cannot be read.
         SchemaRegistryError: the registry does not answer.
     """
-    records, frames = newest_records(config.kafka, topic, MOST_RECORDS), frames_of(config.schema_registry)
+    records = newest_records(config.kafka, topic, MOST_RECORDS)
+    frames = frames_of(config.schema_registry, wanted=config.input.format)
     if frames is not None:
         try:
             frames.prepare(records.values)

@@ -180,6 +180,8 @@ class Engine:
         self._stop = self._schemas.stop = stop
         was_running, backoff = False, Backoff()
         try:
+            if not self._publisher.open(stop):
+                return
             while not stop.is_set():
                 session = _Session(self._connect())
                 try:

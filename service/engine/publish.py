@@ -14,10 +14,11 @@ import structlog
 from forecaster import Forecasts, Status
 from service.backoff import Backoff
 from service.config.sections import Config
-from service.errors import SinkUnavailableError
+from service.engine.schema_lookups import answered
+from service.errors import ConfigurationError, SinkUnavailableError
 from service.messages.controls import Exclude
 from service.messages.decode import Decoded, reject_of
-from service.messages.encode import encode
+from service.messages.encode import JSON, encode
 from service.messages.parsed import Problem
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
@@ -25,6 +26,8 @@ from service.partition import Partition, Piece
 from service.ports import Adoption, Clock, Encoded, Outcomes, Records, Reject, Transport, Unit
 from service.registry.exclusions import Exclusion, ExclusionError, record
 from service.registry.models import Registry
+from service.schemas.output_formats import registered_format
+from service.schemas.schema import SchemaError
 
 _log = structlog.get_logger()
 
@@ -33,7 +36,7 @@ class Publisher:
     """Builds units and publishes them. Used in the loop's thread.
 
     Args:
-        config: uses `output` and `input.late`, which do not change at run time.
+        config: uses `output` and `input.late`, which do not change at run time; `schema_registry` for `output.format`.
         registry: stores the exclusions of control records.
         metrics, health: report a sink that is unavailable.
         clock: for durations.
@@ -42,6 +45,26 @@ class Publisher:
     def __init__(self, config: Config, registry: Registry, metrics: Metrics, health: Health, clock: Clock) -> None:
         self._every, self._keeps_late = config.output.every, config.input.late == "dead-letter"
         self._registry, self._metrics, self._health, self._clock = registry, metrics, health, clock
+        self._config, self._output = config, JSON
+
+    def open(self, stop: threading.Event) -> bool:
+        """Registers the schema of forecasts where their format has one, and waits while the registry is down.
+
+        Returns:
+            False if a stop was requested before it was registered.
+
+        Raises:
+            ConfigurationError: the registry refuses it.
+        """
+
+        def register() -> None:
+            self._output = registered_format(self._config)
+
+        try:
+            return answered(register, self._health, stop)
+        except SchemaError as error:
+            msg = f'output.format: got "{self._config.output.format}", but its schema cannot be registered: {error}'
+            raise ConfigurationError(msg) from None
 
     def unit(
         self,
@@ -70,6 +93,7 @@ class Publisher:
             every=self._every,
             stage=stage,
             run=partition.run,
+            output=self._output,
         )
         rejects = piece.decoded.rejects
         if more := self._refused(piece.decoded, forecasts, records):

@@ -79,7 +79,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         "state",
         "data_dir snapshot_every snapshots_kept models_kept decisions_kept history_events on_source_gone",
     )
-    | _roles(Role.FREE, "output", "sink path every limits")  # applied after observing
+    | _roles(Role.FREE, "output", "sink format path every limits")  # applied after observing
 )
 
 

@@ -7,6 +7,7 @@ answers, nothing else is read.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -25,7 +26,7 @@ class SchemaLookups:
     """Looks up schemas for batches from topics. Used in the loop's thread.
 
     Args:
-        config: uses `schema_registry`, which does not change at run time.
+        config: uses `schema_registry` and `input.format`, which do not change at run time.
         metrics, health: report lookups, and a registry that does not answer.
 
     Attributes:
@@ -37,7 +38,7 @@ class SchemaLookups:
         self._metrics, self._health, self.stop = metrics, health, threading.Event()
         self.frames: SchemaFrames | None = None
         if config.kafka.topics:
-            self.frames = frames_of(config.schema_registry, self._count)
+            self.frames = frames_of(config.schema_registry, self._count, config.input.format)
 
     def _count(self, result: Result) -> None:
         self._metrics.schema_lookups.labels(result).inc()
@@ -55,24 +56,39 @@ class SchemaLookups:
         """
         if self.frames is None:
             return True
-        backoff, blocked, before = Backoff(), False, self._health.report()
-        while True:
-            try:
-                self.frames.prepare(records.values)
-            except SchemaRegistryError as error:
-                self._health.enter("blocked", str(error), condition="schema_registry_down")
-                if not blocked:
-                    _log.warning("schema registry unavailable, retrying", error=str(error))
-                blocked = True
-                if self.stop.wait(backoff.next()):
-                    return False
-            else:
-                if blocked:
-                    _log.info("schema registry available again")
-                    self._health.enter(before.phase, restored=before.restored)  # running, or restoring
-                return True
+        frames = self.frames
+        return answered(lambda: frames.prepare(records.values), self._health, self.stop)
 
     def close(self) -> None:
         """Closes the connections to the registry."""
         if self.frames is not None:
             self.frames.close()
+
+
+def answered(ask: Callable[[], object], health: Health, stop: threading.Event) -> bool:
+    """Asks the registry, and retries while it does not answer.
+
+    Args:
+        ask: raises SchemaRegistryError while there is no answer.
+        health: shows that the daemon waits.
+        stop: ends the wait.
+
+    Returns:
+        False if a stop was requested before there was an answer.
+    """
+    backoff, blocked, before = Backoff(), False, health.report()
+    while True:
+        try:
+            ask()
+        except SchemaRegistryError as error:
+            health.enter("blocked", str(error), condition="schema_registry_down")
+            if not blocked:
+                _log.warning("schema registry unavailable, retrying", error=str(error))
+            blocked = True
+            if stop.wait(backoff.next()):
+                return False
+        else:
+            if blocked:
+                _log.info("schema registry available again")
+                health.enter(before.phase, restored=before.restored)  # starting, restoring or running
+            return True

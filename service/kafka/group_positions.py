@@ -26,7 +26,7 @@ class GroupPositions:
     def __init__(self, session: KafkaSession, source: KafkaSource) -> None:
         self._session, self._settings, self._source = session, session.settings, source
         self._committed: dict[str, int | None] = {}  # cached offsets; None: nothing committed yet
-        self._runs = Runs(self._settings, session.history, session.counts)
+        self._runs = Runs(self._settings, session.history, session.counts, session.forecasts)
 
     def identity(self, cluster: str) -> OutputIdentity:
         """Returns the identity, composed of cluster, group and topic; such an output cannot be copied."""

@@ -23,6 +23,7 @@ from service.errors import SourceGoneError
 from service.kafka.history import History
 from service.kafka.outputs import newest_output
 from service.kafka.records import Message, Origin, Past, run_message
+from service.schemas.forecast_reader import ForecastReader
 
 _log = structlog.get_logger(__name__)
 
@@ -47,10 +48,13 @@ class Runs:
         settings: of the session.
         history: reads the topics.
         counts: number of partitions of each output topic.
+        reader: of forecasts.
     """
 
-    def __init__(self, settings: KafkaConfig, history: History, counts: Mapping[str, int]) -> None:
-        self._settings, self._history, self._counts = settings, history, counts
+    def __init__(
+        self, settings: KafkaConfig, history: History, counts: Mapping[str, int], reader: ForecastReader
+    ) -> None:
+        self._settings, self._history, self._counts, self._reader = settings, history, counts, reader
         self._runs: dict[str, int] = {}
         self._unrecorded: set[str] = set()  # partitions whose run has no record yet
 
@@ -88,7 +92,7 @@ class Runs:
     def _beyond(self, source: Origin, past: Past, offset: int | None) -> int:
         """Returns 1 + the greatest offset known to be processed, 0 where none is at or beyond `offset`."""
         run = past.newest_run
-        found = newest_output(self._history, self._settings, self._counts, source, run, offset)
+        found = newest_output(self._history, self._settings, self._counts, source, run, offset, self._reader)
         known = max(past.reach, -1 if found is None else found)
         return known + 1 if offset is None or known >= offset else 0
 

@@ -10,6 +10,7 @@ from service.kafka.fencing import FencedBefore
 from service.kafka.guard import Guard
 from service.kafka.history import History, quietly
 from service.kafka.watchdog import Watchdog
+from service.schemas.forecast_reader import ForecastReader
 
 
 def _nothing() -> None:
@@ -23,6 +24,7 @@ class KafkaSession:
         settings: brokers, names, limits.
         fenced: shared with the sessions before and after this one.
         watchdog: ends the process when a call does not return.
+        forecasts: reads the records of the topic of forecasts.
 
     Attributes:
         client: the library.
@@ -33,9 +35,13 @@ class KafkaSession:
     """
 
     def __init__(
-        self, settings: KafkaConfig, fenced: FencedBefore | None = None, watchdog: Watchdog | None = None
+        self,
+        settings: KafkaConfig,
+        fenced: FencedBefore | None = None,
+        watchdog: Watchdog | None = None,
+        forecasts: ForecastReader | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings, self.forecasts = settings, forecasts or ForecastReader()
         self.client = client_of(settings)
         self.watchdog = watchdog or Watchdog(settings.watchdog)
         self.guarded = Guard(
@@ -66,4 +72,5 @@ class KafkaSession:
         """Closes the reader and the watchdog."""
         with self.watchdog.watching("close"):
             self.history.close()
+            self.forecasts.close()
         self.watchdog.close()

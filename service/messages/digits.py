@@ -69,6 +69,18 @@ def printable(quantiles: NDArray[np.floating]) -> list[Any]:
     return found
 
 
+def exact_in_float32(quantiles: NDArray[np.floating]) -> list[bool]:
+    """Returns for each of several forecasts whether float32 has all its quantiles exactly, or they are nan.
+
+    Args:
+        quantiles: (n, steps, levels).
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        same = (quantiles.astype(np.float32) == quantiles) | np.isnan(quantiles)
+    found: list[bool] = same.all(axis=(1, 2)).tolist()
+    return found
+
+
 def plain(quantiles: NDArray[np.floating]) -> list[Any]:
     """Returns the same as lists of numbers and None, for a table of quantiles (steps, levels)."""
     found: list[Any] = orjson.loads(orjson.dumps(printable(quantiles[None])[0], option=orjson.OPT_SERIALIZE_NUMPY))

@@ -41,6 +41,11 @@ def schema_id(value: bytes) -> int | None:
     return int.from_bytes(value[1:HEADER_BYTES], "big")
 
 
+def frame_head(number: int) -> bytes:
+    """Returns the beginning of a record in the wire format."""
+    return FRAME + number.to_bytes(4, "big")
+
+
 def schema_ids(values: Collection[bytes]) -> set[int]:
     """Returns the ids of all schemas of a batch."""
     return {found for value in values if (found := schema_id(value)) is not None}

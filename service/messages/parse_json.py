@@ -191,7 +191,7 @@ def _described(value: bytes, text: str) -> str:
         return text
     return (
         f"got a record that begins with a zero byte, as in the wire format of a schema registry (schema {number}), "
-        "expected JSON; to read Avro, set schema_registry.url"
+        "expected JSON; to read Avro or Protobuf, set schema_registry.url"
     )
 
 

@@ -63,7 +63,8 @@ def _parsed(schema: RegisteredSchema) -> Any:
     """
     named: dict[str, Any] = {}
     try:
-        for reference in schema.references:
+        # A schema with several types is one reference for each of them that is used; it is parsed once.
+        for reference in {one.text: one for one in schema.references}.values():
             parse_schema(_loaded(reference), named)
         field = {"name": _FIELD, "type": _loaded(schema)}
         parsed: Any = parse_schema({"type": "record", "name": _ROOT, "fields": [field]}, named)

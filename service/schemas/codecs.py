@@ -8,10 +8,28 @@ from service.messages.depth import MAX_DEPTH, too_deep
 from service.messages.frames import HEADER_BYTES, FrameError
 from service.messages.parse_json import load_json
 from service.schemas.avro import avro_decoder
-from service.schemas.schema import AVRO, RegisteredSchema, SchemaError
+from service.schemas.protobuf import protobuf_decoder
+from service.schemas.schema import AVRO, JSON_SCHEMA, PROTOBUF, TYPE_OF_FORMAT, RegisteredSchema, SchemaError
 
 Codec = Callable[[bytes], object]
 """Decodes a record in the wire format; raises FrameError where the payload does not fit the schema."""
+
+
+def codec_for(wanted: str) -> Callable[[RegisteredSchema], Codec]:
+    """Returns the function that makes the decoders of schemas.
+
+    Args:
+        wanted: `input.format`; the schemas of other types than that of the format are refused.
+    """
+    kind = TYPE_OF_FORMAT.get(wanted)
+
+    def make(schema: RegisteredSchema) -> Codec:
+        if kind is not None and schema.kind != kind:
+            msg = f'got a schema of the type {schema.kind[:40]}, expected {kind}, as input.format = "{wanted}" says'
+            raise SchemaError(msg)
+        return codec_of(schema)
+
+    return make
 
 
 def codec_of(schema: RegisteredSchema) -> Codec:
@@ -19,13 +37,15 @@ def codec_of(schema: RegisteredSchema) -> Codec:
 
     Raises:
         SchemaError: the schema cannot be used.
+        SchemaRegistryError: it could not be compiled, for reasons other than itself; call it again later.
     """
     if schema.kind == AVRO:
         return avro_decoder(schema)
-    if schema.kind == "JSON":
+    if schema.kind == JSON_SCHEMA:
         return _decode_json
-    what = "Protobuf" if schema.kind == "PROTOBUF" else f"of the type {schema.kind[:40]!r}"
-    msg = f"got a schema that is {what}, which is not read yet, expected Avro or JSON Schema"
+    if schema.kind == PROTOBUF:
+        return protobuf_decoder(schema)
+    msg = f"got a schema of the type {schema.kind[:40]!r}, which is not read, expected Avro, Protobuf or JSON Schema"
     raise SchemaError(msg)
 
 

@@ -128,17 +128,18 @@ class SchemaFrames:
 
 
 def frames_of(
-    settings: SchemaRegistryConfig, counted: Callable[[Result], object] = lambda _: None
+    settings: SchemaRegistryConfig, counted: Callable[[Result], object] = lambda _: None, wanted: str = "auto"
 ) -> SchemaFrames | None:
     """Returns the frames of the configured registry, or None without one. Connects to nothing yet.
 
     Args:
         settings: of the registry; the extra is installed.
+        wanted: `input.format`.
         counted: see `SchemaFrames`.
     """
     if not settings.url:
         return None
-    from service.schemas.codecs import codec_of  # noqa: PLC0415 - an extra
+    from service.schemas.codecs import codec_for  # noqa: PLC0415 - an extra
     from service.schemas.registry import SchemaRegistry  # noqa: PLC0415 - an extra
 
-    return SchemaFrames(SchemaRegistry(settings), codec_of, settings.cache, counted)
+    return SchemaFrames(SchemaRegistry(settings), codec_for(wanted), settings.cache, counted)

@@ -78,7 +78,15 @@ def _time_reader(factor: int, divisor: int) -> Callable[..., object]:
 
 
 def _read_decimal(data: bytes, schema: Any, *_: object) -> float:
+    return decimal_of(data, schema.get("scale", 0))
+
+
+def decimal_of(data: bytes, scale: int) -> float:
     """Returns the float nearest to a decimal.
+
+    Args:
+        data: the unscaled number, two's complement, the greatest byte first.
+        scale: number of its digits behind the point.
 
     Raises:
         ValueError: it has too many digits.
@@ -87,4 +95,4 @@ def _read_decimal(data: bytes, schema: Any, *_: object) -> float:
         msg = f"got a decimal of {len(data)} bytes, expected at most {_MAX_DECIMAL_BYTES}"
         raise ValueError(msg)
     unscaled = int.from_bytes(data, "big", signed=True)
-    return float(f"{unscaled}e{-schema.get('scale', 0)}")  # a division would round twice
+    return float(f"{unscaled}e{-scale}")  # a division would round twice

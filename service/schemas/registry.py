@@ -2,9 +2,10 @@
 
     GET <url>/schemas/ids/<id>                         a schema
     GET <url>/subjects/<subject>/versions/<version>    a schema that another one refers to
+    POST <url>/subjects/<subject>/versions             registers a schema, or finds it where it is registered
 
-Only the registry's own word, an error of the codes below, means that a schema is unknown. Whatever else goes wrong may
-be over a minute later: the caller asks again, and no record is rejected for it.
+Only the registry's own word, an error of the codes below, means that a schema is unknown or refused. Whatever else goes
+wrong may be over a minute later: the caller asks again, and no record is rejected for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -29,11 +30,20 @@ MOST_REFERENCES: Final = 200
 """Largest number of schemas that one schema refers to, directly or not."""
 
 _UNKNOWN: Final = frozenset({40401, 40402, 40403})  # no such subject, version, schema
+_REFUSED: Final = frozenset({409, 422})  # incompatible with earlier versions, invalid
 _SHOWN: Final = 200  # characters of an answer in a message
 _ACCEPTED: Final = {
     "accept": "application/vnd.schemaregistry.v1+json, application/json",
     "accept-encoding": "identity",  # so that the limit on the bytes of an answer is one on memory
 }
+
+
+class _Key(NamedTuple):
+    """A reference to a schema."""
+
+    subject: str
+    version: str
+    name: str
 
 
 class SchemaRegistry:
@@ -56,54 +66,74 @@ class SchemaRegistry:
             SchemaError: the registry has none, or it is too large.
             SchemaRegistryError: the registry does not answer, or refuses to.
         """
-        found: dict[tuple[str, str], RegisteredSchema] = {}
+        found: dict[_Key, RegisteredSchema] = {}
         answer = self._get(f"/schemas/ids/{number}")
         self._resolve(answer, found, [])
         return _schema(answer, list(found.values()))
 
-    def _resolve(
-        self, answer: Mapping[str, Any], found: dict[tuple[str, str], RegisteredSchema], path: list[tuple[str, str]]
-    ) -> None:
+    def register(self, subject: str, schema: RegisteredSchema) -> int:
+        """Registers a schema without references; returns its id, the same one every time.
+
+        Raises:
+            SchemaError: the registry refuses it.
+            SchemaRegistryError: the registry does not answer, or refuses to.
+        """
+        kind = {} if schema.kind == AVRO else {"schemaType": schema.kind}  # registries that know only Avro have no type
+        path = f"/subjects/{quote(subject, safe='')}/versions"
+        status, body = self._request(path, {"schema": schema.text} | kind)
+        answer = _object(body)
+        number = answer.get("id")
+        if status == httpx.codes.OK and type(number) is int and 0 <= number < 1 << 32:
+            return number
+        if status in _REFUSED and "error_code" in answer:
+            msg = f"the registry refuses it for {subject}: {str(answer.get('message', ''))[:_SHOWN]}"
+            raise SchemaError(msg)
+        raise self._unexpected(status, path, body, "the id of a schema")
+
+    def _resolve(self, answer: Mapping[str, Any], found: dict[_Key, RegisteredSchema], path: list[_Key]) -> None:
         """Adds the schemas that an answer refers to, each after those that it refers to itself."""
         references = answer.get("references") or []
         if not isinstance(references, list) or not all(isinstance(one, dict) for one in references):
             msg = f"got {str(references)[:_SHOWN]} as references, expected a list of objects"
             raise self._failed(msg)
         for one in references:
-            key = (str(one.get("subject", "")), str(one.get("version", "")))
+            key = _Key(*(str(one.get(part, "")) for part in _Key._fields))
             if key in found:
                 continue
             if key in path:
-                msg = f'the reference to version {key[1]} of "{key[0]}" refers back to itself'
+                msg = f'the reference to version {key.version} of "{key.subject}" refers back to itself'
                 raise SchemaError(msg)
             if len(found) + len(path) >= MOST_REFERENCES:
                 msg = f"got more than {MOST_REFERENCES} references, expected fewer"
                 raise SchemaError(msg)
-            inner = self._get(f"/subjects/{quote(key[0], safe='')}/versions/{quote(key[1], safe='')}")
+            inner = self._get(f"/subjects/{quote(key.subject, safe='')}/versions/{quote(key.version, safe='')}")
             self._resolve(inner, found, [*path, key])
-            found[key] = _schema(inner, [])
+            found[key] = _schema(inner, [], key.name)
             if sum(len(schema.text) for schema in found.values()) > MAX_ANSWER_BYTES:
                 msg = f"got references of more than {MAX_ANSWER_BYTES} characters, expected fewer"
                 raise SchemaError(msg)
 
     def _get(self, path: str) -> Mapping[str, Any]:
         status, body = self._request(path)
-        try:
-            answer = orjson.loads(body)
-        except ValueError:
-            answer = None
-        if status == httpx.codes.OK and isinstance(answer, dict) and isinstance(answer.get("schema"), str):
+        answer = _object(body)
+        if status == httpx.codes.OK and isinstance(answer.get("schema"), str):
             return answer
-        if isinstance(answer, dict) and answer.get("error_code") in _UNKNOWN:
+        if answer.get("error_code") in _UNKNOWN:
             msg = f"the registry does not have it: {str(answer.get('message', ''))[:_SHOWN]}"
             raise SchemaError(msg)
-        got = body[:_SHOWN].decode("utf-8", "replace")
-        expected = "expected a schema; check the registry, schema_registry.url and the credentials"
-        msg = f"got status {status} for {path}: {got!r}, {expected}"
-        raise self._failed(msg)
+        raise self._unexpected(status, path, body, "a schema")
 
-    def _request(self, path: str) -> tuple[int, bytes]:
+    def _unexpected(self, status: int, path: str, body: bytes, expected: str) -> SchemaRegistryError:
+        got = body[:_SHOWN].decode("utf-8", "replace")
+        check = "check the registry, schema_registry.url and the credentials"
+        return self._failed(f"got status {status} for {path}: {got!r}, expected {expected}; {check}")
+
+    def _request(self, path: str, sent: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         """Returns the status and the body of an answer.
+
+        Args:
+            path: below the address of the registry.
+            sent: a JSON object to post; None: get.
 
         Raises:
             SchemaError: the body is too large.
@@ -113,7 +143,8 @@ class SchemaRegistry:
         try:
             if self._client is None:
                 self._client = self._connected()
-            with self._client.stream("GET", self._url + path, headers=self._credentials()) as answer:
+            method = "GET" if sent is None else "POST"
+            with self._client.stream(method, self._url + path, headers=self._credentials(), json=sent) as answer:
                 for part in answer.iter_raw():
                     body += part
                     if len(body) > MAX_ANSWER_BYTES:
@@ -160,5 +191,14 @@ class SchemaRegistry:
             self._client = None
 
 
-def _schema(answer: Mapping[str, Any], references: list[RegisteredSchema]) -> RegisteredSchema:
-    return RegisteredSchema(answer["schema"], str(answer.get("schemaType") or AVRO), references)
+def _object(body: bytes) -> Mapping[str, Any]:
+    """Returns the JSON object of an answer; an empty one where it is something else."""
+    try:
+        answer = orjson.loads(body)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _schema(answer: Mapping[str, Any], references: list[RegisteredSchema], name: str = "") -> RegisteredSchema:
+    return RegisteredSchema(answer["schema"], str(answer.get("schemaType") or AVRO), references, name)

@@ -8,6 +8,12 @@ from typing import Final
 
 AVRO: Final = "AVRO"
 """The type of schemas for which a registry names none."""
+PROTOBUF: Final = "PROTOBUF"
+JSON_SCHEMA: Final = "JSON"
+
+
+TYPE_OF_FORMAT: Final = {"avro": AVRO, "protobuf": PROTOBUF, "json-schema": JSON_SCHEMA}
+"""The types of schemas, by `input.format`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +24,13 @@ class RegisteredSchema:
         text: as registered.
         kind: "AVRO", "JSON", "PROTOBUF", or a type that the registry adds.
         references: the schemas that it refers to, each after those that it refers to itself.
+        name: by which another schema refers to it: a type of Avro, or the path in an import of Protobuf.
     """
 
     text: str
     kind: str = AVRO
     references: Sequence[RegisteredSchema] = ()
+    name: str = ""
 
 
 class SchemaError(ValueError):

@@ -17,7 +17,7 @@ from service.ports import Records, Reject
 from service.sources import CommittedPositions, Source
 from service.sources.byte_source import ROW_FORMS
 from service.sources.file_source import FileSource
-from service.sources.manifest import FileEntry
+from service.sources.manifest import FileEntry, check_not_of_kafka
 from service.sources.pipes import check_twice, kind_of, spool_name
 from service.sources.push_log import PushLog
 from service.sources.push_source import PushSource
@@ -208,6 +208,7 @@ def local_source(config: Config, push: PushLog | None = None) -> LocalSource:
             or a pipe with a format that is read from files only.
     """
     settings, state = config.input, config.state
+    check_not_of_kafka(settings.format)
     check_twice(list(settings.files))
     readers: list[PartitionReader] = []
     spools: dict[str, Spool] = {}

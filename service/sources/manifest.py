@@ -25,6 +25,7 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
 _FORMATS: Final[Mapping[str, Format]] = {
     "csv": "csv", "jsonl": "jsonl", "json": "json", "parquet": "parquet", "avro": "avro",
 }  # fmt: skip
+_ON_KAFKA: Final = frozenset({"protobuf", "json-schema"})
 _COMPRESSED: Final = frozenset({"parquet", "avro"})  # by themselves: there is no .gz around them
 
 
@@ -187,8 +188,10 @@ def file_format(path: str, setting: str) -> Format:
     """Returns the format of a file: the setting, or the format of the suffix when the setting is "auto".
 
     Raises:
-        ConfigurationError: the suffix is unknown, or a format that has no .gz around it has one.
+        ConfigurationError: the suffix is unknown, a format that has no .gz around it has one, or the format is one of
+            records on Kafka.
     """
+    check_not_of_kafka(setting)
     suffix = Path(_rotated(path)[0]).suffix
     found = _FORMATS.get(setting) or _SUFFIXES.get(suffix)
     if found is None:
@@ -201,6 +204,20 @@ def file_format(path: str, setting: str) -> Format:
         msg = f'input.files: got "{path}", expected {found} files without .gz, which compress their content; unpack it'
         raise ConfigurationError(msg)
     return found
+
+
+def check_not_of_kafka(setting: str) -> None:
+    """Refuses a value of `input.format` for records on Kafka.
+
+    Raises:
+        ConfigurationError: it is one.
+    """
+    if setting in _ON_KAFKA:
+        msg = (
+            f'input.format: got "{setting}", which is read from kafka.topics with a schema registry only; expected '
+            f'"auto", {_listed(_FORMATS)}'
+        )
+        raise ConfigurationError(msg)
 
 
 def checksum_of(path: str, length: int, setting: str) -> int | None:

@@ -20,6 +20,7 @@ from service.errors import ConfigurationError
 from service.folder_lock import FolderLock
 from service.ports import Transport
 from service.registry.models import Registry
+from service.schemas.schema import TYPE_OF_FORMAT
 from service.sinks import Sink
 from service.sinks.sqlite_sink import SqliteSink
 from service.sinks.stdout_sink import StdoutSink
@@ -39,8 +40,10 @@ def check_transport(config: Config) -> None:
     if kafka.topics:
         _check_topics(config)
         _check_schema_registry(config.schema_registry)
+        _check_format(config)
     else:
         local_source(config)
+    _check_output_format(config)
     if not config.uses_kafka:
         return
     if kafka.client == "confluent" and importlib.util.find_spec("confluent_kafka") is None:
@@ -54,7 +57,7 @@ def check_transport(config: Config) -> None:
 
 
 def _check_schema_registry(settings: SchemaRegistryConfig) -> None:
-    """Raises where the registry of records on topics cannot be asked."""
+    """Raises where the registry cannot be asked."""
     if not settings.url:
         return
     missing = [name for name in ("fastavro", "httpx") if importlib.util.find_spec(name) is None]
@@ -67,6 +70,53 @@ def _check_schema_registry(settings: SchemaRegistryConfig) -> None:
         if path is not None and not path.is_file():
             msg = f"schema_registry.{name}: got {path}, expected a file that can be read"
             raise ConfigurationError(msg)
+
+
+def _check_format(config: Config) -> None:
+    """Raises where `input.format` needs a registry or a compiler that is not there."""
+    setting = config.input.format
+    if setting not in TYPE_OF_FORMAT:
+        return
+    if not config.schema_registry.url:
+        msg = f'input.format: got "{setting}" with kafka.topics, expected a schema registry: set schema_registry.url'
+        raise ConfigurationError(msg)
+    if setting == "protobuf":
+        _check_compiler("input.format")
+
+
+def _check_output_format(config: Config) -> None:
+    """Raises where the forecasts cannot be written in `output.format`."""
+    setting = config.output.format
+    if setting == "json":
+        return
+    if config.sink != "kafka":
+        msg = (
+            f'output.format: got "{setting}" with output.sink = "{config.sink}", which holds JSON: its views and '
+            'readers have no schema registry. Set output.sink = "kafka", or output.format = "json"'
+        )
+        raise ConfigurationError(msg)
+    if not config.schema_registry.url:
+        msg = (
+            f'output.format: got "{setting}", expected a schema registry for the schema of forecasts: set '
+            "schema_registry.url"
+        )
+        raise ConfigurationError(msg)
+    if config.kafka.forecasts_per_record > 1:
+        msg = (
+            f'output.format: got "{setting}" with kafka.forecasts_per_record = {config.kafka.forecasts_per_record}, '
+            "expected 1: only JSON forecasts are joined to arrays"
+        )
+        raise ConfigurationError(msg)
+    _check_schema_registry(config.schema_registry)
+    if setting == "protobuf":
+        _check_compiler("output.format")
+
+
+def _check_compiler(key: str) -> None:
+    if importlib.util.find_spec("grpc_tools") is None:
+        command = install_command("protobuf")
+        msg = f'{key}: got "protobuf", but grpcio-tools is not installed; expected the extra: {command}'
+        raise ConfigurationError(msg)
 
 
 def _check_topics(config: Config) -> None:

@@ -13,6 +13,7 @@ from service.kafka.sink import KafkaSink
 from service.kafka.source import KafkaSource
 from service.kafka.topic_positions import TopicPositions
 from service.kafka.watchdog import Watchdog
+from service.schemas.forecast_reader import ForecastReader
 from service.sinks import Sink
 from service.sources import Source
 from service.sources.local import local_source
@@ -41,7 +42,8 @@ def build_with_kafka(
     if not config.kafka.topics:
         return local_to_kafka(config.kafka, local_source(config, push), shelf, lock, fenced, watchdog)
     if config.sink == "kafka":
-        return kafka_to_kafka(config.kafka, shelf, lock, fenced, watchdog, ahead)
+        reader = ForecastReader(config.schema_registry)
+        return kafka_to_kafka(config.kafka, shelf, lock, fenced, watchdog, ahead, reader)
     return kafka_to_local(config.kafka, local_sink(config), lock, fenced, watchdog, ahead)
 
 
@@ -52,9 +54,10 @@ def kafka_to_kafka(
     fenced: FencedBefore | None = None,
     watchdog: Watchdog | None = None,
     ahead: int = 1,
+    forecasts: ForecastReader | None = None,
 ) -> Pair:
     """Constructs a pair from topics to topics: positions are group offsets, committed in the outputs' transaction."""
-    session = KafkaSession(settings, fenced, watchdog)
+    session = KafkaSession(settings, fenced, watchdog, forecasts)
     source = KafkaSource(session, ahead=ahead)
     sink = KafkaSink(session, GroupPositions(session, source), shelf, source.passed)
     return Pair(source, sink, lock=lock, shared=session)

@@ -100,8 +100,12 @@ class RegistryProcess:
     def register(
         self, subject: str, schema: Any, kind: str = "AVRO", references: list[dict[str, Any]] | None = None
     ) -> int:
-        """Registers a schema; returns its id."""
-        body = {"schema": json.dumps(schema), "schemaType": kind, "references": references or []}
+        """Registers a schema, as it is if it is a text; returns its id."""
+        body = {
+            "schema": schema if isinstance(schema, str) else json.dumps(schema),
+            "schemaType": kind,
+            "references": references or [],
+        }
         answer = httpx.post(f"{self.url}/subjects/{subject}/versions", json=body, trust_env=False, timeout=30)
         assert answer.status_code == httpx.codes.OK, answer.text
         return int(answer.json()["id"])

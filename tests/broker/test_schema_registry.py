@@ -1,4 +1,4 @@
-"""Avro and JSON Schema records with a real registry: forecast like JSON, through schema changes and outages."""
+"""Avro, Protobuf and JSON Schema records with a real registry: forecast like JSON, also after outages."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import time
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from daemons import Daemons, answers, events
 from fastavro import parse_schema, schemaless_writer
 from kafka_broker import free_ports
 from kafka_tools import produce, read_topic
+from proto_records import message, registered
 from schema_registry import RegistryProcess, program
 
+from service.cli import main
 from service.cli._preflight import dry_run
+from service.config.schema_registry import SchemaRegistryConfig
 from service.config.sections import Config
+from service.schemas.forecast_reader import ForecastReader
 
 COUNT = 120  # events of one format
 UNIT = {"type": "enum", "name": "Unit", "namespace": "metrics", "symbols": ["percent", "seconds"]}
@@ -34,6 +39,14 @@ OLD = {
 }
 NEW = {**OLD, "fields": [{"name": "unit", "type": "metrics.Unit"}, *reversed(OLD["fields"])]}
 AS_JSON = {"type": "object", "properties": {"series": {"type": "string"}, "value": {"type": ["number", "null"]}}}
+PROTO_UNIT = 'syntax = "proto3"; package metrics; enum Unit { PERCENT = 0; SECONDS = 1; }'
+PROTO = """syntax = "proto3";
+package metrics;
+import "google/protobuf/timestamp.proto";
+import "metrics/unit.proto";
+message Other { Unit unit = 1; }
+message Event { string series = 1; google.protobuf.Timestamp timestamp = 2; optional double value = 3; Unit unit = 4; }
+"""
 UNKNOWN = 987_654
 
 
@@ -65,6 +78,18 @@ def in_avro(number: int, schema: object, lines: list[bytes], named: list[object]
     return made
 
 
+def in_protobuf(number: int, lines: list[bytes]) -> list[bytes]:
+    """Encodes events as the second message of `PROTO`."""
+    schema = registered(PROTO, "", [registered(PROTO_UNIT, "metrics/unit.proto")])
+    made = []
+    for line in lines:
+        event = json.loads(line)
+        one = message(schema, "metrics.Event", {"series": event["series"], "value": event["value"], "unit": "SECONDS"})
+        one.timestamp.FromMicroseconds(event["timestamp"] * 1000 + 999)
+        made.append(framed(number, b"\2\2" + one.SerializeToString()))
+    return made
+
+
 def forecasts(bootstrap: str, app: str) -> dict[str, list[bytes]]:
     """Returns all forecasts by series, without the name of the topic."""
     return {
@@ -90,30 +115,33 @@ def plain(bootstrap, topics_of, app, tmp_path):
 
 @pytest.mark.slow
 def test_formats(bootstrap, topics, app, tmp_path, registry, plain):
-    """Avro before and after a schema change, JSON Schema and JSON give the forecasts that JSON gives; junk is named."""
+    """Avro before and after a schema change, Protobuf and JSON Schema give the forecasts of JSON; junk is named."""
     topic = topics()
     old = registry.register(f"{app}-value", OLD)
     registry.register(f"{app}-unit", UNIT)
     unit = [{"name": "metrics.Unit", "subject": f"{app}-unit", "version": 1}]
     new = registry.register(f"{app}-new", NEW, references=unit)
     as_json = registry.register(f"{app}-json", AS_JSON, "JSON")
-    lines = events(4 * COUNT, bad=False)
+    registry.register(f"{app}-proto-unit", PROTO_UNIT, "PROTOBUF")
+    imported = [{"name": "metrics/unit.proto", "subject": f"{app}-proto-unit", "version": 1}]
+    proto = registry.register(f"{app}-proto", PROTO, "PROTOBUF", imported)
+    lines = events(5 * COUNT, bad=False)
     parts = [lines[at : at + COUNT] for at in range(0, len(lines), COUNT)]
-    junk = [framed(UNKNOWN, b"\2a"), framed(old, b"\2"), framed(as_json, b'{"series"')]
+    junk = [framed(UNKNOWN, b"\2a"), framed(old, b"\2"), framed(as_json, b'{"series"'), framed(proto, b"\2\6")]
     sent = [
         *in_avro(old, OLD, parts[0]), *in_avro(new, NEW, parts[1], [UNIT]), *junk,
-        *(framed(as_json, line) for line in parts[2]), *parts[3],
+        *(framed(as_json, line) for line in parts[2]), *in_protobuf(proto, parts[3]), *parts[4],
     ]  # fmt: skip
     produce(bootstrap, topic, sent)
     with Daemons(tmp_path / "avro", bootstrap, app, topic, {"schema_registry": {"url": registry.url}}) as daemons:
         assert daemons.finish() == 0, daemons.log()
     found = forecasts(bootstrap, app)
     assert sum(map(len, found.values())) == len(lines)
-    assert found == plain([*parts[0], *parts[1], b"{", b"{", b"{", *parts[2], *parts[3]])
+    assert found == plain([*parts[0], *parts[1], *[b"{"] * len(junk), *parts[2], *parts[3], *parts[4]])
     rejects = read_topic(bootstrap, f"{app}.rejects")
     assert [record.value for record in rejects] == junk
     reasons = [dict(record.headers)["forecaster.reason"] for record in rejects]
-    assert reasons == [b"unknown_schema", b"undecodable", b"undecodable"]
+    assert reasons == [b"unknown_schema", *[b"undecodable"] * 3]
     assert str(UNKNOWN).encode() in b"".join(value for _, value in rejects[0].headers)
 
 
@@ -163,6 +191,39 @@ def test_outage(bootstrap, topics, app, tmp_path, registry, plain):
     assert read_topic(bootstrap, f"{app}.rejects") == []
     assert 2 <= said.count("schema registry unavailable") <= 3  # once per outage and process
     assert "schema registry available again" in said
+
+
+def with_schema(bootstrap: str, app: str, url: str) -> dict[str, list[object]]:
+    """Returns all forecasts by series, which have a schema, as the JSON format has them."""
+    found: dict[str, list[object]] = {}
+    reader = ForecastReader(SchemaRegistryConfig(url=url))
+    for record in read_topic(bootstrap, f"{app}.forecasts"):
+        assert record.value[:1] == b"\0"
+        (one,) = reader.read(record.value)
+        found.setdefault(record.key.decode(), []).append(json.loads(json.dumps(one).replace(app, "")))
+    reader.close()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["avro", "protobuf"])
+def test_outputs(bootstrap, topics, app, tmp_path, registry, plain, form):
+    """Forecasts in Avro and Protobuf are those in JSON, also after a kill, and `forecaster tail` shows them."""
+    topic, lines = topics(), events(COUNT, bad=False)
+    produce(bootstrap, topic, lines)
+    more = {"schema_registry": {"url": registry.url}, "output": {"format": form}}
+    with Daemons(tmp_path / form, bootstrap, app, topic, more) as daemons:
+        assert daemons.run(kill_at="step:4:2") == -signal.SIGKILL
+        assert daemons.finish() == 0, daemons.log()
+    found = with_schema(bootstrap, app, registry.url)
+    assert found == {series: list(map(json.loads, values)) for series, values in plain(lines).items()}
+    versions = httpx.get(f"{registry.url}/subjects/{app}.forecasts-value/versions", trust_env=False).json()
+    assert versions == [1]  # two processes have registered it
+    settings = (f"kafka.bootstrap={bootstrap}", f"schema_registry.url={registry.url}", f"kafka.app={app}")
+    sets = [word for setting in settings for word in ("--set", setting)]
+    shown = CliRunner().invoke(main, ["tail", "--from-start", "--series", "a", "--count", "30", "--json", *sets])
+    assert shown.exit_code == 0, shown.output
+    assert [json.loads(line.replace(app, "")) for line in shown.stdout.splitlines()] == found["a"][:30]
 
 
 def sample(port: int, name: str) -> float:

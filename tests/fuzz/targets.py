@@ -17,6 +17,8 @@ from typing import Final, TypeVar
 
 import avro_events
 import cramjam
+import proto_events
+from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
 from snapshot_pairs import Pair, unpacked
 
@@ -184,6 +186,8 @@ def targets() -> dict[str, Target]:
         "CloudEvents": Target((CLOUD + b"\n" + EVENT, CLOUD), cloud_events),
         "Avro events": Target((avro_events.PAYLOAD,), avro_events.payload),
         "Avro schema": Target((avro_events.SCHEMA,), avro_events.schema, (SchemaError,)),
+        "Protobuf events": Target((proto_events.PAYLOAD,), proto_events.payload),
+        "Protobuf descriptor": Target((proto_events.descriptor(),), proto_events.schema, (SchemaError, DecodeError)),
         "configuration": Target((toml,), at("config.toml", load_config), (ConfigurationError,)),
         "web configuration": Target((WEB,), at("web.yml", load_web_config), (ConfigurationError,)),
         "model": Target((seed("model.safetensors"),), at("model.safetensors", load_model), files),

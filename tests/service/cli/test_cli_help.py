@@ -105,4 +105,6 @@ def test_tail_line() -> None:
     large = forecast | {"quantiles": [[1e9 - 1, 1e9, 1e9 + 1], [1e9 - 0.5, 1e9 + 0.25, 1e9 + 1]]}
     assert "next 1000000000 [999999999, 1000000001]" in as_line(large)
     assert "+2 1000000000.25 [999999999.5, 1000000001]" in as_line(large)
+    silence = {"series": "cpu", "kind": "silence", "last": "09:00", "expected": "09:30", "noticed": "10:00"}
+    assert as_line(silence) == "10:00  cpu  silent since 09:00"
     assert as_line(forecast | {"quantiles": None}) == "2026-01-05T00:00:00Z  cpu  no forecast yet"

@@ -57,7 +57,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
     def make(shelf: Shelf, log: MemoryLog, folder: str = "avro", **more: Any) -> Bench:
         monkeypatch.setattr(
-            schema_lookups, "frames_of", lambda settings, counted: SchemaFrames(shelf, codec_of, 10, counted)
+            schema_lookups, "frames_of", lambda settings, counted, wanted: SchemaFrames(shelf, codec_of, 10, counted)
         )
         return Bench(tmp_path / folder, log, SECTIONS | {"input": SECTIONS["input"] | more})
 

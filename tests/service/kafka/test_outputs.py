@@ -10,11 +10,13 @@ import pytest
 from kafka.structs import TopicPartition
 
 from service.config.kafka import KafkaConfig
-from service.errors import SourceGoneError
+from service.errors import SchemaRegistryError, SourceGoneError, TransportError, UnreachableError
 from service.kafka import outputs as kafka_outputs
 from service.kafka.outputs import newest_output
 from service.kafka.records import Origin, adoption_message, read_past, reject_message, run_message
+from service.messages.frames import FrameError
 from service.ports import Adoption, Reject
+from service.schemas.forecast_reader import ForecastReader
 
 SETTINGS = KafkaConfig.model_validate({"app": "a", "topics": ["in"]})
 SOURCE = Origin("in", 0)
@@ -32,7 +34,10 @@ class Topics:
     def __init__(self, *forecasts: Any, rejects: tuple[Any, ...] = (), oldest: int = 0) -> None:
         self.records_of = {
             FORECASTS: [
-                SimpleNamespace(topic=FORECASTS, value=json.dumps(one).encode(), headers=[]) for one in forecasts
+                SimpleNamespace(
+                    topic=FORECASTS, value=one if isinstance(one, bytes) else json.dumps(one).encode(), headers=[]
+                )
+                for one in forecasts
             ],
             REJECTS: [SimpleNamespace(topic=REJECTS, value=b"x", headers=one.headers) for one in rejects],
         }
@@ -57,9 +62,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kafka_outputs, "_WINDOW", 3)
 
 
-def found(topics: Topics, least: int | None, run: int = 1) -> int | None:
+def found(topics: Any, least: int | None, run: int = 1, reader: ForecastReader | None = None) -> int | None:
     """Returns the newest output."""
-    return newest_output(topics, SETTINGS, {FORECASTS: 1, REJECTS: 1}, SOURCE, run, least)  # type: ignore[arg-type]
+    counts = {FORECASTS: 1, REJECTS: 1}
+    return newest_output(topics, SETTINGS, counts, SOURCE, run, least, reader or ForecastReader())
 
 
 def test_the_ends_say_it() -> None:
@@ -88,6 +94,37 @@ def test_all_kinds_of_records() -> None:
     topics = Topics([forecast(49)], rejects=(reject, later))
     assert (found(topics, None), found(topics, None, run=2)) == (51, 5)
     assert found(Topics(forecast(9), *[forecast(1, "in-1")] * 8, oldest=3), 5) is None
+
+
+class Reader(ForecastReader):
+    """Reads records with a schema as the JSON behind its id; id 9 has no registry that answers, and 8 is unknown."""
+
+    def read(self, value: bytes) -> list[dict[str, Any]]:
+        """See `ForecastReader`."""
+        if value[4] == 9:
+            msg = "down"
+            raise SchemaRegistryError(msg)
+        if value[4] == 8:
+            raise FrameError("unknown_schema", "schema 8: gone")
+        if value[4] == 7:
+            raise FrameError("undecodable", "it ends early")
+        return [json.loads(value[5:])]
+
+
+def test_forecasts_with_a_schema() -> None:
+    """Forecasts in Avro or Protobuf count too; without their registry nothing is decided."""
+
+    def framed(content: object, number: int = 1) -> bytes:
+        return bytes([0, 0, 0, 0, number]) + json.dumps(content).encode()
+
+    topics = Topics(forecast(3), framed(forecast(8)), framed({"other": 1}), framed(forecast(9), 7))
+    assert found(topics, None, reader=Reader()) == 8
+    with pytest.raises(TransportError, match=r"set schema_registry\.url"):
+        found(topics, None)
+    with pytest.raises(UnreachableError, match="down"):
+        found(Topics(framed(forecast(8), 9)), None, reader=Reader())
+    with pytest.raises(TransportError, match="expected its schema: schema 8: gone"):
+        found(Topics(framed(forecast(8), 8)), None, reader=Reader())
 
 
 def test_the_past_by_run() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.messages.digits import EXACT, GRID, narrow, plain, printable
+from service.messages.digits import EXACT, GRID, exact_in_float32, narrow, plain, printable
 
 
 def text(quantiles: np.ndarray) -> bytes:
@@ -104,3 +104,10 @@ def test_extremes() -> None:
 def test_as_lists() -> None:
     """The API's lists have the published numbers."""
     assert plain(np.array([[0.1, 0.7], [np.nan, np.nan]], np.float32)) == [[0.1, 0.7], [None, None]]
+
+
+def test_exact_in_float32() -> None:
+    """A forecast is exact in float32 if all its numbers are, or it has none."""
+    rows = np.array([[0.5, 1.0], [16_777_217.0, 16_777_218.0], [np.nan, np.nan], [0.1, 1e39], [-0.0, 3e38]])
+    rows[4, 1] = np.float32(3e38)
+    assert exact_in_float32(rows[:, None, :]) == [True, False, True, False, True]

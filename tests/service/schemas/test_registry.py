@@ -74,6 +74,41 @@ def test_references():
     assert sorted(asked) == sorted(schemas)
 
 
+def test_register():
+    """A schema is posted with its type, except Avro, which old registries do not name; the id comes back."""
+    posted = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        posted.append((request.method, str(request.url), json.loads(request.content)))
+        return response(200, {"id": 7})
+
+    one = client(answer)
+    assert one.register("a b-value", RegisteredSchema('"string"')) == 7
+    assert one.register("a", RegisteredSchema("x", "PROTOBUF")) == 7
+    assert posted == [
+        ("POST", f"{URL}/subjects/a%20b-value/versions", {"schema": '"string"'}),
+        ("POST", f"{URL}/subjects/a/versions", {"schema": "x", "schemaType": "PROTOBUF"}),
+    ]
+
+
+@pytest.mark.parametrize("status", [409, 422])
+def test_refused_registration(status):
+    """A schema that the registry refuses, such as one that is incompatible, is an error that stays."""
+    refused = answering(status, {"error_code": status, "message": "incompatible: a field was removed"})
+    with pytest.raises(SchemaError, match="refuses it for a-value: incompatible"):
+        refused.register("a-value", RegisteredSchema("{}"))
+
+
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [(200, {"id": "7"}), (200, {"id": -1}), (200, []), (401, {"error_code": 401}), (409, b""), (500, b"down")],
+)
+def test_registration_without_an_answer(status, content):
+    """Whatever else a registry says to a registration may be over a minute later."""
+    with pytest.raises(SchemaRegistryError, match="expected the id of a schema"):
+        answering(status, content).register("a-value", RegisteredSchema("{}"))
+
+
 def test_references_without_end():
     """A schema that refers to itself, or to too many others, is unusable; the registry is not asked for ever."""
     again = {"schema": "{}", "references": [{"name": "A", "subject": "a", "version": 1}]}

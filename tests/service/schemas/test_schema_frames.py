@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import pytest
 from avro_records import EVENT, Shelf, decoded, encoded, frame, frames_with
+from proto_records import EVENT as PROTO_EVENT
+from proto_records import event_record, registered
 
 from service.config.input import InputConfig
 from service.config.schema_registry import SchemaRegistryConfig
 from service.errors import SchemaRegistryError
 from service.messages.decode import Decoder
 from service.ports import Records
-from service.schemas.codecs import codec_of
+from service.schemas import proto_files
+from service.schemas.codecs import codec_for, codec_of
 from service.schemas.frames import SchemaFrames, frames_of
 from service.schemas.schema import RegisteredSchema, SchemaError
 
@@ -49,7 +53,7 @@ def test_mixed_batch():
     schemas = {
         1: EVENT,
         2: RegisteredSchema("{}", "JSON"),
-        3: RegisteredSchema('syntax = "proto3";', "PROTOBUF"),
+        3: RegisteredSchema("syntax", "PROTOBUF"),
         4: RegisteredSchema("{"),
         5: RegisteredSchema("?", "XML"),
     }
@@ -68,7 +72,8 @@ def test_mixed_batch():
         3: "undecodable", 4: "unknown_schema", 5: "unknown_schema", 6: "unknown_schema", 7: "unknown_schema",
         8: "undecodable", 9: "undecodable", 10: "missing_field", 11: "wrong_type",
     }  # fmt: skip
-    assert "Protobuf, which is not read yet" in said[4][1]
+    assert "Protobuf schema that cannot be compiled" in said[4][1]
+    assert "'XML', which is not read" in said[6][1]
     assert said[7][1].startswith("schema 9: ")
     assert [reject.value for reject in found.rejects] == values[3:]
 
@@ -127,3 +132,38 @@ def test_without_a_registry():
     assert "schema 7" in reject.detail
     assert "schema_registry.url" in reject.detail
     assert found.positions == [1]
+
+
+@pytest.mark.parametrize(("wanted", "reject"), [("auto", None), ("avro", 1), ("json-schema", 0)])
+def test_format_of_topics(wanted, reject):
+    """A format rejects the records of schemas of another type, with the setting; JSON records are read as ever."""
+    frames = SchemaFrames(Shelf({1: EVENT, 2: RegisteredSchema("{}", "JSON")}), codec_for(wanted), 10)
+    plain = json.dumps(RECORD).encode()
+    found = decoded(frames, [frame(1, BODY), frame(2, plain), plain])
+    assert [one.position for one in found.rejects] == ([] if reject is None else [reject])
+    for one in found.rejects:
+        assert one.reason == "unknown_schema"
+        assert f'input.format = "{wanted}"' in one.detail
+
+
+def test_compiler_that_does_not_run(monkeypatch):
+    """A compiler that the machine has no room for is no fault of the schema: nothing is decided, and it runs again."""
+
+    def run(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    frames = frames_with({1: registered(PROTO_EVENT)})
+    value = event_record({"series": "a", "timestamp": 1, "value": 2.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(proto_files.subprocess, "run", run)
+        with pytest.raises(SchemaRegistryError, match="did not run"):
+            frames.prepare([value])
+    assert len(decoded(frames, [value])) == 1
+
+
+def test_without_the_compiler(monkeypatch):
+    """Without its extra, Protobuf records are rejected with the command that installs it."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "grpc_tools" else object())
+    (reject,) = decoded(frames_with({1: registered(PROTO_EVENT)}), [frame(1, b"\0")]).rejects
+    assert reject.reason == "unknown_schema"
+    assert "forecaster-daemon[protobuf]" in reject.detail

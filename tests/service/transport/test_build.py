@@ -24,6 +24,7 @@ from service.sources.local import LocalSource
 from service.transport.build import check_transport, connector
 from service.transport.pair import Pair
 
+REGISTRY: dict[str, object] = {"schema_registry.url": "http://registry:8081"}
 TOPICS = {"kafka.topics": "events"}
 ALONE = {**TOPICS, "kafka.membership": "alone"}
 
@@ -74,6 +75,15 @@ def test_pairs(tmp_path: Path, settings: dict[str, object], source: type, sink: 
             {**ALONE, "output.sink": "sqlite", "kafka.share_snapshots": "10m"},
             'Set kafka.share_snapshots = 0, or output.sink = "kafka"',
         ),
+        ({**TOPICS, "input.format": "protobuf"}, "expected a schema registry: set schema_registry.url"),
+        ({"input.push": True, "input.format": "json-schema"}, "read from kafka.topics with a schema registry only"),
+        ({"output.format": "avro"}, 'Set output.sink = "kafka", or output.format = "json"'),
+        ({"output.sink": "stdout", "output.format": "protobuf"}, 'output.sink = "stdout", which holds JSON'),
+        ({**TOPICS, "output.format": "avro"}, "set schema_registry.url"),
+        (
+            {**TOPICS, **REGISTRY, "output.format": "avro", "kafka.forecasts_per_record": 2},
+            "kafka.forecasts_per_record = 2, expected 1",
+        ),
         ({"output.sink": "kafka", "kafka.ca_file": "/none.pem"}, "kafka.ca_file: got /none.pem"),
     ],
 )
@@ -106,7 +116,7 @@ def test_topics(tmp_path: Path, settings: dict[str, object], names: list[str]) -
 
 def test_schema_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry without its extra, or with a secret that is not there, is refused; without topics it is not used."""
-    registry = {"schema_registry.url": "http://registry:8081"}
+    registry = REGISTRY
     check_transport(config(tmp_path, **TOPICS, **registry))
     gone = {"schema_registry.token_file": str(tmp_path / "gone")}
     with pytest.raises(ConfigurationError, match=r"schema_registry\.token_file: got .*gone, expected a file"):
@@ -116,3 +126,9 @@ def test_schema_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         check_transport(config(tmp_path, **TOPICS, **registry))
     check_transport(config(tmp_path, **TOPICS))
     check_transport(config(tmp_path, **{"input.push": True}, **registry))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "grpc_tools" else object())
+    with pytest.raises(ConfigurationError, match=r"grpcio-tools is not installed.*forecaster-daemon\[protobuf\]"):
+        check_transport(config(tmp_path, **TOPICS, **registry, **{"input.format": "protobuf"}))
+    with pytest.raises(ConfigurationError, match=r"output\.format: got .*grpcio-tools is not installed"):
+        check_transport(config(tmp_path, **{"output.sink": "kafka"}, **registry, **{"output.format": "protobuf"}))
+    check_transport(config(tmp_path, **TOPICS, **registry))
