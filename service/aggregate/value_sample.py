@@ -20,6 +20,7 @@ MOST_BINS: Final = 2048
 ERROR: Final = 0.01
 _GAMMA: Final = (1 + ERROR) / (1 - ERROR)
 _LOG: Final = math.log(_GAMMA)
+_HALF: Final = math.log((1 + _GAMMA) / 2)
 
 
 class ValueSample:
@@ -110,7 +111,7 @@ class ValueSample:
 
 def _middle(at: int) -> float:
     """Returns the value of a bin that is within `ERROR` of all values in it."""
-    return math.exp(at * _LOG) * 2 / (1 + _GAMMA)
+    return math.exp(at * _LOG - _HALF)  # not beyond the float limits for any value
 
 
 def _interpolated(values: list[float], level: float) -> float:

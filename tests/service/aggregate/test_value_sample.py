@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -62,3 +64,10 @@ def test_sample_saved_in_the_middle(size: int, cut: int) -> None:
     assert [straight.quantile(level) for level in LEVELS] == pytest.approx(
         [restored.quantile(level) for level in LEVELS], nan_ok=True
     )
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_greatest_values(sign: int) -> None:
+    """Quantiles of many values at the float limits are computed without an error."""
+    values = [sign * sys.float_info.max] * 600 + [sign * 5e-324] * 10
+    assert sample_of(values).quantile(0.5) == pytest.approx(sign * sys.float_info.max, rel=ERROR)
