@@ -132,8 +132,11 @@ class Aggregator:
         start, end = found.rule.grid.bounds(time_ms)
         now, leap = self._watermark.ms, self._watermark.leap
         if now is not None and found.closed_ms is not None and max(now, time_ms) + leap < found.closed_ms:
-            # A watermark that was wrong closed it, and began anew since: the series does so as well.
+            # A watermark that was wrong closed it, and began anew since: the series does so as well. Windows without
+            # events have shown its rows the wrong time many times, so that they would take the right one for late.
             found.closed_ms, found.values = None, []
+            if found.rule.fills:
+                closed.forget += [(len(closed), one) for one in found.rule.names(name)]
         if (now is not None and end + self._grace <= now) or (found.closed_ms is not None and end <= found.closed_ms):
             text = (
                 f"the window of event time {time_ms} ms of {name!r} is closed; a longer aggregate.grace keeps it open"
