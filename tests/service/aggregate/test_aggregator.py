@@ -18,7 +18,7 @@ from raw_events import TICK, Raw, aggregator_of, columns, rows, take, ticks
 
 from forecaster import CheckpointError
 from service.aggregate import aggregator as module
-from service.aggregate import window_table
+from service.aggregate import watermark, window_table
 from service.aggregate.aggregator import MOST_EMPTY, Aggregator
 from service.aggregate.closed_windows import ClosedWindows
 from service.aggregate.watermark import RETURNING
@@ -174,6 +174,7 @@ def parts(
         found += list(zip(*(getattr(closed, name) for name in ("series", "start_ms", "end_ms", "index")), strict=True))
         found += [(value,) for value in np.array(closed.values).view(np.int64).tolist()]
         refused += [(at, problem.reason) for at, problem in closed.refused]
+        refused += [(-1, name) for _, name in closed.forget]
     return sorted(found, key=repr), refused, aggregator
 
 
@@ -188,6 +189,15 @@ def test_batches_and_restarts_make_no_difference(restart: bool, stream: Disorder
 
     assert pieces[:2] == straight[:2]
     assert bytes_of(pieces[2].arrays()) == bytes_of(straight[2].arrays())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@given(stream=disordered())
+def test_batches_and_restarts_where_the_watermark_returns(restart: bool, stream: Disordered) -> None:
+    """The same holds where a watermark that was wrong begins anew, and series with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watermark, "RETURNING", 3)
+        test_batches_and_restarts_make_no_difference.hypothesis.inner_test(restart, stream)
 
 
 @given(disordered())
