@@ -131,11 +131,13 @@ class Aggregator:
             return None
         start, end = found.rule.grid.bounds(time_ms)
         now, leap = self._watermark.ms, self._watermark.leap
-        if now is not None and found.closed_ms is not None and max(now, time_ms) + leap < found.closed_ms:
+        wrong_ms = 0 if now is None or found.closed_ms is None else found.closed_ms - max(now, time_ms)
+        if wrong_ms > leap:
             # A watermark that was wrong closed it, and began anew since: the series does so as well. Windows without
-            # events have shown its rows the wrong time many times, so that they would take the right one for late.
+            # events have shown its rows the wrong time many times, so that they would take the right one for late. A
+            # time that is wrong by fewer intervals passes, and may be the right one where older events are sent again.
             found.closed_ms, found.values = None, []
-            if found.rule.fills:
+            if found.rule.fills and wrong_ms > MOST_EMPTY * found.rule.grid.interval_ms:
                 closed.forget += [(len(closed), one) for one in found.rule.names(name)]
         if (now is not None and end + self._grace <= now) or (found.closed_ms is not None and end <= found.closed_ms):
             text = (

@@ -341,6 +341,17 @@ class TestWrongTimes:
         assert closed.start_ms[:2] == [17 * MINUTE, 18 * MINUTE]
         assert all(time < self.FAR for time in closed.start_ms)
 
+    @pytest.mark.parametrize(("hours", "forgotten"), [(2, False), (24, True)])
+    def test_events_that_are_sent_again(self, hours: int, forgotten: bool) -> None:
+        """Many events of a past of fewer than a thousand intervals do not remove the state of their series."""
+        aggregator = aggregator_of(functions=["count"], empty="zero")
+        now = hours * 60 * MINUTE
+        take(aggregator, [Raw("a", now + at * 1000) for at in range(300)])
+        closed = take(aggregator, [Raw("a", at * 1000) for at in range(3000)])
+
+        assert closed.forget == [(0, "a")] * forgotten
+        assert len(closed) > 20
+
     def test_a_full_table_behind_a_pause(self) -> None:
         """After a pause other series take the place of those that fill the table."""
         aggregator = aggregator_of(3)
