@@ -90,7 +90,6 @@ class Aggregator:
             while tombstones and tombstones[0].event <= at:
                 self._forget(tombstones.popleft(), closed)
             end = events.end_of_record(at + 1) if several else at + 1
-            refused = set[int]()
             for one in range(at, end):
                 name, time_ms = names[one], times[one]
                 series = known.get(name)
@@ -98,7 +97,6 @@ class Aggregator:
                 if window is None or not window.start <= time_ms < window.end:
                     window = self._window_of(name, series, time_ms, index[one], closed)
                     if window is None:
-                        refused.add(one)
                         continue
                 window.add(time_ms, values[one])
                 closed.taken += 1
@@ -106,8 +104,6 @@ class Aggregator:
                 time_ms, now = times[one], watermark.ms
                 if now is not None and now - leap <= time_ms <= now and not watermark.count and not watermark.behind:
                     continue
-                if one in refused and (now is None or time_ms > now + leap):
-                    continue  # the series ahead of the watermark are those with an open window there
                 watermark.observe(names[one], time_ms, table.active)
             before = len(closed)
             if self._is_due():
@@ -129,8 +125,20 @@ class Aggregator:
     ) -> OpenWindow | None:
         """Returns the window of an event; None where it is late or beyond a bound, which is noted."""
         found = series or self._table.enter(name)
+        if series is None and (other := self._table.clashes(name, found.rule)):
+            text = f"values of the series {name!r} and {other!r} have the same name; rename one of them"
+            closed.refused.append((record, Problem("series_clash", text)))
+            return None
         start, end = found.rule.grid.bounds(time_ms)
-        now = self._watermark.ms
+        now, leap = self._watermark.ms, self._watermark.leap
+        wrong_ms = 0 if now is None or found.closed_ms is None else found.closed_ms - max(now, time_ms)
+        if wrong_ms > leap:
+            # A watermark that was wrong closed it, and began anew since: the series does so as well. Windows without
+            # events have shown its rows the wrong time many times, so that they would take the right one for late. A
+            # time that is wrong by fewer intervals passes, and may be the right one where older events are sent again.
+            found.closed_ms, found.values = None, []
+            if found.rule.fills and wrong_ms > MOST_EMPTY * found.rule.grid.interval_ms:
+                closed.forget += [(len(closed), one) for one in found.rule.names(name)]
         if (now is not None and end + self._grace <= now) or (found.closed_ms is not None and end <= found.closed_ms):
             text = (
                 f"the window of event time {time_ms} ms of {name!r} is closed; a longer aggregate.grace keeps it open"
@@ -209,5 +217,5 @@ class Aggregator:
             CheckpointError: the arrays are not such a state.
         """
         self._table.replace(table_from(arrays, self._rules))
-        watermark_from(arrays, self._watermark, list(self._table.series))
+        watermark_from(arrays, self._watermark)
         self._waiting = self._is_due()

@@ -10,6 +10,7 @@ after which the counter, at the same slope, would have been zero. A window with 
 from __future__ import annotations
 
 import math
+from array import array
 from typing import Final
 
 import numpy as np
@@ -33,8 +34,7 @@ class CounterSamples:
     __slots__ = ("before", "count", "first", "rise", "times", "values")
 
     def __init__(self) -> None:
-        self.times: list[int] = []
-        self.values: list[float] = []
+        self.times, self.values = array("q"), array("d")
         self.first: tuple[int, float] | None = None
         self.before: tuple[int, float] = (0, 0.0)
         self.rise, self.count = 0.0, 0
@@ -63,7 +63,7 @@ class CounterSamples:
             self.rise += _step(self.before[1], sample[1])
             self.before = sample
         self.count += len(older)
-        self.times, self.values = [time for time, _ in rest], [value for _, value in rest]
+        self.times, self.values = array("q", [time for time, _ in rest]), array("d", [value for _, value in rest])
 
     def increase(self, start_ms: int, end_ms: int) -> float:
         """Returns the increase within the bounds of the window, nan with fewer than two samples."""
@@ -110,7 +110,7 @@ class CounterSamples:
         found.count, found.rise = whole[0], numbers[0]
         found.first = (whole[1], numbers[1]) if found.count else None
         found.before = (whole[2], numbers[2])
-        found.times, found.values = whole[3:], numbers[3:]
+        found.times, found.values = array("q", whole[3:]), array("d", numbers[3:])
         return found
 
 

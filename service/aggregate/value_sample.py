@@ -10,6 +10,7 @@ saved, would make the bytes of forecasts depend on restarts.
 from __future__ import annotations
 
 import math
+from array import array
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ MOST_BINS: Final = 2048
 ERROR: Final = 0.01
 _GAMMA: Final = (1 + ERROR) / (1 - ERROR)
 _LOG: Final = math.log(_GAMMA)
+_HALF: Final = math.log((1 + _GAMMA) / 2)
 
 
 class ValueSample:
@@ -33,7 +35,7 @@ class ValueSample:
     __slots__ = ("above", "below", "exact", "zeros")
 
     def __init__(self) -> None:
-        self.exact: list[float] = []
+        self.exact = array("d")
         self.above: dict[int, int] = {}
         self.below: dict[int, int] = {}
         self.zeros = 0
@@ -52,7 +54,7 @@ class ValueSample:
         if len(self.exact) > MOST_EXACT:
             for one in self.exact:
                 self._count(one)
-            self.exact = []
+            self.exact = array("d")
 
     def _count(self, value: float) -> None:
         if value == 0:
@@ -60,10 +62,9 @@ class ValueSample:
             return
         bins = self.above if value > 0 else self.below
         at = math.ceil(math.log(abs(value)) / _LOG)
+        if len(bins) >= MOST_BINS and at not in bins:
+            at = _with_room(bins, at)
         bins[at] = bins.get(at, 0) + 1
-        if len(bins) > MOST_BINS:
-            least, following = sorted(bins)[:2]
-            bins[following] += bins.pop(least)
 
     def quantile(self, level: float) -> float:
         """Returns a quantile, by linear interpolation between the values while these are exact; nan without values."""
@@ -102,15 +103,26 @@ class ValueSample:
         if len(whole) != 3 + 2 * (above + below) or min(whole) < -(1 << 40) or len(exact) > MOST_EXACT:
             msg = f"got {len(exact)} values and {len(whole)} counts, expected the values of a window"
             raise ValueError(msg)
-        found.exact, found.zeros = exact.tolist(), whole[0]
+        found.exact, found.zeros = array("d", exact.tolist()), whole[0]
         pairs = list(zip(whole[3::2], whole[4::2], strict=True))
         found.above, found.below = dict(pairs[:above]), dict(pairs[above:])
         return found
 
 
+def _with_room(bins: dict[int, int], at: int) -> int:
+    """Returns the bin to count in, after counting the two bins nearest to zero together where it is a further one."""
+    least = min(bins)
+    if at < least:
+        return least
+    count = bins.pop(least)
+    following = min(at, *bins)
+    bins[following] = bins.get(following, 0) + count
+    return at
+
+
 def _middle(at: int) -> float:
     """Returns the value of a bin that is within `ERROR` of all values in it."""
-    return math.exp(at * _LOG) * 2 / (1 + _GAMMA)
+    return math.exp(at * _LOG - _HALF)  # not beyond the float limits for any value
 
 
 def _interpolated(values: list[float], level: float) -> float:

@@ -7,12 +7,13 @@ windows              (w, 6) int64: begin, end, events, events with a value, time
 sums                 (w, 5) float64: sum, least, greatest, first and last value
 exact, exact_ends    the values of `ValueSample`; bins, bin_ends: its counts
 times, samples, ends the samples of `CounterSamples`
-watermark            int64: whether it has begun, the watermark, count, low, near, high, behind; the series ahead
+watermark            int64: whether it has begun, the watermark, count, low, near, high, behind
+ahead, ahead_ends    the series ahead of it, like `names`: those of refused events too, which have no windows
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
@@ -33,14 +34,13 @@ Arrays = dict[str, NDArray[Any]]
 
 def arrays_of(table: WindowTable, watermark: Watermark) -> Arrays:
     """Returns the state of all windows of a partition."""
-    names = [name.encode("utf-8", "surrogatepass") for name in table.series]
+    names, ahead = _encoded(table.series), _encoded(sorted(watermark.ahead))
     series = [
         (len(one.open), len(one.values), one.closed_ms is not None, one.closed_ms or 0) for one in table.series.values()
     ]
     windows = list(table.windows())
     samples = [window.sample.arrays() for window in windows if window.sample is not None]
     counters = [window.counter.arrays() for window in windows if window.counter is not None]
-    numbers = {name: at for at, name in enumerate(table.series)} if watermark.ahead else {}
     return {
         "names": np.frombuffer(b"".join(names), np.uint8),
         "name_ends": _ends(names),
@@ -60,11 +60,21 @@ def arrays_of(table: WindowTable, watermark: Watermark) -> Arrays:
         "watermark": np.array(
             [
                 watermark.ms is not None, watermark.ms or 0, watermark.count, watermark.low, watermark.near,
-                watermark.high, watermark.behind, *sorted(numbers[name] for name in watermark.ahead),
+                watermark.high, watermark.behind,
             ],
             np.int64,
         ),
+        "ahead": np.frombuffer(b"".join(ahead), np.uint8),
+        "ahead_ends": _ends(ahead),
     }  # fmt: skip
+
+
+def _encoded(names: Iterable[str]) -> list[bytes]:
+    return [name.encode("utf-8", "surrogatepass") for name in names]
+
+
+def _names(arrays: Arrays, name: str, ends: str) -> list[str]:
+    return [bytes(part).decode("utf-8", "surrogatepass") for part in _parts(arrays, name, ends, np.uint8)]
 
 
 def _ends(parts: Sequence[Any]) -> NDArray[np.int64]:
@@ -96,9 +106,7 @@ def table_from(arrays: Arrays, rules: WindowRules) -> dict[str, SeriesWindows]:
         CheckpointError: the arrays are not such a state.
     """
     with checked(_WHERE):
-        names = [
-            bytes(part).decode("utf-8", "surrogatepass") for part in _parts(arrays, "names", "name_ends", np.uint8)
-        ]
+        names = _names(arrays, "names", "name_ends")
         rows, values = _rows(arrays, "series", 4, np.int64), _flat(arrays, "values", np.float64).tolist()
         windows = iter(list(_windows(arrays)))
         samples = map(
@@ -164,18 +172,18 @@ def _windows(arrays: Arrays) -> Iterator[OpenWindow]:
         yield window
 
 
-def watermark_from(arrays: Arrays, watermark: Watermark, names: Sequence[str]) -> None:
+def watermark_from(arrays: Arrays, watermark: Watermark) -> None:
     """Restores the watermark of a state.
 
     Raises:
         CheckpointError: the arrays are not such a state.
     """
     with checked(_WHERE):
-        has_begun, ms, count, low, near, high, behind, *ahead = _flat(arrays, "watermark", np.int64).tolist()
-        if min(count, behind, *ahead, 0) < 0:
+        has_begun, ms, count, low, near, high, behind = _flat(arrays, "watermark", np.int64).tolist()
+        if min(count, behind) < 0:
             msg = f"got a watermark with the counts {count} and {behind}, expected whole numbers"
             raise ValueError(msg)
         watermark.ms = ms if has_begun else None
         watermark.count, watermark.behind = count, behind
         watermark.low, watermark.near, watermark.high = low, near, high
-        watermark.ahead = {names[at] for at in ahead}
+        watermark.ahead = set(_names(arrays, "ahead", "ahead_ends"))

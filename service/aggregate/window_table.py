@@ -60,11 +60,13 @@ class WindowTable:
         self._rules, self._most_series = rules, most_series
         self.series: dict[str, SeriesWindows] = {}
         self.active, self.most = 0, WINDOWS_PER_SERIES * most_series
+        self._count = 0
+        # By end and name. Entries of forgotten windows remain, as many as open ones at most, but not as the first one.
         self._queue: list[tuple[int, str]] = []
 
     def __len__(self) -> int:
         """The number of open windows."""
-        return len(self._queue)
+        return self._count
 
     @property
     def next_end(self) -> int | None:
@@ -75,9 +77,23 @@ class WindowTable:
         """Returns the windows of a series; of a new one they are not in the table before `open`."""
         return self.series.get(name) or SeriesWindows(self._rules.of(name))
 
+    def clashes(self, name: str, rule: WindowRule) -> str | None:
+        """Returns a series in the table that has a value of the same name as a new series; None without one.
+
+        Only a series with one function, such as "a.sum", and one with several, such as "a", can have such.
+        """
+        if len(rule.functions) > 1:
+            for other in rule.names(name):
+                if (there := self.series.get(other)) is not None and len(there.rule.functions) == 1:
+                    return other
+            return None
+        other, _, function = name.rpartition(".")
+        functions = () if (there := self.series.get(other)) is None else there.rule.functions
+        return other if len(functions) > 1 and function in functions else None
+
     def open(self, name: str, series: SeriesWindows, start: int, end: int) -> OpenWindow | None:
         """Opens a window of a series; None where that would exceed a bound."""
-        if len(self._queue) >= self.most or len(series.open) >= MOST_OF_SERIES:
+        if self._count >= self.most or len(series.open) >= MOST_OF_SERIES:
             return None
         if name not in self.series:
             if len(self.series) >= self._most_series and not self._remove_silent():
@@ -85,6 +101,7 @@ class WindowTable:
             self.series[name] = series
         if not series.open:
             self.active += 1
+        self._count += 1
         found = series.open[end] = series.rule.open(start, end)
         heapq.heappush(self._queue, (end, name))
         return found
@@ -95,8 +112,10 @@ class WindowTable:
         series = self.series[name]
         window = series.open.pop(end)
         series.recent = None
+        self._count -= 1
         if not series.open:
             self.active -= 1
+        self._trim()
         return name, series, window
 
     def forget(self, name: str) -> None:
@@ -104,15 +123,30 @@ class WindowTable:
         series = self.series.pop(name, None)
         if series is not None and series.open:
             self.active -= 1
-            self._queue = [entry for entry in self._queue if entry[1] != name]
-            heapq.heapify(self._queue)
+            self._count -= len(series.open)
+            self._trim()
+
+    def _trim(self) -> None:
+        """Removes entries of forgotten windows: the first ones, and all where they are more than the others."""
+        queue = self._queue
+        if len(queue) > 2 * self._count:
+            self._queue = sorted(entry for entry in set(queue) if self._is_open(*entry))
+            return
+        while len(queue) > self._count and not self._is_open(*queue[0]):
+            heapq.heappop(queue)
+
+    def _is_open(self, end: int, name: str) -> bool:
+        series = self.series.get(name)
+        return series is not None and end in series.open
 
     def _remove_silent(self) -> bool:
         """Removes the series without an open window that have been silent for the longest time, one at least."""
+        if self.active == len(self.series):
+            return False
         silent = sorted((one.closed_ms or 0, name) for name, one in self.series.items() if not one.open)
         for _, name in silent[: 1 + self._most_series // _REMOVED]:
             del self.series[name]
-        return bool(silent)
+        return True
 
     def windows(self) -> Iterator[OpenWindow]:
         """Yields the open windows of one series after the other."""
@@ -124,3 +158,4 @@ class WindowTable:
         self.series = series
         self.active = sum(1 for one in series.values() if one.open)
         self._queue = sorted((end, name) for name, one in series.items() for end in one.open)
+        self._count = len(self._queue)

@@ -51,6 +51,7 @@ REASONS: Final = {
     "damaged": "the bytes differ from those that were written: the disk changed them",
     "tombstone": "a Kafka record without a value: only counted, see input.tombstone",
     "late": 'older than the newest event of its series, or behind its closed window, and input.late is "dead-letter"',
+    "series_clash": "its values would have the name of those of another series, see aggregate.functions",
     "too_many_windows": "its window would be one more than the bound of open windows, see aggregate",
 }
 """Every reason for a reject, with its meaning; bounded, valid as a metric label."""

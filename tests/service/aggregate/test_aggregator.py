@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,9 +18,10 @@ from raw_events import TICK, Raw, aggregator_of, columns, rows, take, ticks
 
 from forecaster import CheckpointError
 from service.aggregate import aggregator as module
-from service.aggregate import window_table
+from service.aggregate import watermark, window_table
 from service.aggregate.aggregator import MOST_EMPTY, Aggregator
 from service.aggregate.closed_windows import ClosedWindows
+from service.aggregate.watermark import RETURNING
 from service.messages.controls import Tombstone
 
 BEGIN = 1_774_744_200_000  # 2026-03-29T00:30 UTC, an hour in which the clock of Berlin changes
@@ -172,6 +174,7 @@ def parts(
         found += list(zip(*(getattr(closed, name) for name in ("series", "start_ms", "end_ms", "index")), strict=True))
         found += [(value,) for value in np.array(closed.values).view(np.int64).tolist()]
         refused += [(at, problem.reason) for at, problem in closed.refused]
+        refused += [(-1, name) for _, name in closed.forget]
     return sorted(found, key=repr), refused, aggregator
 
 
@@ -186,6 +189,15 @@ def test_batches_and_restarts_make_no_difference(restart: bool, stream: Disorder
 
     assert pieces[:2] == straight[:2]
     assert bytes_of(pieces[2].arrays()) == bytes_of(straight[2].arrays())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@given(stream=disordered())
+def test_batches_and_restarts_where_the_watermark_returns(restart: bool, stream: Disordered) -> None:
+    """The same holds where a watermark that was wrong begins anew, and series with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watermark, "RETURNING", 3)
+        test_batches_and_restarts_make_no_difference.hypothesis.inner_test(restart, stream)
 
 
 @given(disordered())
@@ -305,6 +317,103 @@ class TestBounds:
         ]
 
 
+class TestWrongTimes:
+    """A watermark that was wrong, and the series that come after it."""
+
+    FAR = 10**13
+
+    def test_a_partition_that_begins_with_wrong_times(self) -> None:
+        """Series that appear after a wrong begin are late until the watermark begins anew, not forever."""
+        aggregator = aggregator_of(functions=["count"])
+        take(aggregator, [Raw("wrong", self.FAR)] * 3)
+        closed = take(aggregator, [Raw("abc"[at % 3], at * 1000) for at in range(3000)])
+
+        assert len(closed.refused) == RETURNING
+        assert len(closed) > 90
+
+    def test_windows_that_closed_at_wrong_times(self) -> None:
+        """A series whose windows closed in the far future continues in the present."""
+        aggregator = aggregator_of(functions=["count"], empty="zero")
+        take(aggregator, [Raw("a", 0)] * 3 + [Raw("a", self.FAR + at * MINUTE) for at in range(9)])
+        closed = take(aggregator, [Raw("a", MINUTE + at * 1000) for at in range(3000)])
+
+        assert RETURNING <= len(closed.refused) <= RETURNING + 3
+        assert closed.start_ms[:2] == [17 * MINUTE, 18 * MINUTE]
+        assert all(time < self.FAR for time in closed.start_ms)
+
+    @pytest.mark.parametrize(("hours", "forgotten"), [(2, False), (24, True)])
+    def test_events_that_are_sent_again(self, hours: int, forgotten: bool) -> None:
+        """Many events of a past of fewer than a thousand intervals do not remove the state of their series."""
+        aggregator = aggregator_of(functions=["count"], empty="zero")
+        now = hours * 60 * MINUTE
+        take(aggregator, [Raw("a", now + at * 1000) for at in range(300)])
+        closed = take(aggregator, [Raw("a", at * 1000) for at in range(3000)])
+
+        assert closed.forget == [(0, "a")] * forgotten
+        assert len(closed) > 20
+
+    def test_a_full_table_behind_a_pause(self) -> None:
+        """After a pause other series take the place of those that fill the table."""
+        aggregator = aggregator_of(3)
+        take(aggregator, [Raw(name, 0) for name in "abc"])
+        closed = take(aggregator, [Raw("def"[at % 3], 10**9 + at * 1000) for at in range(100)])
+
+        assert len(closed.refused) <= 9
+        assert {problem.reason for _, problem in closed.refused} == {"too_many_windows"}
+
+    def test_refused_events_that_are_ahead(self) -> None:
+        """The state has the series of refused events, which have no windows."""
+        aggregator = aggregator_of(3)
+        take(aggregator, [Raw(name, 0) for name in "abc"])
+        take(aggregator, [Raw("refused", 10**9)])
+        other = aggregator_of(3)
+        other.restore(aggregator.arrays())
+
+        assert bytes_of(other.arrays()) == bytes_of(aggregator.arrays())
+        assert other.arrays()["ahead"].tobytes() == b"refused"
+
+
+class TestNames:
+    """Series whose values would have the same name."""
+
+    RULES: Final = [{"series": "a", "functions": ["count", "sum"]}]
+
+    @pytest.mark.parametrize("names", [("a", "a.count"), ("a.count", "a")])
+    def test_the_later_one_is_rejected(self, names: tuple[str, str]) -> None:
+        """The values of two series are not mixed: the one that comes later is rejected."""
+        aggregator = aggregator_of(functions=["mean"], rules=self.RULES)
+        events = [*ticks(0, 0, MINUTE), *[Raw(names[at % 2], at * 1000) for at in range(10)], Raw("a.mean", 0)]
+        closed = take(aggregator, [*events, *ticks(MINUTE, 3 * MINUTE, MINUTE)])
+
+        assert {problem.reason for _, problem in closed.refused} == {"series_clash"}
+        assert [at for at, _ in closed.refused] == [2, 4, 6, 8, 10]
+        assert len(closed.series) == len(set(zip(closed.series, closed.start_ms, strict=True)))
+        assert "a.mean" in closed.series
+
+
+def test_forgotten_windows_that_open_again() -> None:
+    """A window that is opened again after a tombstone closes once, and others in their order."""
+    aggregator = aggregator_of(functions=["count"])
+    events = [Raw("bacb"[at % 4], at // 4 * MINUTE) for at in range(40)]
+    tombstones = [Tombstone(at, at, "b") for at in range(1, 40, 3)]
+    closed = take(aggregator, [*events, *ticks(10 * MINUTE, 12 * MINUTE, MINUTE)], tombstones)
+    found = rows(closed)
+
+    assert found == sorted(set(found), key=lambda row: (row[2], row[0]))
+    assert len(aggregator) == len(aggregator.arrays()["windows"])
+
+
+def test_many_tombstones() -> None:
+    """The time to remove series does not grow with the number of open windows."""
+    count, aggregator = 30_000, aggregator_of(30_000)
+    take(aggregator, [Raw(str(at), 0) for at in range(count)])
+    begin = time.perf_counter()
+    take(aggregator, [Raw("0", 1)], [Tombstone(0, 0, str(at)) for at in range(1, count)])
+
+    assert time.perf_counter() - begin < 10
+    assert len(aggregator) == 1
+
+
 def test_a_tombstone_removes_open_windows() -> None:
     """The open windows of the series are removed, and the series of all its functions are named."""
     aggregator = aggregator_of(functions=["count", "sum"])
@@ -351,6 +460,7 @@ def test_invalid_states_are_refused(name: str, change: str) -> None:
         [
             *[Raw("b", at * MINUTE // 10) for at in range(30)],
             *[Raw(e.series, e.time_ms + 3 * MINUTE, e.value) for e in events],
+            Raw("b", 10**11),
         ],
     )
     state = aggregator.arrays()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import sys
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.aggregate import value_sample as module
 from service.aggregate.value_sample import ERROR, MOST_BINS, MOST_EXACT, ValueSample
 
 LEVELS = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
@@ -62,3 +67,43 @@ def test_sample_saved_in_the_middle(size: int, cut: int) -> None:
     assert [straight.quantile(level) for level in LEVELS] == pytest.approx(
         [restored.quantile(level) for level in LEVELS], nan_ok=True
     )
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_greatest_values(sign: int) -> None:
+    """Quantiles of many values at the float limits are computed without an error."""
+    values = [sign * sys.float_info.max] * 600 + [sign * 5e-324] * 10
+    assert sample_of(values).quantile(0.5) == pytest.approx(sign * sys.float_info.max, rel=ERROR)
+
+
+def test_memory_of_a_sample() -> None:
+    """A value that is held takes 8 bytes and some room to grow."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        sample = sample_of([at / 7 for at in range(MOST_EXACT)])
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(sample.exact) == MOST_EXACT
+    assert after - before < 16 * MOST_EXACT
+
+
+@given(st.lists(st.floats(1e-300, 1e300), max_size=60))
+def test_bins_nearest_to_zero_are_counted_together(values: list[float]) -> None:
+    """Beyond the bound, the counts are those of all bins, with the lowest ones in the lowest that is left."""
+    bound, module.MOST_BINS = MOST_BINS, 5
+    try:
+        sample, bins = ValueSample(), dict[int, int]()
+        for value in values:
+            sample._count(value)
+            at = math.ceil(math.log(value) / module._LOG)
+            bins[at] = bins.get(at, 0) + 1
+    finally:
+        module.MOST_BINS = bound  # type: ignore[misc]
+    kept = sorted(bins)[-5:]
+
+    assert sorted(sample.above) == kept
+    assert all(sample.above[at] == bins[at] for at in kept[1:])
+    assert sum(sample.above.values()) == len(values)

@@ -189,6 +189,21 @@ class TestLate:
         assert [unit.outcomes.late for unit in bench.log.units] == [20]
 
 
+class TestWrongTimes:
+    """Windows of a time that was wrong."""
+
+    @pytest.mark.parametrize("empty", ["zero", "missing"])
+    def test_series_continue(self, tmp_path: Path, empty: str) -> None:
+        """A series whose windows closed in the far future has forecasts in the present again."""
+        far = 10**9
+        script = [raw(at) for at in range(0, 300, 10)] + [raw(far + at) for at in range(0, 500, 60)]
+        script += [raw(300 + at) for at in range(3000)]
+        bench = bench_of(tmp_path, script, aggregate=WINDOWS | {"functions": ["count"], "empty": empty})
+        last = forecasts_of(bench)[-20:]
+
+        assert [(one["status"], one["origin"][:4]) for one in last] == [("ok", "2023")] * 20
+
+
 class TestRestart:
     """A restart with open windows."""
 
