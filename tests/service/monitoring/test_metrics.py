@@ -9,7 +9,8 @@ from parts import Bench, event
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.monitoring.metrics import FAST_BUCKETS, BatchHistogram, Metrics
+from service.monitoring.batch_histogram import BatchHistogram
+from service.monitoring.metrics import FAST_BUCKETS, Metrics
 from service.transport.memory import MemoryLog
 
 GOLDEN = Path(__file__).parent / "metrics.golden"
