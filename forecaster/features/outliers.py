@@ -19,7 +19,7 @@ the observed value. A value is not replaced if one of these holds:
     pattern            y is nearer to the value one season ago than to the forecast
 
     rate    += (1[extreme] - rate) / MEMORY
-    share   += (1[first of a run] - share) / min(n + 100, LONG_MEMORY)        n observed values
+    share   += (1[first of a run] - share) / min(n + SCARCE, LONG_MEMORY)     n observed values
     lasting += (1[persisted] - lasting) / RUNS        once per run of extreme values; / FIRST_RUNS for the first run
 
 A run persisted if the value after its first one is further from the forecast than `STILL` times the distance of the
@@ -58,7 +58,7 @@ from forecaster.kernels.operands import Block, Ring
 TIMES, LEAST, FAR = 25.0, 0.2, 40.0
 SAME, EQUAL = 0.05, 1e-6
 MEMORY, USUAL, ALONE = 20.0, 0.15, 0.06  # a single extreme value gives a rate of 0.05, three in a row 0.143
-LONG_MEMORY, ROUTINE, FEW = 500.0, 0.03, 2.5
+LONG_MEMORY, SCARCE, ROUTINE, FEW = 1000.0, 200.0, 0.018, 2.5
 FIRST_RUNS, RUNS, LONG, STILL = 3.0, 6.0, 0.44, 0.25  # the first two runs are enough if both persisted
 YOUNG_VALUES = 10
 PAIR, FILL = 100.0, 900.0
@@ -172,7 +172,7 @@ def replace_previous(A: Any, slots: int, ring: int, R: int, steps: int, v: float
 @inlined
 def recent_runs(A: Any, slots: int, observed: int) -> float:
     """Returns about how many runs of extreme values the row had recently."""
-    return or_zero(A[slots + SHARE]) * min(observed + 100.0, LONG_MEMORY)
+    return or_zero(A[slots + SHARE]) * min(observed + SCARCE, LONG_MEMORY)
 
 
 @inlined
@@ -202,7 +202,7 @@ def count_extremes(
     first, before, rate = A[slots + FIRST], A[slots + BEFORE], or_zero(A[slots + RATE])
     long = or_zero(A[slots + SHARE])
     begins = 1.0 if extreme and math.isnan(first) else 0.0
-    A[slots + SHARE] = long + (begins - long) / min(observed + 100.0, LONG_MEMORY)
+    A[slots + SHARE] = long + (begins - long) / min(observed + SCARCE, LONG_MEMORY)
     returned = False
     if not math.isnan(before):
         returned = abs(v - before) <= STILL * abs(first - before)
