@@ -11,20 +11,29 @@ An extreme value is replaced by the median of its forecast (or by the last value
 in everything that a row holds: lags, level, scale, hidden state and the origin of the next forecast. The history keeps
 the observed value. A value is not replaced if one of these holds:
 
-    rate >= USUAL      extreme values are frequent: after a change of level or scale, the fourth one is accepted
+    change     three of the last four values were replaced
+    rate >= USUAL      extreme values are frequent, as after a change of scale: the fifth one within a dozen is accepted
     share >= ROUTINE   the same over a longer time: spikes are a property of the series
     lasting >= LONG    extreme values of this series tend to persist
     return             y is where the series was before the previous extreme value, which did not persist
-    pattern            a value one season ago was replaced, and y is nearer to it than to the forecast
+    pattern            y is nearer to the value one season ago than to the forecast
 
     rate    += (1[extreme] - rate) / MEMORY
-    share   += (1[extreme] - share) / min(n + 100, LONG_MEMORY)        n observed values
-    lasting += (1[persisted] - lasting) / RUNS                         once per run of extreme values
+    share   += (1[first of a run] - share) / min(n + SCARCE, LONG_MEMORY)     n observed values
+    lasting += (1[persisted] - lasting) / RUNS        once per run of extreme values; / FIRST_RUNS for the first run
 
 A run persisted if the value after its first one is further from the forecast than `STILL` times the distance of the
-first one. When a change or a pattern is recognised, the replaced values that belong to it are restored in the lags. A
-value that was accepted because extreme values of this series tend to persist, and did not, is replaced in the lags
-afterwards where such values are rare. One value thus moves the state by a bounded step, however large it is.
+first one. Wrong values that come at random, one of a hundred, meet none of these conditions but by a rare chance: an
+accepted one costs a whole forecast. Where a row had more than `FEW` runs recently, a replaced value one season ago is
+therefore no pattern yet, as it may have met another by chance: the value two seasons ago must be near as well.
+
+When a change or a pattern is recognised, the replaced values that belong to it are restored in the lags. After a change
+the level is the mean of these values without the least and the greatest, if their mean distance from it is at most
+`AGREE` times that of the forecast; the scale is at least their smallest change from one to the next, if they agree so
+or lie on both sides of the forecast. A burst that rises and falls changes neither: both move slowly where seasons are
+long, and would not return for thousands of steps. A value that was accepted because extreme values of this series tend
+to persist, and did not, is replaced in the lags afterwards where such values are rare. One value thus moves the state
+by a bounded step, however large it is.
 
 The first `YOUNG_VALUES` values of a row have no calibrated forecast. At each of these events, those that the lags hold
 are compared with their median m: with d the median of |y - m|, a value is replaced if |y - m| > (15 + 60 / (n - 2)) d,
@@ -42,18 +51,19 @@ from typing import Any
 
 import numpy as np
 
-from forecaster.features.step_inputs import LEVEL, SCALE, TINY, observe_value
+from forecaster.features.step_inputs import LEVEL, SCALE, TINY, lag_value, observe_value
 from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Block, Ring
 
 TIMES, LEAST, FAR = 25.0, 0.2, 40.0
 SAME, EQUAL = 0.05, 1e-6
-MEMORY, USUAL, ALONE = 50.0, 0.05, 0.03  # a single extreme value gives a rate of 0.02
-LONG_MEMORY, ROUTINE = 500.0, 0.02
-RUNS, LONG, STILL = 6.0, 0.25, 0.25
+MEMORY, USUAL, ALONE = 20.0, 0.15, 0.06  # a single extreme value gives a rate of 0.05, three in a row 0.143
+LONG_MEMORY, SCARCE, ROUTINE, FEW = 1000.0, 200.0, 0.018, 2.5
+FIRST_RUNS, RUNS, LONG, STILL = 3.0, 6.0, 0.44, 0.25  # the first two runs are enough if both persisted
 YOUNG_VALUES = 10
 PAIR, FILL = 100.0, 900.0
 SLOTS = 4  # replaced values that a row stores
+CHANGE, AGREE = 3, 0.25  # replaced values within `SLOTS` steps after which a further extreme one is a change
 # After step and value of each slot (nan: free): rate, lasting, first value of the present run of extreme values (nan:
 # none), its forecast (nan: it is known whether the run persisted), share. Rate, lasting and share start as nan for 0.
 RATE, LASTING, FIRST, BEFORE, SHARE = 2 * SLOTS, 2 * SLOTS + 1, 2 * SLOTS + 2, 2 * SLOTS + 3, 2 * SLOTS + 4
@@ -160,6 +170,12 @@ def replace_previous(A: Any, slots: int, ring: int, R: int, steps: int, v: float
 
 
 @inlined
+def recent_runs(A: Any, slots: int, observed: int) -> float:
+    """Returns about how many runs of extreme values the row had recently."""
+    return or_zero(A[slots + SHARE]) * min(observed + SCARCE, LONG_MEMORY)
+
+
+@inlined
 def count_extremes(
     A: Any,
     slots: int,
@@ -183,9 +199,10 @@ def count_extremes(
         Whether extreme values are usual or tend to persist, as known before this one, or whether this one is extreme
         only because it returns from the previous extreme value.
     """
-    long = or_zero(A[slots + SHARE])
-    A[slots + SHARE] = long + ((1.0 if extreme else 0.0) - long) / min(observed + 100.0, LONG_MEMORY)
     first, before, rate = A[slots + FIRST], A[slots + BEFORE], or_zero(A[slots + RATE])
+    long = or_zero(A[slots + SHARE])
+    begins = 1.0 if extreme and math.isnan(first) else 0.0
+    A[slots + SHARE] = long + (begins - long) / min(observed + SCARCE, LONG_MEMORY)
     returned = False
     if not math.isnan(before):
         returned = abs(v - before) <= STILL * abs(first - before)
@@ -193,7 +210,7 @@ def count_extremes(
         if returned and rate < ALONE and long < 0.75 * ROUTINE:
             replace_previous(A, slots, ring, R, steps, first, before)
         lasting = or_zero(A[slots + LASTING])
-        A[slots + LASTING] = lasting + (lasted - lasting) / RUNS
+        A[slots + LASTING] = lasting + (lasted - lasting) / (FIRST_RUNS if math.isnan(A[slots + LASTING]) else RUNS)
         A[slots + BEFORE] = math.nan
     if not extreme:
         A[slots + FIRST] = math.nan
@@ -207,9 +224,21 @@ def count_extremes(
 
 
 @inlined
+def repeats(A: Any, slots: int, ring: int, R: int, steps: int, back: int, v: float, near: float) -> bool:
+    """Returns whether the value observed `back` steps ago, replaced or not, is within `near` of v."""
+    if abs(v - lag_value(Ring(A, ring, R, steps), back)) < near:
+        return True
+    for k in range(SLOTS):
+        slot = slots + 2 * k
+        if steps_back(A, slot, steps) == back and abs(v - A[slot + 1]) < near:
+            return True
+    return False
+
+
+@inlined
 def screen(
     seasons: Any, R: int, A: Any, slots: int, ring: int, steps: int, v: float, expected: float,
-    usual: bool, D: Any, d: int,  # noqa: FBT001 - kernels take no keywords
+    usual: bool, runs: float, D: Any, d: int,  # noqa: FBT001 - kernels take no keywords
 ) -> bool:  # fmt: skip
     """Returns whether an extreme value is to be replaced.
 
@@ -217,37 +246,65 @@ def screen(
         seasons: tuple of literals. R: literal, length of the ring.
         A, slots, ring: the row, its slots and its ring, overwritten.
         steps: step of the value. v: the value. expected: its replacement. usual: result of `count_extremes`.
+        runs: result of `recent_runs` before this value.
         D, d: statistics of the row, overwritten where a change persists.
     """
+    near = 0.5 * abs(v - expected)
     if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
         for season in seasons:
+            if abs(v - lag_value(Ring(A, ring, R, steps), season)) < near:
+                return False
+            if runs > FEW and not repeats(A, slots, ring, R, steps, 2 * season, v, near):
+                continue
             for k in range(SLOTS):
                 slot = slots + 2 * k
-                if steps_back(A, slot, steps) == season and abs(v - A[slot + 1]) < 0.5 * abs(v - expected):
+                if steps_back(A, slot, steps) == season and abs(v - A[slot + 1]) < near:
                     restore_value(A, slot, ring, R, steps)
                     return False
-    if not usual:
+    recent = 0
+    for k in range(SLOTS):
+        recent += 1 if steps_back(A, slots + 2 * k, steps) <= SLOTS else 0
+    if not usual and recent < CHANGE:
         store_replaced(A, slots, steps, v)
         return True
-    # a change that persists: the replaced values of the last steps were right; level and possibly scale are computed
-    # from them, without the jump itself, which would distort both
-    total, count = v, 1.0
-    for k in range(SLOTS):
-        if steps_back(A, slots + 2 * k, steps) <= SLOTS:
-            total += A[slots + 2 * k + 1]
-            count += 1.0
-    if count >= 4.0:
-        mean = total / count
-        apart = abs(v - mean)
-        for k in range(SLOTS):
-            slot = slots + 2 * k
-            if steps_back(A, slot, steps) <= SLOTS:
-                apart += abs(A[slot + 1] - mean)
-                restore_value(A, slot, ring, R, steps)
-        same = apart <= EQUAL * abs(v - expected)  # up to rounding in float32
-        D[d + LEVEL] = v if same else mean
-        D[d + SCALE] = max(D[d + SCALE], 0.0 if same else apart / count)
+    if recent >= CHANGE:
+        accept_change(R, A, slots, ring, steps, v, expected, D, d)
     return False
+
+
+@inlined
+def accept_change(R: int, A: Any, slots: int, ring: int, steps: int, v: float, expected: float, D: Any, d: int) -> None:
+    """Restores the replaced values of the last steps, which were right; computes level and scale from them.
+
+    The jump itself, which would distort both, is left out. Arguments as of `screen`.
+    """
+    total, low, high, count = v, v, v, 1.0
+    for k in range(SLOTS):
+        slot = slots + 2 * k
+        if steps_back(A, slot, steps) <= SLOTS:
+            one = np.float64(A[slot + 1])
+            total, low, high, count = total + one, min(low, one), max(high, one), count + 1.0
+    middle = (total - low - high) / (count - 2.0)  # without the first value, which may lie between the levels
+    apart = abs(v - middle)
+    for k in range(SLOTS):
+        slot = slots + 2 * k
+        if steps_back(A, slot, steps) <= SLOTS:
+            apart += abs(A[slot + 1] - middle)
+            restore_value(A, slot, ring, R, steps)
+    same = apart <= EQUAL * abs(v - expected)  # up to rounding in float32
+    agree = apart <= AGREE * count * abs(middle - expected)
+    if agree:
+        D[d + LEVEL] = v if same else middle
+    if agree or low < expected < high:
+        row = Ring(A, ring, R, steps)
+        D[d + SCALE] = max(D[d + SCALE], 0.0 if same else smallest_change(row, v))
+
+
+@inlined
+def smallest_change(row: Ring, v: float) -> float:
+    """Returns the smallest of the last three changes up to a value v of the newest step; one that is missing is 0."""
+    one, two, three = lag_value(row, 1), lag_value(row, 2), lag_value(row, 3)
+    return min(or_zero(abs(v - one)), or_zero(abs(one - two)), or_zero(abs(two - three)))
 
 
 @inlined

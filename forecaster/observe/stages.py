@@ -27,6 +27,7 @@ from forecaster.features.outliers import (
     contradicts,
     count_extremes,
     is_extreme,
+    recent_runs,
     replacement_of,
     screen,
     screen_young,
@@ -224,9 +225,10 @@ def update_by_value(
         spread, level, scale = spread_of(Q, W, ensemble.normal), stats[d + LEVEL], stats[d + SCALE]
         center = replacement_of(center, level, scale, stats[d + LAST])
         extreme = is_extreme(Q, spread, hidden, one_step, y_now, level, scale)
+        runs = recent_runs(hidden, slots, seen)
         usual = count_extremes(hidden, slots, y, R, steps, y_now, center, extreme, seen)
         if extreme:
-            replaced = screen(sizes.features.seasons, R, hidden, slots, y, steps, y_now, center, usual, stats, d)
+            replaced = screen(sizes.features.seasons, R, hidden, slots, y, steps, y_now, center, usual, runs, stats, d)
     # anchor.py
     if not replaced:
         anchor = next_anchor(value, stats[anchor_at], stats[d + SCALE], seen)

@@ -144,8 +144,8 @@ class Row:
     expected: Array | None = None  # quantiles forecast for the next value
     replaced: dict[int, float] = field(default_factory=dict)  # step -> value that was replaced
     rate: float = 0.0  # of extreme values
-    share: float = 0.0  # long-term share of extreme values
-    lasting: float = 0.0  # share of runs of extreme values that lasted
+    share: float = 0.0  # long-term share of runs of extreme values
+    lasting: float | None = None  # share of runs of extreme values that lasted
     run: tuple[float, float] | None = None  # first value of the run of extreme values, and its forecast
     judged: bool = True  # whether it is known if the run lasted
 
@@ -273,14 +273,17 @@ class Naive:
             extreme = y > q[-1] + 25 * error or y < q[0] - 25 * error
         if abs(center - row.last) <= 0.05 * row.scale:
             center = row.last
-        usual = row.rate >= 0.05 or row.share >= 0.02
-        rare = row.rate < 0.03 and row.share < 0.015
-        row.rate += (extreme - row.rate) / 50
-        row.share += (extreme - row.share) / min(row.observed + 100, 500)
+        usual = row.rate >= 0.15 or row.share >= 0.018
+        rare = row.rate < 0.06 and row.share < 0.0135
+        weight = min(row.observed + 200, 1000)
+        runs = row.share * weight
+        row.rate += (extreme - row.rate) / 20
+        row.share += ((extreme and row.run is None) - row.share) / weight
         returned = False
         if row.run is not None and not row.judged:
             lasted = abs(y - row.run[1]) > 0.25 * abs(row.run[0] - row.run[1])
-            row.lasting, row.judged, returned = row.lasting + (lasted - row.lasting) / 6, True, not lasted
+            row.lasting = lasted / 3 if row.lasting is None else row.lasting + (lasted - row.lasting) / 6
+            row.judged, returned = True, not lasted
             then = max((t for t in range(now) if not math.isnan(row.value[t])), default=-1)
             if returned and rare and then > now - self.layout.ring and row.value[then] == row.run[0]:
                 row.replaced[then] = row.run[0]
@@ -290,26 +293,49 @@ class Naive:
             row.run = None
         elif row.run is None:
             row.run, row.judged = (y, center), False
-        if extreme:
-            for season in self.config.seasons:
-                then = row.replaced.get(now - season)
-                if then is not None and abs(y - then) < 0.5 * abs(y - center):
-                    row.value[now - season] = row.replaced.pop(now - season)
-                    extreme = False
-                    break
-        if extreme and not usual and not returned and row.lasting < 0.25:
-            row.replaced[now] = y
-            row.replaced = dict(sorted(row.replaced.items())[-4:])
-            row.value[now] = y = center
-        elif extreme:
+        if extreme and not self._is_pattern(row, y, center, runs):
             recent = [t for t in row.replaced if now - t <= 4]
             if len(recent) >= 3:
-                values = [row.replaced[t] for t in recent] + [y]
-                row.level = sum(values) / len(values)
-                row.scale = max(row.scale, sum(abs(v - row.level) for v in values) / len(values))
-                for t in recent:
-                    row.value[t] = row.replaced.pop(t)
+                self._accept_change(row, recent, y, center)
+            elif not usual and not returned and (row.lasting or 0.0) < 0.44:
+                row.replaced[now] = y
+                row.replaced = dict(sorted(row.replaced.items())[-4:])
+                row.value[now] = y = center
         self._observe_value(row, y)
+
+    def _is_pattern(self, row: Row, y: float, center: float, runs: float) -> bool:
+        """Returns whether an extreme value repeats that of a season ago, which is restored."""
+        now = len(row.value) - 1
+
+        def near(v: float | None) -> bool:
+            return v is not None and abs(y - v) < 0.5 * abs(y - center)
+
+        def used(t: int) -> float | None:
+            return row.value[t] if t >= max(0, now - self.layout.ring + 1) else None
+
+        for season in self.config.seasons:
+            once, twice = now - season, now - 2 * season
+            if near(used(once)):
+                return True
+            repeated = near(row.replaced.get(twice)) or near(used(twice))
+            if near(row.replaced.get(once)) and (runs <= 2.5 or repeated):
+                row.value[once] = row.replaced.pop(once)
+                return True
+        return False
+
+    def _accept_change(self, row: Row, recent: list[int], y: float, center: float) -> None:
+        """Restores replaced values that were right, and computes level and scale from them."""
+        now, values = len(row.value) - 1, [*(row.replaced[t] for t in recent), y]
+        middle = float(np.mean(sorted(values)[1:-1]))
+        apart = float(np.mean([abs(v - middle) for v in values]))
+        for t in recent:
+            row.value[t] = row.replaced.pop(t)
+        agree = apart <= 0.25 * abs(middle - center)
+        if agree:
+            row.level = middle
+        if agree or min(values) < center < max(values):
+            changes = [abs(row.value[t] - row.value[t - 1]) for t in (now, now - 1, now - 2)]
+            row.scale = max(row.scale, min(0.0 if math.isnan(c) else c for c in changes))
 
     def _judge_young(self, row: Row) -> None:
         """Judges all of the first ten values again."""

@@ -52,6 +52,35 @@ def test_observe_agrees_with_the_naive_twin(name: str) -> None:
             np.testing.assert_allclose(state, h, atol=5e-5)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_outliers_agree_with_the_naive_twin(seed: int) -> None:
+    """Replaced values and statistics equal the twin's under wrong values, patterns, bursts, and changes of both."""
+    config, n = cases.STREAMING["gru-1"], 700
+    rng, model, season = np.random.RandomState(seed), cases.rough_model(config, 1), config.seasons[0]
+    values = 20 + rng.normal(size=n) + 3 * np.sin(np.arange(n) * 2 * np.pi / season)
+    wrong = np.flatnonzero(rng.rand(n) < 0.02 * (1 + seed))
+    values[wrong] += rng.choice([-900.0, 900.0], len(wrong))
+    values[300 : 300 + 6 * season : season] += 900.0
+    values[400:404] += [500.0, 1200.0, 250.0, 190.0]
+    values[450:] += 300.0
+    values[600:] = rng.normal(size=100) * 400
+    if seed % 2:
+        values[rng.rand(n) < 0.03] = np.nan
+    ts = cases.T0 + np.arange(n) * cases.STEP_MS
+    forecaster, naive = Forecaster(model, max_series=1, history_events=n), Naive(model)
+    forecaster.observe(Batch(["a"] * n, ts, values))
+    for time, value in zip(ts.tolist(), values, strict=True):
+        row = naive.observe("a", time, value, [], np.zeros((0, config.horizon)))[2]
+    stats = forecaster._table.stats[0]
+    anchor = stats[forecaster._table.anchor_at]
+    got = [anchor + stats[0], stats[1], anchor + stats[2]]
+    np.testing.assert_allclose(got, [row.level, row.scale, row.last], rtol=1e-5)
+    lags = forecaster._table.hidden[0][model.layout.state_floats :][: model.layout.ring]
+    newest = np.arange(n - model.layout.ring, n)
+    expected = np.array(row.value)[newest]
+    np.testing.assert_allclose(anchor + lags[newest % model.layout.ring], expected, rtol=1e-4, atol=1e-3)
+
+
 def changing(seed: int, n: int) -> np.ndarray:
     """Returns times of a series of changing cadence, with bunches, late events, gaps and times in the far future."""
     rng = np.random.RandomState(seed)

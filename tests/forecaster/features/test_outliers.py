@@ -161,6 +161,41 @@ def test_the_return_from_a_value_that_was_taken_in() -> None:
     assert np.abs(median[AT + 201 : AT + 210] - 35.0).max() < 3.0, "and it is no season"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_wrong_values_at_random_are_replaced(seed: int) -> None:
+    """Of wrong values at one step of a hundred, alone, in pairs or a season apart, none is taken in."""
+    rng = np.random.RandomState(seed)
+    values = clean(6000, seed)
+    wrong = np.flatnonzero(rng.random_sample(len(values)) < 0.01)
+    wrong = wrong[wrong > AT]
+    pairs, seasons = rng.choice(wrong[:-9], (2, 4))
+    wrong = np.unique(np.concatenate([wrong, pairs + 1, seasons + SEASON]))
+    bad = values.copy()
+    bad[wrong] += rng.choice([-70.0, 70.0], len(wrong))
+    forecaster = Forecaster(MODEL, max_series=1)
+    forecaster.observe(Batch(["a"] * len(bad), cases.T0 + np.arange(len(bad)) * cases.STEP_MS, bad))
+    robust = forecaster.history().robust
+    assert robust is not None
+    taken = wrong[np.abs(robust[wrong] - values[wrong]) > 35.0]
+    assert not len(taken[taken > wrong[4]])  # the first ones may be a pattern
+
+
+def test_a_burst_leaves_level_and_scale() -> None:
+    """A burst that is long enough to be taken in moves level and scale by a bounded step."""
+    values = 20.0 + np.random.RandomState(2).normal(size=N)
+    bad = values.copy()
+    bad[AT : AT + 4] += (530.0, 1240.0, 240.0, 190.0)
+    ts = cases.T0 + np.arange(AT + 5) * cases.STEP_MS
+    found = []
+    for one in (values, bad):
+        forecaster = Forecaster(MODEL, max_series=1)
+        forecaster.observe(Batch(["a"] * (AT + 5), ts, one[: AT + 5]))
+        found.append(forecaster.state()["stats"][0, :2].tolist())
+    (level, scale), (level_after, scale_after) = found
+    assert scale_after < 2.5 * scale
+    assert abs(level_after - level) < 5.0 * scale
+
+
 def test_the_raw_value_stays_in_the_history() -> None:
     """Training learns from the observed values; only the values that lags read are replaced."""
     values = clean()
