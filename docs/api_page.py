@@ -57,6 +57,18 @@ curl -s -H 'Content-Type: application/x-ndjson' http://127.0.0.1:9464/api/v1/eve
 END
 ```
 
+The lines may also be InfluxDB line protocol, each with a timestamp ([its form](messages.md#influxdb-line-protocol)); \
+its content type is `application/x-influx-line-protocol`.
+This is what sends it in Telegraf:
+
+```text
+[[outputs.http]]
+url = "http://127.0.0.1:9464/api/v1/events"
+data_format = "influx"
+[outputs.http.headers]
+Content-Type = "application/x-influx-line-protocol"
+```
+
 | answer | meaning |
 |---|---|
 | 200 | the body is synced to disk (`spool/push` in the data folder) and is forecast exactly once |
@@ -64,11 +76,53 @@ END
 | 429, 503 with Retry-After | backpressure: the spool is full (`input.push_spool`), or the daemon starts or stops |
 | none | send the body again: an event whose time its series already has makes no second forecast |
 
+Prometheus remote write (`/api/v1/write`) is described in [Prometheus only](prometheus-only.md), OTLP \
+[below](#otlp-metrics).
+
 A body may have `http.max_request_bytes`, and `input.push_body` once decompressed.
 Bodies of a hundred events or more cost little more than bodies of one: the sync of the disk is the expensive part, \
 and bodies that arrive together share it.
 On a small virtual machine that the senders share, one sender gets 270 bodies of one event a second acknowledged, or \
 27,000 events in bodies of a hundred, or 220,000 in bodies of 5,000 (`python benchmarks/push.py`).
+
+## OTLP metrics
+
+With `input.push = true` and the extra `otlp` (`pip install 'forecaster-daemon[otlp]'`) the daemon accepts \
+OpenTelemetry metrics over HTTP at `/v1/metrics`, the default path of senders, as protobuf or JSON, also gzip.
+This is what an OpenTelemetry Collector needs:
+
+```yaml
+exporters:
+  otlphttp:
+    endpoint: http://127.0.0.1:9464
+```
+
+A data point of a gauge or a sum is an event.
+Sums are forecast as they are sent: a cumulative sum grows, a delta sum has the change of each interval, which is \
+easier to forecast.
+Histograms and summaries are not supported.
+
+The series is the name of the metric with the attributes of the data point, the name of its scope \
+(`otel.scope.name`) and the attributes of the resource that `input.push_resource` names, sorted:
+
+```text
+http.server.active_requests{http.method="GET",otel.scope.name="flask",service.name="shop"}
+```
+
+Where two have the same name, the attribute of the data point takes precedence over that of the scope, and that over \
+the resource.
+Attributes that are no texts are JSON; names with other signs than letters, digits, `_`, `.`, `/` and `-` are in quotes.
+`input.push_metrics` selects metrics by their names; `input.fields` must have its flat form, as the default names are.
+
+| answer | meaning |
+|---|---|
+| 200 | the events are synced to disk and are forecast exactly once; `partial_success` counts the data points that \
+were not accepted, with a reason: those of other kinds, and those that are no event (no time, too far ahead, a name \
+that is too long) |
+| 400, 413, 415 | nothing of the body is accepted, and the sender does not retry: it is no request, too large, or of \
+another type. JSON may have a sixteenth of `input.push_body` |
+| 404, 501 | `input.push` is not set; the extra is not installed |
+| 503 with Retry-After | backpressure: the spool is full (`input.push_spool`), or the daemon starts or stops |
 """
 
 

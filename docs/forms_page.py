@@ -35,6 +35,7 @@ TITLES: Final = {
     "iot.jsonl": "An array of samples in each message.",
     "numbers-as-text.jsonl": "Times and values that are texts.",
     "telegraf.jsonl": "Telegraf's JSON.",
+    "telegraf.lp": "InfluxDB line protocol, as Telegraf writes it; the text and the tags are no values.",
     "prometheus.json": "The answer of Prometheus to a range query, on one line.",
     "debezium.jsonl": "Debezium's change events, with times in microseconds.",
     "connect.jsonl": "Kafka Connect's JSON with schemas, and decimals in base64.",
@@ -66,7 +67,7 @@ def _shown(path: Path) -> str:
         sample = sample_of_file(str(path), InputConfig())
         return "Its first row as JSON:\n\n```text\n" + sample.records.values[0].decode() + "\n```\n"
     lines = path.read_text("utf-8").splitlines()[
-        : 2 if path.suffix in {".csv", ".tsv", ".txt"} else 6 if path.suffix == ".json" else 1
+        : 2 if path.suffix in {".csv", ".tsv", ".txt", ".lp"} else 6 if path.suffix == ".json" else 1
     ]
     cut = [line if len(line) <= _SHOWN else line[:_SHOWN] + " ..." for line in lines]
     return "```text\n" + "\n".join(cut) + "\n```\n"

@@ -108,6 +108,7 @@ HEADERS: Final = {
     "forecaster.value.bytes": "Bytes of the complete value, where something is cut.",
     "forecaster.value.sha256": "Checksum of the complete value, where something is cut.",
 }
+POINT: Final = 'cpu,host=web1,cpu=cpu0 usage_idle=92.5,threads=12i,ok=t,state="up" 1795341600000000000'
 NAMED: Final = ("series", "timestamp", "value", "record_time", "future")
 KEYS: Final = {
     "forecasts": "the series",
@@ -271,6 +272,10 @@ def messages_page(note: str) -> str:
     parts += [CSV_TEXT, _block(CSV.rstrip(), "csv"), CLOUD_TEXT, _block(CLOUD_EVENT)]
     parts += ["### Records of other shapes\n", SHAPES_TEXT, *(_shape(shape) for shape in SHAPES)]
     parts += ["### Several events\n", SEVERAL_TEXT]
+    points = _decoded(POINT)
+    parts += ["### InfluxDB line protocol\n", INFLUX_TEXT, _block(POINT, "text")]
+    rows = [(f"`{series}`", f"{value:g}") for series, value in zip(points.series, points.value.tolist(), strict=True)]
+    parts += [_table(["series", "value"], rows), INFLUX_NAMES_TEXT]
     (control,) = _decoded(CONTROL).controls
     parts += ["### Control records\n", CONTROL_TEXT.format(control=control), _block(CONTROL)]
     parts += ["## Forecasts out\n", _pretty(forecast), _table(["field", "meaning"], _marked(FORECAST_FIELDS))]
@@ -300,7 +305,7 @@ def messages_page(note: str) -> str:
 def _shape(shape: Shape) -> str:
     settings = [f"{name} = {json.dumps(value)}" for name, value in sorted(shape.settings["fields"].items())]
     events = [(f"`{series}`", time, f"{value:g}") for series, time, value in events_of(shape)]
-    kind = "csv" if "\n" in shape.record else "json"
+    kind = "json" if shape.record.startswith("{") else "csv" if "\n" in shape.record else "text"
     return "\n".join([
         f"{shape.title}:\n", _block(shape.record, kind), _block("\n".join(["[input.fields]", *settings]), "toml"),
         _table(["series", "timestamp", "value"], events),
@@ -336,6 +341,27 @@ Kafka, that of its record.
 A CloudEvent in structured mode has the event in `data`, or, as base64, in `data_base64`.
 In binary mode the attributes are headers (`ce_id`, `ce_type` ...) and the value is the event, as usual:
 """
+INFLUX_TEXT: Final = """Files whose names end in `.lp`, `.line` or `.influx`, and all files with `input.format = \
+"influx"`, are InfluxDB line protocol, one or several lines in a record.
+So are records of Kafka, pushed lines and streams that are not JSON, where `input.format` is `influx`, or `auto` and \
+the first line has a timestamp.
+Without any other setting each numeric field is an event, in the order of the line, and its series is measurement, \
+tags sorted by their names, a blank and the field:
+"""
+INFLUX_NAMES_TEXT: Final = """Settings of `input.fields` refer to the parts by their names: `measurement`, `series` \
+(measurement and tags), the tags, the fields, and `timestamp`.
+A name that is taken, in this order, gets a number: a field `host` beside a tag `host` is `host_1`.
+
+- Integers (`2i`, `2u`) and floats are numbers, booleans 1 and 0; NaN and infinity are missing values.
+  Strings and tags are texts, and no values.
+- A bad value, such as `idle=abc`, is one of several values: see `input.partial`.
+  Any other mistake rejects the line as `undecodable`; the other lines of its record are forecast.
+- The unit of the timestamp is `input.fields.time_unit`; with `auto` nanoseconds, microseconds, milliseconds and \
+seconds are told apart by their size.
+  A line without a timestamp has the time of its Kafka record; in a file or a pushed body it is rejected.
+- Comments (`#`) and blank lines are skipped.
+  A string cannot contain a line end, as the protocol says.
+"""
 CONTROL_TEXT: Final = """A JSON record without the fields of an event can be a control record; it gets no forecast.
 There is one kind: events of `{control.series}` within the window are excluded from training, as by `forecaster \
 exclude` ([incidents](retraining.md#incidents)).
@@ -358,7 +384,8 @@ The reason for `{rejected().value.decode()}` is `{dict(rejected().headers)["fore
 """
 HEADER_TEXT: Final = """A rejected record keeps its key, value and headers and gets those of Kafka Connect's \
 dead-letter queues.
-A rejected line of a CSV file has the header line of its file as `csv-header`, if that is not longer than 1 KiB.
+A rejected line of a CSV file has the header line of its file as `csv-header`, if that is not longer than 1 KiB; a \
+line of a file of InfluxDB line protocol has `input-format`, whose value is `influx`.
 The example was too large to be sent and was cut:
 """
 TOPIC_TEXT: Final = """The names are the defaults of `[kafka]`; `forecaster topics create` creates the topics.

@@ -53,6 +53,11 @@ SHAPES: Final = (
                     "timezone": "Europe/Berlin"}},
     ),
     Shape(
+        "InfluxDB line protocol",
+        "cpu,host=web1,cpu=cpu0 usage_idle=92.5,usage_user=4.25 1795341600000000000",
+        {"fields": {"series": "{host}/{cpu}/{field}", "values": ["usage_*"]}},
+    ),
+    Shape(
         "A file for each series (here of load.csv)",
         "timestamp,value\n2026-11-22T10:00:00Z,42",
         {"fields": {"series": "{file}"}},

@@ -79,7 +79,7 @@ class _Names:
 def read_events(
     path: Path, settings: InputConfig, horizon: int = 1, aggregator: Aggregator | None = None
 ) -> EventTable:
-    """Reads a CSV or JSON-lines file, plain or gzip, and sorts its events by time.
+    """Reads a file in any format of `input.format`, and sorts its events by time.
 
     Events with equal times keep the order of the file. The fields that the configuration does not name are chosen as
     by `forecaster run` (`service.discovery.choice`). `horizon` steps of known future values are read. With an
@@ -92,7 +92,7 @@ def read_events(
     sample = sample_of_file(str(path), settings)
     settings = settled(sample, settings)
     decoder = Decoder(settings, horizon)
-    headers = headers_of(str(path), None, named=True)
+    headers = headers_of(str(path), None, named=True, form=sample.format)
     names, series = _Names(), [np.zeros(0, np.int64)]
     times, values = [np.zeros(0, np.int64)], [np.zeros(0)]
     covariates, future = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
@@ -103,7 +103,7 @@ def read_events(
         while lines.fill() or lines.finish():
             while (taken := lines.take(_READ)) is not None:
                 if lines.header is not None and CSV_HEADER not in dict(headers):
-                    headers = headers_of(str(path), lines.header, named=True)
+                    headers = headers_of(str(path), lines.header, named=True, form=sample.format)
                 records = as_records(str(path), taken, headers)
                 decoded = decoder.decode(records)
                 rejected = decoded.rejects

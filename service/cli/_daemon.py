@@ -19,6 +19,7 @@ from service.http import (
     Guard,
     HttpServer,
     Hub,
+    OtlpPush,
     Push,
     ReloadableTls,
     api_routes,
@@ -114,7 +115,11 @@ class Daemon:
             metrics,
             self._health,
             lambda: self._engine.status,
-            routes=[*page_routes(), *api_routes([*api.endpoints(), *push.endpoints()])],
+            routes=[
+                *page_routes(),
+                *api_routes([*api.endpoints(), *push.endpoints()]),
+                *OtlpPush(push, config.input).routes(),
+            ],
         )
 
         def refused(reason: str) -> None:
@@ -151,7 +156,10 @@ class Daemon:
             url = self._http.start()
             _log.info("listening", url=f"{url}/metrics", page=f"{url}/")
             if self._pushed is not None:
-                _log.info("accepting events", json_lines=f"{url}/api/v1/events", remote_write=f"{url}/api/v1/write")
+                _log.info(
+                    "accepting events", json_lines=f"{url}/api/v1/events", remote_write=f"{url}/api/v1/write",
+                    otlp=f"{url}/v1/metrics",
+                )  # fmt: skip
             with self._watch:
                 self._engine.run(stop)
         finally:

@@ -121,6 +121,18 @@ class FieldNames(Section):
         """Whether the name of a series has the name of its file."""
         return Outside("file") in self.series_parts
 
+    @cached_property
+    def of_lines(self) -> FieldNames:
+        """The names for InfluxDB line protocol, whose lines have other names than events of the other formats.
+
+        What is not set is the measurement with its tags and the field as the series, and all fields as values.
+        """
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        usual: dict[str, Any] = {"series": "{series} {field}"}
+        if not {"value", "values"} & own.keys():
+            usual["values"] = ("*",)
+        return FieldNames.model_validate(usual | own)
+
     @model_validator(mode="after")
     def _differ(self) -> Self:
         if not self.timestamp:
@@ -154,12 +166,15 @@ class InputConfig(Section):
         'after the other in the natural order of their names (9 before 10); "-" is standard input. Files named *.gz '
         "are decompressed. A pipe is read like standard input.",
     )
-    format: Literal["auto", "csv", "jsonl", "json", "parquet", "avro", "protobuf", "json-schema"] = Field(
+    format: Literal["auto", "csv", "jsonl", "json", "parquet", "avro", "influx", "protobuf", "json-schema"] = Field(
         "auto",
         description="Format of the files; auto chooses by the suffix: .csv for CSV; .jsonl, .ndjson and .json for JSON "
-        "lines; .parquet and .pq for Parquet; .avro for Avro. json: documents, an array of objects or one object. "
+        "lines; .parquet and .pq for Parquet; .avro for Avro; .lp, .line and .influx for InfluxDB line protocol. json: "
+        "documents, an array of objects or one object. "
         "Parquet and Avro need the extras parquet and avro. On Kafka, auto reads the records of a schema registry by "
-        "the type of their schema; avro, protobuf and json-schema reject those of another type.",
+        "the type of their schema; avro, protobuf and json-schema reject those of another type. Kafka "
+        "records and pushed lines that are not JSON are read as line protocol with influx, and with auto where their "
+        "first line has a timestamp.",
     )
     follow: bool = Field(
         default=False,
@@ -246,12 +261,19 @@ class InputConfig(Section):
     )
     push: bool = Field(
         default=False,
-        description="Accept events over HTTP: JSON lines at /api/v1/events, Prometheus remote write at /api/v1/write.",
+        description="Accept events over HTTP: JSON lines and InfluxDB line protocol at /api/v1/events, Prometheus "
+        "remote write at /api/v1/write, OTLP metrics at /v1/metrics (extra otlp).",
     )
     push_metrics: Texts = Field(
         (),
-        description="Globs of the metric names to accept from remote write; samples of other metrics are ignored. "
-        "Empty: accept all.",
+        description="Globs of the metric names to accept from remote write and OTLP; samples of other metrics are "
+        "ignored. Empty: accept all.",
+    )
+    push_resource: Texts = Field(
+        ("service.namespace", "service.name", "service.instance.id", "host.name", "container.name", "k8s.*.name"),
+        description="Globs of the attributes of an OTLP resource that are part of the names of its series, together "
+        "with the attributes of the scope and of the data point. Two resources that differ in none of them share "
+        "their series.",
     )
     push_spool: int = Field(
         1 << 30,

@@ -13,7 +13,7 @@ fails: a wrong guess would give wrong forecasts without a word.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,9 +22,11 @@ from service.config.csv_start import USUAL_START
 from service.config.field_paths import COLUMNS, parse_path
 from service.config.input import FieldNames, InputConfig
 from service.discovery.columns import Column, columns_of, notation_of
+from service.discovery.points import reasons_for_points
+from service.discovery.readable import check_readable, format_text
 from service.discovery.sample import InputSample
 from service.discovery.time_choice import choose_time, default_order, is_clock, is_named_like_time, listed_columns
-from service.errors import ConfigurationError, ServiceError
+from service.errors import ConfigurationError
 from service.messages.numbers import Notation
 
 KNOWN: Final[Mapping[str, Sequence[str]]] = MappingProxyType({
@@ -36,8 +38,6 @@ KNOWN: Final[Mapping[str, Sequence[str]]] = MappingProxyType({
 })  # fmt: skip
 """Usual names of the fields, the likeliest first."""
 
-_SEPARATORS: Final = {",": "commas", ";": "semicolons", "tab": "tabs", "|": "vertical bars"}
-_FORMATS: Final = {"jsonl": "JSON lines", "json": "a JSON document", "parquet": "Parquet", "avro": "Avro"}
 _NO_NAMES: Final = frozenset({
     "status", "state", "quality", "flag", "unit", "units", "severity", "message", "note", "comment", "description",
 })  # fmt: skip
@@ -47,7 +47,6 @@ PARTS: Final = frozenset({"series", "timestamp", "value", "values"})
 """The fields that make an event."""
 
 _FEW_ROWS, _REPEATED = 20, 0.1  # rows that say something; share of them that may be at the time of another one
-_START_SHOWN: Final = 60  # characters of an unreadable record
 _MOST_FIELDS: Final = 3  # of a name of a series
 
 
@@ -118,6 +117,10 @@ def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({
     check_readable(sample)
     notation = notation_of(sample, given)
     columns = columns_of(sample, notation, given.get("date_order"))
+    if sample.format == "influx":
+        return replace(default_choice(sample), columns=columns, reasons={
+            "format": format_text(sample), **reasons_for_points(columns, given)
+        })  # fmt: skip
     time = choose_time(sample, columns, given)
     values, why_values = _values(sample, columns, time.paths, given)
     series, why_series = _series(sample, columns, time.paths, values, given)
@@ -137,7 +140,7 @@ def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({
 
 def has_default_fields(sample: InputSample) -> bool:
     """Returns whether the records have the fields of an event with their default names."""
-    return {"series", "timestamp", "value"} <= set(sample.paths)
+    return sample.format != "influx" and {"series", "timestamp", "value"} <= set(sample.paths)
 
 
 def settled(sample: InputSample, settings: InputConfig) -> InputConfig:
@@ -184,38 +187,6 @@ def is_named(fields: FieldNames) -> bool:
     """Returns whether the configuration names all fields of an event, so that nothing is to be chosen."""
     names = fields.model_fields_set
     return {"series", "timestamp"} <= names and bool({"value", "values"} & names)
-
-
-def check_readable(sample: InputSample) -> None:
-    """Checks that some record of a sample could be read.
-
-    Raises:
-        ServiceError: none can; the message says why.
-    """
-    if sample.rows:
-        return
-    problems = set(sample.records.problems.values())
-    start = sample.records.values[0][:_START_SHOWN].decode("utf-8", "backslashreplace")
-    why = (
-        "they are longer than input.max_record_bytes" if "too_large" in problems
-        else f"the first one begins with {start!a}"
-    )  # fmt: skip
-    msg = (
-        f"{sample.source}: got {len(sample.records)} records that cannot be read as {format_text(sample)} ({why}); "
-        "expected objects, or lines below a header. Another format: --format"
-    )
-    raise ServiceError(msg)
-
-
-def format_text(sample: InputSample) -> str:
-    """Returns the format of a sample in words."""
-    if sample.format == "csv":
-        start = sample.csv
-        more = "" if start.has_header else ", without a header"
-        if start.skip_lines:
-            more += ", below another line" if start.skip_lines == 1 else f", below {start.skip_lines} other lines"
-        return f"CSV with {_SEPARATORS[sample.separator]}{more}"
-    return _FORMATS[sample.format] + (f" in envelopes of {sample.envelope}" if sample.envelope else "")
 
 
 def _values(

@@ -25,8 +25,10 @@ from service.messages.decode import CSV_HEADER
 from service.messages.depth import too_deep
 from service.messages.envelopes import NotAnEvent, unwrap
 from service.messages.frames import Frames, json_payload, schema_id
+from service.messages.line_protocol import is_blank, lines_of, parse_line
 from service.messages.numbers import Notation
 from service.messages.parse_csv import SEPARATORS, column_names, split
+from service.messages.parse_influx import InfluxParser
 from service.messages.record_filter import RecordFilter
 from service.messages.timestamps import parse_time
 from service.ports import Records
@@ -110,7 +112,10 @@ def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) 
         msg = f'input.files: got "{entry}", which has no records; expected at least one'
         raise NothingToReadError(msg)
     header = None if records.headers is None else dict(records.headers[0]).get(CSV_HEADER)
-    found = of_json(entry, records, settings) if header is None else _of_csv(entry, records, header, settings, csv)
+    if header is not None:
+        found = _of_csv(entry, records, header, settings, csv)
+    else:
+        found = of_points(entry, records) if kind == "influx" else of_json(entry, records, settings)
     several = Catalog(entry).is_glob
     return replace(found, format=kind, complete=complete, several_files=several, guessed=guessed, csv=csv)
 
@@ -200,6 +205,28 @@ def check_header(entry: str, header: bytes, columns: Sequence[str]) -> None:
     if data:
         msg = f"{entry}: got {data[0]!r} in the first line, expected a header with the names of the columns; add one"
         raise ConfigurationError(msg)
+
+
+def of_topic(source: str, records: Records, settings: InputConfig, frames: Frames | None = None) -> InputSample:
+    """Returns the sample of records whose format is not known: line protocol or JSON."""
+    influx = InfluxParser(settings)
+    if sum(map(influx.recognises, records.values)) * 2 > len(records):
+        return replace(of_points(source, records), guessed=True)
+    return of_json(source, records, settings, frames)
+
+
+def of_points(source: str, records: Records) -> InputSample:
+    """Returns the sample of records of line protocol."""
+    rows = list[Row]()
+    for value in records.values:
+        for line in lines_of(value):
+            try:
+                text = line.decode()
+                if not is_blank(text) and len(rows) < _MOST_ROWS:
+                    rows.append(parse_line(text))
+            except ValueError:
+                continue
+    return InputSample(source, records, rows, "influx")
 
 
 def of_json(source: str, records: Records, settings: InputConfig, frames: Frames | None = None) -> InputSample:

@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple
 
 from service.config.input import InputConfig
 from service.config.sections import Config
-from service.discovery.choice import PARTS, Choice, choice_for, format_text, has_default_fields, is_named, with_choice
+from service.discovery.choice import PARTS, Choice, choice_for, has_default_fields, is_named, with_choice
+from service.discovery.readable import format_text
 from service.discovery.sample import InputSample, NothingToReadError, sample_of_file
 from service.discovery.siblings import lacking_fields
 from service.errors import ConfigurationError

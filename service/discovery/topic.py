@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.config.sections import Config
-from service.discovery.sample import MOST_RECORDS, InputSample, of_json
+from service.discovery.sample import MOST_RECORDS, InputSample, of_topic
 from service.kafka.tools.sample import newest_records
 from service.schemas.frames import frames_of
 
@@ -22,4 +22,4 @@ def sample_of_topic(config: Config, topic: str) -> InputSample:
             frames.prepare(records.values)
         finally:
             frames.close()
-    return of_json(topic, records, config.input, frames)
+    return of_topic(topic, records, config.input, frames)

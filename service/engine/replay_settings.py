@@ -63,7 +63,11 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     | _roles(Role.MODEL, "input", "covariates future_covariates")
     | _roles(Role.REPLAY, "aggregate", "interval functions grace empty timezone rules")
     # The existence and the end of partitions; the handling of late and pushed events; the size of batches.
-    | _roles(Role.FREE, "input", "files follow late push push_metrics push_spool push_body max_poll_records workers")
+    | _roles(
+        Role.FREE,
+        "input",
+        "files follow late push push_metrics push_resource push_spool push_body max_poll_records workers",
+    )
     | _roles(
         Role.MODEL,
         "model",

@@ -4,6 +4,7 @@ from service.http.api import Api, status_of
 from service.http.app import create_app
 from service.http.guard import Guard
 from service.http.openapi import api_routes, openapi_document
+from service.http.otlp_push import OtlpPush
 from service.http.page import page_routes
 from service.http.push import Push
 from service.http.server import HttpServer
@@ -15,6 +16,7 @@ __all__ = [
     "Guard",
     "HttpServer",
     "Hub",
+    "OtlpPush",
     "Push",
     "ReloadableTls",
     "api_routes",

@@ -27,7 +27,7 @@ from starlette.requests import Request
 from service.config.input import InputConfig
 from service.http import schemas as answers
 from service.http.endpoint import Endpoint
-from service.http.remote_write import RemoteWrite, RemoteWriteError, TooLargeError
+from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError
 from service.http.views import RequestError
 from service.messages.decode import Decoder
 from service.messages.timestamps import written
@@ -43,12 +43,13 @@ _PIECE_LINES: Final = 1024  # number of samples that are checked together
 _LATER_SECONDS: Final = 5
 _MARK: Final = b"\xef\xbb\xbf"  # byte order mark
 _JSON_LINES: Final = ("application/x-ndjson", "application/jsonl", "application/json", "application/x-jsonlines")
-_HINT: Final = f"{_JSON_LINES[0]} (curl: --json @file)"
+_LINE_PROTOCOL: Final = "application/x-influx-line-protocol"  # not text/plain, which a page of any site can send
+_HINT: Final = f"{_JSON_LINES[0]} (curl: --json @file), or {_LINE_PROTOCOL} for line protocol"
 _PROTOBUF: Final = ("application/x-protobuf", "application/x-protobuf;proto=prometheus.WriteRequest")
 
 
 @dataclass(slots=True)
-class _Made:
+class CheckedBody:
     """The result of checking a body.
 
     Attributes:
@@ -56,6 +57,7 @@ class _Made:
         seen: number of checked lines. wrong: number of them that are not events. shown: the first of those, with
             reasons.
         filtered: samples that the configuration filters out.
+        unsupported: data points that have no samples. notes: why, as texts.
     """
 
     lines: bytearray = field(default_factory=bytearray)
@@ -64,6 +66,8 @@ class _Made:
     wrong: int = 0
     shown: list[str] = field(default_factory=list)
     filtered: int = 0
+    unsupported: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 class _Turns:
@@ -110,6 +114,7 @@ class Push:
         """Returns the table of endpoints."""
         lines = "JSON lines: one event per line, with the fields of [input]; gzip is supported."
         kinds, failures = dict.fromkeys(_JSON_LINES, lines), (404, 413, 415, 429, 503)
+        kinds[_LINE_PROTOCOL] = "InfluxDB line protocol, each line with a timestamp; gzip is supported."
         write = {_PROTOBUF[0]: "Prometheus remote write 1.0: a WriteRequest, compressed with snappy."}
         return [
             Endpoint("/events", "Accepts events; they are on disk at the response.", self.events, answers.Taken,
@@ -119,14 +124,18 @@ class Push:
         ]  # fmt: skip
 
     async def events(self, request: Request, _found: Mapping[str, Any]) -> answers.Taken:
-        """Accepts JSON lines."""
+        """Accepts JSON lines, and InfluxDB line protocol."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in _JSON_LINES:
-            raise self._refused("unsupported", 415, f"content-type: got {kind[:80]!r}, expected {_HINT}")
+        if kind not in {*_JSON_LINES, _LINE_PROTOCOL}:
+            raise self.refused("unsupported", 415, f"content-type: got {kind[:80]!r}, expected {_HINT}")
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip"):
-            raise self._refused("unsupported", 415, f"content-encoding: got {encoding[:80]!r}, expected gzip or none")
-        make = self._unzipped_lines if encoding == "gzip" else self._lines
+            raise self.refused("unsupported", 415, f"content-encoding: got {encoding[:80]!r}, expected gzip or none")
+        plain = kind == _LINE_PROTOCOL
+
+        def make(body: bytes) -> CheckedBody:
+            return self._lines(self.unzipped(body) if encoding == "gzip" else body, comments=plain)
+
         return await self._take(request, make, "events", 429)
 
     async def write(self, request: Request, _found: Mapping[str, Any]) -> answers.Taken:
@@ -136,39 +145,54 @@ class Push:
         if kind not in _PROTOBUF or encoding != "snappy":
             got = f"{kind[:80]!r} with content-encoding {encoding[:80]!r}"
             msg = f"content-type: got {got}, expected '{_PROTOBUF[0]}' with 'snappy': remote write 1.0"
-            raise self._refused("unsupported", 415, msg)
+            raise self.refused("unsupported", 415, msg)
         # Not 429: Prometheus drops samples after a 429, unless configured to retry.
         return await self._take(request, self._samples, "write", 503)
 
-    async def _take(self, request: Request, make: Callable[[bytes], _Made], path: str, full: int) -> answers.Taken:
+    async def _take(
+        self, request: Request, make: Callable[[bytes], CheckedBody], path: str, full: int
+    ) -> answers.Taken:
+        made = await self.store(request, make, path, full)
+        if made.wrong:
+            # Samples only. The specification requires accepting the valid samples and answering with status 400, after
+            # which the sender does not retry.
+            text = f"{made.wrong} of {made.seen} samples are not events; the others were accepted. {made.shown[0]}"
+            raise self.refused("invalid", 400, text, made.shown)
+        return answers.Taken(accepted=made.events, filtered=made.filtered)
+
+    async def store(self, request: Request, make: Callable[[bytes], CheckedBody], path: str, full: int) -> CheckedBody:
+        """Checks the body of a request, and returns when its events are on disk.
+
+        Args:
+            request: its body was received.
+            make: checks the body; called in a worker's thread, for one body of a client at a time.
+            path: label of the accepted events.
+            full: status while the log is full.
+
+        Raises:
+            RequestError: nothing of it was accepted.
+        """
         if self._log is None:
-            raise self._refused("off", 404, "this daemon does not accept events over HTTP; set input.push = true")
+            raise self.refused("off", 404, "this daemon does not accept events over HTTP; set input.push = true")
         loop, body = asyncio.get_running_loop(), await request.body()
         async with self._turns.of(request.client.host if request.client is not None else ""):
             made = await loop.run_in_executor(self._pool, make, body)
         # Outside of the lock: bodies that are written at the same time share a sync of the disk.
         await loop.run_in_executor(self._pool, self._append, self._log, made, path, full)
         self._metrics.push_filtered.inc(made.filtered)
-        if made.wrong:
-            # Samples only. The specification requires accepting the valid samples and answering with status 400, after
-            # which the sender does not retry.
-            text = f"{made.wrong} of {made.seen} samples are not events; the others were accepted. {made.shown[0]}"
-            raise self._refused("invalid", 400, text, made.shown)
-        return answers.Taken(accepted=made.events, filtered=made.filtered)
+        return made
 
-    def _refused(self, reason: str, status: int, text: str, lines: list[str] | None = None) -> RequestError:
+    def refused(self, reason: str, status: int, text: str, lines: list[str] | None = None) -> RequestError:
+        """Counts a refused request, and returns its failure."""
         self._metrics.push_refused.labels(reason).inc()
         return RequestError(status, reason, text, lines, _LATER_SECONDS if status in (429, 503) else 0)
 
     # In a worker's thread ------------------------------------------------------------------------------------
 
-    def _unzipped_lines(self, body: bytes) -> _Made:
-        return self._lines(self._unzipped(body))
-
-    def _lines(self, body: bytes) -> _Made:
-        """Checks the lines of a body; all of them have to be events."""
-        made = _Made()
-        for numbers, lines in _pieces(body):
+    def _lines(self, body: bytes, *, comments: bool) -> CheckedBody:
+        """Checks the lines of a body; all of them have to be events; `comments`: or comments, which are not kept."""
+        made = CheckedBody()
+        for numbers, lines in _pieces(body, comments=comments):
             wrong = self._problems(lines)
             made.seen += len(lines)
             made.wrong += len(wrong)
@@ -183,37 +207,44 @@ class Push:
                 f"{made.wrong} of {first}{made.seen} lines are not events; nothing of the body was accepted. "
                 f"{made.shown[0]}"
             )
-            raise self._refused("invalid", 400, text, made.shown)
+            raise self.refused("invalid", 400, text, made.shown)
         made.events = made.seen
         return made
 
-    def _unzipped(self, body: bytes) -> bytes:
+    def unzipped(self, body: bytes) -> bytes:
+        """Decompresses a gzip body.
+
+        Raises:
+            RequestError: it is none, or its content is larger than allowed.
+        """
         most = self._settings.push_body
         try:
             unzip = zlib.decompressobj(31)
             found = unzip.decompress(body, most + 1)
         except zlib.error as error:
-            raise self._refused("invalid", 400, f"got a body that is not gzip ({error})") from error
+            raise self.refused("invalid", 400, f"got a body that is not gzip ({error})") from error
         if len(found) > most:
-            raise self._refused("too_large", 413, f"got more than {most} bytes after decompression (input.push_body)")
+            raise self.refused("too_large", 413, f"got more than {most} bytes after decompression (input.push_body)")
         if not unzip.eof or unzip.unused_data:
-            raise self._refused(
-                "invalid", 400, "got a gzip body that is truncated or has several members, expected one"
-            )
+            raise self.refused("invalid", 400, "got a gzip body that is truncated or has several members, expected one")
         return found
 
-    def _samples(self, body: bytes) -> _Made:
+    def _samples(self, body: bytes) -> CheckedBody:
         """Converts the samples of a body to lines, without those that are not events."""
-        made = _Made()
-        if not self._settings.fields.is_flat:
-            msg = "remote write needs one value per event, and names without paths in input.fields"
-            raise self._refused("invalid", 400, msg)
         try:
-            samples, made.filtered = self._remote.decode(body)
+            samples, filtered = self._remote.decode(body)
         except TooLargeError as error:
-            raise self._refused("too_large", 413, str(error)) from error
+            raise self.refused("too_large", 413, str(error)) from error
         except RemoteWriteError as error:
-            raise self._refused("invalid", 400, str(error)) from error
+            raise self.refused("invalid", 400, str(error)) from error
+        return self.checked_samples(samples, filtered)
+
+    def checked_samples(self, samples: list[Sample], filtered: int) -> CheckedBody:
+        """Converts samples to lines, without those that are not events; `filtered`: the number of others."""
+        if not self._settings.fields.is_flat:
+            msg = "remote write and OTLP need one value per event, and names without paths in input.fields"
+            raise self.refused("invalid", 400, msg)
+        made = CheckedBody(filtered=filtered)
         if self._accepted:
             taken = [sample for sample in samples if sample.problem or sample.series in self._accepted]
             samples, made.filtered = taken, made.filtered + len(samples) - len(taken)
@@ -245,6 +276,8 @@ class Push:
         """Returns reason and detail of every invalid line, by its number."""
         decoded = self._decoder.decode(Records("push", range(len(lines)), len(lines), lines))
         found = {reject.position: f"{reject.reason}: {reject.detail}" for reject in decoded.rejects}
+        text = f"undecodable: got a comment, expected an event; only {_LINE_PROTOCOL} has comments"
+        found |= {at: text for at, line in enumerate(lines) if line.startswith(b"#")}  # a mark in the log
         most = round(self._settings.max_ahead * 1000)
         if most:
             ahead = decoded.timestamp_ms - self._clock.wall_ms()
@@ -256,27 +289,28 @@ class Push:
                 found[decoded.positions[at]] = text
         return dict(sorted(found.items()))
 
-    def _append(self, log: PushLog, made: _Made, path: str, full: int) -> None:
+    def _append(self, log: PushLog, made: CheckedBody, path: str, full: int) -> None:
         if not made.events:
             return
         try:
             log.append(bytes(made.lines))
         except PushFullError as error:
-            raise self._refused("full", full, str(error)) from error
+            raise self.refused("full", full, str(error)) from error
         except PushClosedError as error:
-            raise self._refused("not_ready", 503, str(error)) from error
+            raise self.refused("not_ready", 503, str(error)) from error
         except PushError as error:
-            raise self._refused("failed", 503, str(error)) from error
+            raise self.refused("failed", 503, str(error)) from error
         self._metrics.push_events.labels(path).inc(made.events)
 
 
-def _pieces(body: bytes) -> Iterator[tuple[list[int], list[bytes]]]:
-    """Yields pieces of the lines of a body that are not blank, with their line numbers."""
+def _pieces(body: bytes, *, comments: bool) -> Iterator[tuple[list[int], list[bytes]]]:
+    """Yields pieces of the lines of a body, with their numbers, without blank lines and `comments`."""
     stream, before = io.BytesIO(body), 0
     if body.startswith(_MARK):
         stream.seek(len(_MARK))
     while found := stream.readlines(_PIECE_BYTES):
         kept = [(at, line) for at, line in enumerate(found, before + 1) if not line.isspace()]
+        kept = [(at, line) for at, line in kept if not line.lstrip().startswith(b"#")] if comments else kept
         before += len(found)
         if kept:
             yield [at for at, _ in kept], [line.rstrip(b"\r\n") for _, line in kept]

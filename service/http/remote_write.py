@@ -30,10 +30,10 @@ from google.protobuf.message import DecodeError
 
 _NAME: Final = "__name__"
 # A body has at most one field per this many permitted bytes; a meaningful label needs more.
-_FIELD_BYTES: Final = 8
+FIELD_BYTES: Final = 8
 # Bytes of a sample's line without the identifier of its series: field names, time and value. A series counts as at
 # least one sample.
-_LINE_BYTES: Final = 64
+LINE_BYTES: Final = 64
 _SMALL_BYTES: Final = 4096  # messages up to this size are decoded without counting their fields
 _ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -120,13 +120,13 @@ class RemoteWrite:
                 msg = f"got {size} bytes after decompression, expected at most {self._most} (input.push_body)"
                 raise TooLargeError(msg)
             return self._decode(bytes(cramjam.snappy.decompress_raw(body)))
-        except (cramjam.DecompressionError, DecodeError, _MalformedError) as error:
+        except (cramjam.DecompressionError, DecodeError, MalformedError) as error:
             msg = f"got a body that is not a snappy block with a WriteRequest ({error}), expected remote write 1.0"
             raise RemoteWriteError(msg) from error
 
     def _decode(self, message: bytes) -> tuple[list[Sample], int]:
         found, out, line_bytes = list[Sample](), 0, 0
-        fields = _Fields(message, self._most // _FIELD_BYTES)
+        fields = MessageFields(message, self._most // FIELD_BYTES)
         for number, start, end in fields.between(0, len(message)):
             if number != 1:
                 continue
@@ -138,7 +138,7 @@ class RemoteWrite:
             name = next((value for key, value in labels if key == _NAME), "")
             wanted = bool(problem) or self._fits.fullmatch(name) is not None
             series = series_id(labels) if wanted else ""
-            line_bytes += max(1, len(one.samples)) * (_LINE_BYTES + len(orjson.dumps(series)))
+            line_bytes += max(1, len(one.samples)) * (LINE_BYTES + len(orjson.dumps(series)))
             if line_bytes > self._most:
                 msg = (
                     f"got samples that need more than {line_bytes} bytes of lines with the labels of their series, "
@@ -152,11 +152,11 @@ class RemoteWrite:
         return found, out
 
 
-class _MalformedError(ValueError):
+class MalformedError(ValueError):
     """The bytes are not a protobuf message."""
 
 
-class _Fields:
+class MessageFields:
     """Locates the fields of messages in their bytes without decoding them.
 
     Args:
@@ -172,21 +172,21 @@ class _Fields:
 
         Raises:
             TooLargeError: there are too many fields.
-            _MalformedError: the bytes are not a message.
+            MalformedError: the bytes are not a message.
         """
         while at < end:
             self._seen += 1
             if self._seen > self._most:
                 msg = (
-                    f"got more than {self._most} series, labels and samples, expected at most one for every "
-                    f"{_FIELD_BYTES} bytes of input.push_body; send fewer per request"
+                    f"got more than {self._most} fields, expected at most one for every "
+                    f"{FIELD_BYTES} bytes of input.push_body; send fewer per request"
                 )
                 raise TooLargeError(msg)
             key, at = self._number(at, end)
             kind, number, start = key & 7, key >> 3, at
             if not 0 < number < 1 << 29:
                 msg = f"a field with the number {number}"
-                raise _MalformedError(msg)
+                raise MalformedError(msg)
             if kind == 2:
                 length, start = self._number(at, end)
                 at = start + length
@@ -196,10 +196,10 @@ class _Fields:
                 at += 8 if kind == 1 else 4
             else:
                 msg = f"a field of kind {kind}, which proto3 does not have"
-                raise _MalformedError(msg)
+                raise MalformedError(msg)
             if at > end:
                 msg = "a field that reaches beyond its message"
-                raise _MalformedError(msg)
+                raise MalformedError(msg)
             if kind == 2:
                 yield number, start, at
 
@@ -214,7 +214,7 @@ class _Fields:
                 return found, at
             shift += 7
         msg = "an unterminated number"
-        raise _MalformedError(msg)
+        raise MalformedError(msg)
 
 
 def _labels(labels: Any) -> tuple[list[tuple[str, str]], str]:

@@ -6,10 +6,11 @@ Event in, as JSON (field names are configurable):
      "future": {"promotion": [0, 0, 1]}}
 
 With a transport that has keys and record times (Kafka), events may lack the fields for series and time. An event may
-also be a line of CSV whose header line is the record header "csv-header". `timestamp` may be epoch milliseconds or
-seconds. A value of null, NaN or infinity is a missing observation. Known future values are one list per name, the next
-step first; values beyond the horizon are ignored. Records of other shapes are read as `input.fields` says: see
-mapping.py. The stream may also have control records: see controls.py.
+also be a line of CSV whose header line is the record header "csv-header"; and a record may be lines of InfluxDB line
+protocol, see parse_influx.py. `timestamp` may be epoch milliseconds or seconds. A value of null, NaN or infinity is a
+missing observation. Known future values are one list per name, the next step first; values beyond the horizon are
+ignored. Records of other shapes are read as `input.fields` says: see mapping.py. The stream may also have control
+records: see controls.py.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from service.config.input import InputConfig
 from service.messages.controls import Exclude, Tombstone, series_of_key
 from service.messages.frames import Frames
 from service.messages.parse_csv import CsvParser
+from service.messages.parse_influx import FORMAT_HEADER, INFLUX, InfluxParser
 from service.messages.parse_json import JsonParser
 from service.messages.parsed import Around, Parsed, Parser, Problem
 from service.messages.timestamps import EXPECTED as EXPECTED_TIME
@@ -182,14 +184,16 @@ class Decoder:
         self._max_ahead_ms = round(settings.max_ahead * 1000)
         self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
         self._conversion = UnitConversion(settings.units)
-        self._json = JsonParser(settings, horizon, frames)
+        self._influx = InfluxParser(settings, horizon)
+        self._json = JsonParser(settings, horizon, frames, self._influx)
         self._csv = CsvParser(settings, horizon)
 
     def decode(self, records: Records) -> Decoded:
         """Decodes a batch. Never raises for the content of records.
 
         Args:
-            records: of one partition, polled or replayed; JSON unless they have a "csv-header".
+            records: of one partition, polled or replayed; JSON, or line protocol that is recognised, unless their
+                headers say otherwise.
 
         Returns:
             The events, in order, and the rejects. The result for a record never depends on the others.
@@ -202,9 +206,8 @@ class Decoder:
         problems |= dict.fromkeys(records.tombstones, _NO_VALUE)
         topic = records.partition if records.keys is None else records.partition.rpartition("-")[0]
         around = Around(records.keys, records.timestamps_ms, records.headers, topic)
-        for header, indices in self._runs(records, problems):
-            parser: Parser = self._json if header is None else self._csv.with_header(header)
-            parser.parse(records.values, indices, parsed, problems, around)
+        for headers, indices in self._runs(records, problems):
+            self._parser(dict(headers)).parse(records.values, indices, parsed, problems, around)
         times, bad = to_epoch_ms(parsed.times, self._unit, self._zone, self._order)
         wrong = {
             at: Problem("bad_timestamp", f"got {str(parsed.times[at])[:80]!r}, expected {EXPECTED_TIME}") for at in bad
@@ -213,8 +216,16 @@ class Decoder:
         self._check_ahead(records, parsed, times, wrong)
         return self._result(records, parsed, times, problems, wrong)
 
-    def _runs(self, records: Records, problems: dict[int, Problem]) -> list[tuple[bytes | None, Sequence[int]]]:
-        """Groups the indices of the records to parse by their CSV header."""
+    def _parser(self, headers: dict[str, bytes]) -> Parser:
+        """Returns the parser for records with these headers."""
+        if CSV_HEADER in headers:
+            return self._csv.with_header(headers[CSV_HEADER])
+        return self._influx if headers.get(FORMAT_HEADER) == INFLUX else self._json
+
+    def _runs(
+        self, records: Records, problems: dict[int, Problem]
+    ) -> list[tuple[Sequence[tuple[str, bytes]], Sequence[int]]]:
+        """Groups the indices of the records to parse by their headers."""
         values, headers = records.values, records.headers
         for index, value in enumerate(values):
             if len(value) > self._max_bytes and index not in problems:
@@ -222,12 +233,12 @@ class Decoder:
                 problems[index] = Problem("too_large", text)
         good = [i for i in range(len(values)) if i not in problems] if problems else range(len(values))
         if headers is None:
-            return [(None, good)]
+            return [((), good)]
         # Records of one file share one tuple of headers, so comparing identities finds the runs.
         if len(good) and len(set(map(id, headers))) == 1:
-            return [(dict(headers[0]).get(CSV_HEADER), good)]
+            return [(headers[0], good)]
         runs = [list(run) for _, run in groupby(good, lambda i: id(headers[i]))]
-        return [(dict(headers[run[0]]).get(CSV_HEADER), run) for run in runs]
+        return [(headers[run[0]], run) for run in runs]
 
     def _check_series(self, parsed: Parsed, wrong: dict[int, Problem]) -> None:
         if 4 * max(map(len, parsed.series), default=0) > self._max_series_bytes:  # a character has at most 4 bytes

@@ -8,7 +8,7 @@ the values in the order of the configuration, those of a glob in the order of th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, Final
@@ -17,7 +17,7 @@ from service.config.field_paths import COLUMNS, FieldPath, Keys, innermost, pars
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
 from service.messages.keys import text_of_field, text_of_key
-from service.messages.numbers import Notation, number, out_of_union
+from service.messages.numbers import MalformedNumber, Notation, number, out_of_union
 from service.messages.parsed import Around, Parsed, Problem
 from service.messages.record_filter import RecordFilter
 from service.messages.timestamps import EXPECTED, Milliseconds, Time
@@ -86,11 +86,19 @@ class RecordMapping:
             into: where the rows go.
             times: of the envelopes of the record, or of the records of an array: epoch milliseconds.
         """
-        before, problem = len(into.index), None
         records = record if isinstance(record, list) and not self._takes_array else [record]
         own = times if len(times) == len(records) else [None] * len(records)
-        parts = ((bases, time) for one, time in zip(records, own, strict=True) for bases in self._elements([one], 0))
-        for bases, time in parts:
+        return self.add_each(zip(records, own, strict=True), index, around, into)
+
+    def add_each(
+        self, records: Iterable[tuple[object, int | None]], index: int, around: Around, into: Parsed
+    ) -> Problem | None:
+        """Does the same as `add` for several objects and the times of their envelopes.
+
+        A `Problem` stands for an object that cannot be read.
+        """
+        before, problem = len(into.index), None
+        for bases, time in ((bases, time) for one, time in records for bases in self._elements([one], 0)):
             room = MOST_EVENTS - (len(into.index) - before)
             try:
                 if isinstance(bases, _RejectedError):
@@ -117,8 +125,8 @@ class RecordMapping:
 
         In place of an array that is not there comes the reason, because the elements behind it may be good.
         """
-        if level == len(self._arrays):
-            yield bases
+        if level == len(self._arrays) or isinstance(bases[0], Problem):
+            yield _RejectedError(*bases[0]) if isinstance(bases[0], Problem) else bases
             return
         keys = self._arrays[level]
         if keys[-1:] == (COLUMNS,):
@@ -241,7 +249,7 @@ class RecordMapping:
             if place is None or place in matched:
                 continue
             raw = out_of_union(parent[name])
-            if type(raw) is not float and type(raw) is not int:
+            if type(raw) is not float and type(raw) is not int and type(raw) is not MalformedNumber:
                 value = None if raw is None or isinstance(raw, bool) else number(raw, self._notation)
                 if value is None or (isinstance(raw, str) and math.isnan(value)):
                     continue

@@ -12,6 +12,18 @@ _TRUTH: Final = {"true": 1.0, "false": 0.0}
 _UNION: Final = frozenset({"double", "float", "int", "long", "string", "boolean", "null"})
 
 
+class PlainText(str):
+    """A text that is no number in its format, whatever it looks like."""
+
+    __slots__ = ()
+
+
+class MalformedNumber(PlainText):
+    """What stands in place of a number: a bad value, and not the text of a field that has none."""
+
+    __slots__ = ()
+
+
 class Notation(NamedTuple):
     """The separators of numbers that are texts, see `input.fields.decimal` and `thousands`."""
 
@@ -30,7 +42,7 @@ def number(raw: object, notation: Notation = PLAIN) -> float | None:
     if raw is None:
         return math.nan
     if isinstance(raw, str):
-        return number_of(raw, notation)
+        return None if isinstance(raw, PlainText) else number_of(raw, notation)
     if isinstance(raw, int | float):
         try:
             return float(raw)

@@ -16,6 +16,7 @@ from service.messages.depth import MAX_DEPTH, deep_ones
 from service.messages.envelopes import NotAnEvent, Unwrapped, unwrap
 from service.messages.frames import FrameError, Frames, json_payload, schema_id
 from service.messages.mapping import RecordMapping, is_there
+from service.messages.parse_influx import InfluxParser
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
 from service.messages.record_struct import NotWantedError, RecordStruct
 
@@ -26,12 +27,17 @@ class JsonParser:
     The usual record, an object with plain types, is decoded to a struct, which creates no other objects. Any other is
     decoded as a whole and read by `RecordMapping`: that accepts whatever the struct accepts, with the same result; only
     bytes that are not UTF-8, in a field that is not used, are noticed there alone. NaN, Infinity and numbers outside of
-    float64, which JSON does not have but some writers produce, are read. With `frames`, it decodes the records in their
-    wire format, in whatever format these are.
+    float64, which JSON does not have but some writers produce, are read.
+
+    Args:
+        settings: the fields and the envelope.
+        horizon: steps of known future values to keep.
+        frames: decodes the records in its wire format, in whatever format these are; None without one.
+        influx: parses the records that it recognises.
     """
 
-    def __init__(self, settings: InputConfig, horizon: int = 1, frames: Frames | None = None) -> None:
-        self._mapping, self._frames = RecordMapping(settings, horizon), frames
+    def __init__(self, settings: InputConfig, horizon: int, frames: Frames | None, influx: InfluxParser) -> None:
+        self._mapping, self._frames, self._influx = RecordMapping(settings, horizon), frames, influx
         self._struct, self._envelope = RecordStruct.of(settings, horizon), settings.envelope
 
     def parse(
@@ -136,6 +142,8 @@ class JsonParser:
         self, value: bytes, index: int, around: Around, into: Parsed, *, is_framed: bool
     ) -> Problem | None:
         """Reads a record that is no usual event; appends its rows or its control, or returns its problem."""
+        if not is_framed and self._influx.recognises(value):
+            return self._influx.add(value, index, around, into)
         try:
             if is_framed and self._frames is not None:
                 record = self._frames.decode(value)
@@ -144,7 +152,7 @@ class JsonParser:
         except FrameError as error:
             return error.problem
         except (ValueError, RecursionError) as error:
-            return Problem("undecodable", _described(value, str(error)))
+            return Problem("undecodable", self._influx.hint(value) or _described(value, str(error)))
         rows = len(into.index)
         problem = self._add(record, index, around, into)
         is_filtered = problem is None and len(into.index) == rows

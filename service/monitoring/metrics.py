@@ -265,7 +265,7 @@ class Metrics:
             (self.snapshots_refused, REFUSALS),
             (self.http_refused, HTTP_REFUSALS),
             (self.push_refused, PUSH_REFUSALS),
-            (self.push_events, ("events", "write")),
+            (self.push_events, ("events", "write", "otlp")),
             (self.condition, CONDITIONS),
             (self.schema_lookups, LOOKUPS),
         ):

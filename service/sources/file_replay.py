@@ -10,10 +10,11 @@ from service.config.csv_start import USUAL_START, CsvStart
 from service.errors import SourceGoneError
 from service.messages.decode import CSV_HEADER
 from service.messages.mapping import FILE_NAME
+from service.messages.parse_influx import FORMAT_HEADER, INFLUX
 from service.ports import Records
 from service.sources.byte_source import CheckedBytes, open_bytes
 from service.sources.lines import Lines, Taken
-from service.sources.manifest import FileEntry, file_format, stem_of
+from service.sources.manifest import FileEntry, Format, file_format, stem_of
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -30,9 +31,13 @@ def as_records(partition: str, taken: Taken, headers: Headers) -> Records:
     )
 
 
-def headers_of(path: str, header: bytes | None, *, named: bool) -> Headers:
-    """Returns the headers of the records of a file: its CSV header, if it is known, and its name, if `named`."""
+def headers_of(path: str, header: bytes | None, *, named: bool, form: Format) -> Headers:
+    """Returns the headers of the records of a file: its CSV header, if it is known, and its name, if `named`.
+
+    Line protocol has a header that says so.
+    """
     found: Headers = ((CSV_HEADER, header),) if header is not None else ()
+    found = ((FORMAT_HEADER, INFLUX), *found) if form == "influx" else found
     return (*found, (FILE_NAME, stem_of(path).encode("utf-8", "replace"))) if named else found
 
 
@@ -82,11 +87,12 @@ def replay_files(
             in_header = header is not None and lower - entry.base + entry.start < header_end
             begin = entry.base if in_header else lower  # the lines before a header are counted from the start
             offset = begin - entry.base + entry.start
-            source = open_bytes(Path(entry.path), offset, form=file_format(entry.path, format_setting))
+            form = file_format(entry.path, format_setting)
+            source = open_bytes(Path(entry.path), offset, form=form)
             lines = _stretch(
                 entry, source, begin, upper, max_bytes, None if in_header else header, csv if in_header else None
             )
-            headers = headers_of(entry.path, header, named=named)
+            headers = headers_of(entry.path, header, named=named, form=form)
             try:
                 while lines.fill() or lines.finish(entry.problem_at(upper)):
                     while (taken := lines.take(limit)) is not None:

@@ -361,7 +361,7 @@ class FileSource:
             fragment=fragment,
             first=not offset,
         )
-        self._headers = headers_of(entry.path, header if offset else None, named=self._named)
+        self._headers = headers_of(entry.path, header if offset else None, named=self._named, form=form)
 
     def _leave_file(self) -> None:
         if self._lines is None or self._source is None:

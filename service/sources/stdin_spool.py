@@ -17,9 +17,10 @@ import structlog
 
 from service.config.csv_start import USUAL_START, CsvStart
 from service.folder_lock import sync_folder
+from service.messages.parse_influx import begins_with_point
 from service.sources.byte_source import open_bytes
 from service.sources.lines import Lines
-from service.sources.manifest import Format
+from service.sources.manifest import Format, file_format
 from service.sources.pipes import descriptor_of
 
 _CHUNK = 1 << 16  # bytes; capacity of a pipe
@@ -34,7 +35,8 @@ class Spool:
 
     Args:
         folder: of the segments.
-        format_setting: "auto" (an object in the first line means JSON lines), "csv" or "jsonl".
+        format_setting: "auto" (the first lines say whether they are JSON lines, line protocol or CSV), "csv", "jsonl"
+            or "influx".
         descriptor: the stream; standard input by default.
         pipe: a named pipe to open instead; opening waits for its writer.
         again: whether to reopen the pipe when its writer has ended; the next writer begins a new stream.
@@ -164,9 +166,9 @@ class Spool:
     def _begin(self, start: bytes) -> None:
         """Creates the first segment; the first bytes, including a complete line, determine the format."""
         text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
-        kind: Format = "jsonl" if text.startswith(b"{") else "csv"
-        if self._format in ("csv", "jsonl"):
-            kind = "csv" if self._format == "csv" else "jsonl"
+        kind: Format = "jsonl" if text.startswith(b"{") else "influx" if begins_with_point(start) else "csv"
+        if self._format in {"csv", "jsonl", "influx"}:
+            kind = file_format("", self._format)
         number = max((int(path.stem) for path in self.segments()), default=0) + 1
         self._segment, self._size = self.folder / f"{number:012d}.{kind}", 0
         self._append(start)

@@ -30,7 +30,7 @@ from service.ports import Records
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
 from odd_records import CONTROL, HOW, good, odd, tell
-from targets import CLOUD, EVENT
+from targets import CLOUD, EVENT, POINTS
 
 MOST: Final = 1_048_400  # with a value of one byte this passes a broker with default settings; its reject would not
 PASSED: Final = "traceparent"
@@ -80,7 +80,7 @@ LONG: Final[list[Record]] = [
 def dressed(draw: st.DrawFn) -> list[Record]:
     """Draws arbitrary records with keys, headers and times of any kind; one may have the brokers' largest size."""
     found: list[Record] = []
-    for value in draw(odd(EVENT, CLOUD, CONTROL, lines=False)):
+    for value in draw(odd(EVENT, CLOUD, CONTROL, POINTS, lines=False)):
         key = draw(st.none() | BYTES)
         found.append(
             (value[: MOST // 2], key, draw(HEADERS), draw(st.sampled_from([None, None, 0, 1, 1_767_571_200_000])))

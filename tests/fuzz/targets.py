@@ -18,18 +18,21 @@ from typing import Final, TypeVar
 import avro_events
 import cramjam
 import proto_events
+from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from snapshot_pairs import Pair, unpacked
 
 from forecaster import CheckpointError, Forecaster, Model, SequenceModel, load_model
 from service.config.input import InputConfig
 from service.config.load import load_config
 from service.errors import ConfigurationError, ServiceError, SinkFormatError, TransportError
-from service.http import remote_write
+from service.http import otlp, remote_write
 from service.http.web_config import load_web_config
 from service.lifecycle import SystemClock
 from service.messages.decode import CSV_HEADER, Decoder
+from service.messages.parse_influx import FORMAT_HEADER, INFLUX
 from service.ports import Records
 from service.registry import exclusions
 from service.registry.models import Registry
@@ -41,6 +44,8 @@ T = TypeVar("T")
 ARCHIVE: Final = Path(__file__).parents[1] / "upgrades" / "0.1.0.tar.gz"
 EVENT: Final = b'{"series": "a", "timestamp": "2026-01-05T00:00:00Z", "value": 1.5, "load": [1, null]}'
 CLOUD: Final = b'{"specversion": "1.0", "id": "1", "type": "t", "source": "/s", "data": %s}' % EVENT
+POINT: Final = rb'm\ 1,a=b,c\,d=e\=f g=1.5,h=2i,i="x, \" y",j=t 1767571200000000000'
+POINTS: Final = b"# comment\n" + POINT + b"\nm g=1\n"
 WEB: Final = b"""
 tls_server_config:
   cert_file: a.pem
@@ -54,6 +59,13 @@ basic_auth_users:
 
 
 SAMPLES: Final = remote_write.encode([((("__name__", "up"), ("job", "a")), ((1_767_571_200_000, 1.5),))])
+METRICS_JSON: Final = b"""{"resourceMetrics": [{
+    "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
+    "scopeMetrics": [{"scope": {"name": "lib"}, "metrics": [
+        {"name": "load", "gauge": {"dataPoints": [{"timeUnixNano": "1767571200000000000", "asDouble": 1.5,
+            "attributes": [{"key": "cpu", "value": {"arrayValue": {"values": [{"intValue": "1"}]}}}]}]}},
+        {"name": "h", "histogram": {"dataPoints": [{"count": "1"}]}}]}]}]}"""
+METRICS: Final = json_format.Parse(METRICS_JSON, ExportMetricsServiceRequest()).SerializeToString()
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,20 @@ def cloud_events(data: bytes) -> None:
         assert one.value == lines[one.position]
 
 
+def line_protocol(data: bytes) -> None:
+    """Decodes lines of a file, and all of them as one record: each is events, a comment or a reject with its bytes."""
+    lines = data.split(b"\n")
+    headers = [((FORMAT_HEADER, INFLUX),)] * len(lines)
+    decoded = Decoder(InputConfig()).decode(Records("p", range(len(lines)), len(lines), lines, headers=headers))
+    found = {*decoded.positions, *(one.position for one in decoded.rejects)}
+    comments = {at for at, line in enumerate(lines) if line.strip(b"\xef\xbb\xbf \t\r")[:1] in {b"", b"#"}}
+    assert found | comments == set(range(len(lines)))
+    for one in decoded.rejects:
+        assert one.value == lines[one.position]
+        assert one.detail
+    Decoder(InputConfig(format="influx")).decode(Records("p", [0], 1, [data], timestamps_ms=[0]))
+
+
 @cache
 def archived() -> tuple[Snapshot, Model]:
     """Returns the snapshot of the archive, and its model."""
@@ -183,6 +209,7 @@ def targets() -> dict[str, Target]:
     return {
         "JSON events": Target((EVENT + b"\n" + EVENT, EVENT), events),
         "CSV events": Target((b'series,timestamp,value\na,1767571200000,1.5\n"b",2026-01-05T00:00:00Z,\n',), csv),
+        "line protocol": Target((POINTS,), line_protocol),
         "CloudEvents": Target((CLOUD + b"\n" + EVENT, CLOUD), cloud_events),
         "Avro events": Target((avro_events.PAYLOAD,), avro_events.payload),
         "Avro schema": Target((avro_events.SCHEMA,), avro_events.schema, (SchemaError,)),
@@ -217,6 +244,16 @@ def targets() -> dict[str, Target]:
             (cramjam.snappy.decompress_raw(SAMPLES).read(),),
             lambda data: remote_write.RemoteWrite((), 1 << 20).decode(bytes(cramjam.snappy.compress_raw(data))),
             (remote_write.RemoteWriteError,),
+        ),
+        "OTLP metrics": Target(
+            (METRICS,),
+            lambda data: otlp.OtlpMetrics((), ("*",), 1 << 20).decode(data),
+            (otlp.OtlpError, remote_write.TooLargeError),
+        ),
+        "OTLP metrics, JSON": Target(
+            (METRICS_JSON,),
+            lambda data: otlp.OtlpMetrics((), ("*",), 1 << 20).decode_json(data),
+            (otlp.OtlpError, remote_write.TooLargeError),
         ),
         "registry": Target((seed("decisions.jsonl"),), at("decisions.jsonl", registry), (ServiceError,)),
     }

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from odd_records import CONTROL, HOW, good, odd, tell
-from targets import CLOUD, EVENT
+from targets import CLOUD, EVENT, POINT
 
 from service.cli import main
 from service.cli._daemon import Daemon
@@ -91,7 +91,7 @@ def test_a_file_with_odd_records(name: str) -> None:
         seeds, header = (LINE, QUOTED), HEADER.encode()
     else:
         lines = [orjson.dumps(dict(zip(HEADER.split(","), good(step), strict=True))) for step in range(30)]
-        seeds, header = (EVENT, CLOUD, CONTROL), None
+        seeds, header = (EVENT, CLOUD, CONTROL, POINT), None
     first = [] if header is None else [header]
     expected, nothing = ran([*first, *lines], name)
     assert (len(expected), nothing) == (30, [])
@@ -148,7 +148,7 @@ def test_odd_records_that_are_pushed(daemon: str, tmp_path: Path) -> None:
             return client.post("/api/v1/events", content=line, headers=kind).status_code
 
         @HOW
-        @given(odd(EVENT, CLOUD, CONTROL))
+        @given(odd(EVENT, CLOUD, CONTROL, POINT))
         def attempt(records: list[bytes]) -> None:
             nonlocal tried, taken
             for record in records:

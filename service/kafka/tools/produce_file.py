@@ -19,7 +19,9 @@ from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.construct import reached
 from service.messages.decode import CSV_HEADER, Decoder
+from service.messages.line_protocol import is_blank
 from service.messages.parse_csv import column_names, listed, separator_of
+from service.messages.parse_influx import FORMAT_HEADER
 from service.ports import Records
 from service.sources.file_source import FileSource
 
@@ -110,7 +112,10 @@ def _events(records: Records, decoder: Decoder, fields: InputConfig) -> Iterator
     known = {index: at for at, index in reversed(list(enumerate(decoded.index)))}  # the first event of each record
     for index, value in enumerate(records.values):
         at = known.get(index)
-        header = dict(records.headers[index]).get(CSV_HEADER) if records.headers is not None else None
+        headers = {} if records.headers is None else dict(records.headers[index])
+        header = headers.get(CSV_HEADER)
+        if at is None and FORMAT_HEADER in headers and is_blank(value.decode("utf-8", "replace")):
+            continue  # a comment
         if at is None:
             yield None, None, value
         else:

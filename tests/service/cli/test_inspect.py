@@ -34,6 +34,11 @@ EXPECTED = {
     "iot.jsonl": ({"d1"}, 48),
     "numbers-as-text.jsonl": ({"d0", "d1"}, 96),
     "telegraf.jsonl": ({f"web{k}.fields.usage_{name}" for k in "01" for name in ("idle", "user")}, 192),
+    "telegraf.lp": (
+        {f"cpu,cpu=cpu-total,host=web{k} usage_{name}" for k in "01" for name in ("idle", "user")}
+        | {r"disk,device=sda1,host=web0,path=/var/lib/my\ data free"},
+        240,
+    ),
     "prometheus.json": ({"web0:9100", "web1:9100"}, 96),
     "debezium.jsonl": ({"tea", "rice"}, 96),
     "connect.jsonl": ({"m1"}, 48),

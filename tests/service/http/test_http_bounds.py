@@ -29,6 +29,7 @@ from service.http import (
     Guard,
     HttpServer,
     Hub,
+    OtlpPush,
     Push,
     ReloadableTls,
     api_routes,
@@ -55,6 +56,8 @@ NOW: Final = TurnedClock(1_700_100_000.0)
 LINES: Final = {"content-type": "application/x-ndjson"}
 ZIPPED: Final = LINES | {"content-encoding": "gzip"}
 WRITE: Final = {"content-type": "application/x-protobuf", "content-encoding": "snappy"}
+OTLP: Final = {"content-type": "application/x-protobuf"}
+OTLP_JSON: Final = {"content-type": "application/json"}
 
 
 @dataclass
@@ -86,6 +89,12 @@ def named(size: int) -> bytes:
     return message(0x0A, message(0x0A, b"__name__") + message(0x12, b"x" * size))
 
 
+def metrics(points: bytes, resource: bytes = b"") -> bytes:
+    """Returns an OTLP request with the data points of one gauge."""
+    metric = message(0x12, message(0x0A, b"m") + message(0x2A, points))
+    return message(0x0A, message(0x0A, resource) + message(0x12, metric))
+
+
 def filled(line: Callable[[int], bytes]) -> bytes:
     """Returns lines up to the limit of a body."""
     found, size = list[bytes](), 0
@@ -104,6 +113,8 @@ GETS: Final = [
 ]
 ONE_SERIES: Final = [*GETS, Case("partition=" + "0" * HEAD, statuses=(404,))]
 LIMITED: Final = [*GETS, Case("limit=1000"), Case("limit=" + "9" * HEAD, statuses=(400,))]
+POINT: Final = message(0x0A, b"\x19" + (10**15).to_bytes(8, "little") + b"\x21" + bytes(8))
+KEYS: Final = message(0x0A, message(0x0A, b"host.name") + message(0x12, message(0x0A, b"x" * 60_000)))
 CASES: Final[dict[str, list[Case]]] = {
     "GET /metrics": GETS,
     **{f"GET {path}": GETS for path in ("/-/healthy", "/healthz", "/-/ready", "/readyz", "/-/started", "/startupz")},
@@ -141,6 +152,34 @@ CASES: Final[dict[str, list[Case]]] = {
         Case(body=b'{"series":"' + b"x" * (BODY - 60) + b'","timestamp":1,"value":1}', headers=LINES, statuses=(400,)),
         Case(body=lambda: filled(lambda _: b'{"series":"x","timestamp":1,"value":1}'), headers=LINES),
         Case(body=lambda: filled(lambda at: event(at % 9, f"s{at}")), headers=LINES),
+    ],
+    "POST /v1/metrics": [
+        # As for remote write; then a long name with many data points, JSON, and as many data points as fit.
+        *(
+            Case(body=data, headers=OTLP, statuses=(400, 413))
+            for data in (
+                lambda: b"\x0a\x00" * (BODY // 2),
+                lambda: message(0x0A, b"\x12\x00" * (BODY // 2 - 4)),
+                lambda: message(0x0A, message(0x12, b"\x12\x00" * (BODY // 2 - 8))),
+                lambda: message(0x0A, message(0x12, message(0x12, b"\x2a\x00" * (BODY // 2 - 16)))),
+                lambda: metrics(b"\x0a\x00" * (BODY // 2 - 32)),
+                lambda: b"\xff" * BODY,
+                lambda: metrics(POINT * 10_000, KEYS),
+            )
+        ),
+        *(
+            Case(body=data, headers=OTLP)
+            for data in (
+                lambda: metrics(message(0x0A, b"\x3a\x00" * (BODY // 2 - 32))),
+                lambda: metrics(b"", b"\x0a\x00" * (BODY // 2 - 32)),
+                lambda: metrics(message(0x0A, b"\x3a\x00" * 30_000) * 17),
+                lambda: metrics(POINT * (BODY // 80)),
+            )
+        ),
+        Case(body=lambda: gzip.compress(bytes(64 * BODY)), headers=ZIPPED | OTLP, statuses=(413,)),
+        Case(body=b"[" * BODY, headers=OTLP_JSON, statuses=(413,)),
+        Case(body=b'{"resourceMetrics":[' + b"{}," * (BODY // 48 - 16) + b"{}]}", headers=OTLP_JSON),
+        Case(body=b'{"a":[' + b"{}," * (BODY // 48 - 16) + b"{}]}", headers=OTLP_JSON),
     ],
     "POST /api/v1/write": [
         # Long labels with many samples; millions of messages of two bytes; fields that are skipped.
@@ -220,8 +259,12 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     log.open(None)
     hub = Hub(live, lambda: status_of(bench.engine.status, bench.health), 16, bench.metrics)
     api = Api(live, bench.registry, bench.health, lambda: bench.engine.status, hub)
-    endpoints = [*api.endpoints(), *Push(log, bench.config.input, bench.metrics, NOW).endpoints()]
-    app = create_app(bench.metrics, bench.health, dict, routes=[*page_routes(), *api_routes(endpoints)])
+    push = Push(log, bench.config.input, bench.metrics, NOW)
+    routes = [
+        *page_routes(), *api_routes([*api.endpoints(), *push.endpoints()]),
+        *OtlpPush(push, bench.config.input).routes(),
+    ]  # fmt: skip
+    app = create_app(bench.metrics, bench.health, dict, routes=routes)
     guard = Guard(app, ReloadableTls(None), max_request_bytes=BODY, request_seconds=60, refused=lambda _: None)
     server = HttpServer(guard, "127.0.0.1", 0)
     with server, httpx.Client(base_url=server.url, trust_env=False, timeout=120) as client:

@@ -120,6 +120,17 @@ class TestLines:
         assert door.counted("push_events_total", path="events") == 50
         assert door.metrics.registry.get_sample_value("forecaster_push_spool_bytes") == door.log.size > 0
 
+    def test_line_protocol(self, door: Door) -> None:
+        """Line protocol is accepted line by line; comments and blank lines are not kept."""
+        kind = {"content-type": "application/x-influx-line-protocol"}
+        lines = [b"cpu,host=a idle=%d,user=2i %d" % (step, 1_700_000_000 + step) for step in range(3)]
+        body = b"# from Telegraf\n" + b"\n\n  #=\n".join(lines) + b"\n"
+        assert door.post("events", body, kind) == {"accepted": 3, "filtered": 0}
+        assert door.spooled() == lines
+        error = door.post("events", body + b"m f=1\n", kind, 400)["error"]
+        assert error["lines"][0].startswith("line 9: ")
+        assert "line 1: undecodable" in door.post("events", b"#=00\n", LINES, 400)["error"]["message"]
+
     def test_one_wrong(self, door: Door) -> None:
         """One wrong line refuses the whole body; the error states the line's number and its problem."""
         body = event(1) + b"\n\n" + b'{"series": "a", "value": 3}\n[1]\n' + event(2)
@@ -271,7 +282,7 @@ class TestRemoteWrite:
             line = b'{"host": {"name": "a"}, "timestamp": 1, "cpu": 2, "mem": 3}'
             assert door.post("events", line, LINES) == {"accepted": 1, "filtered": 0}
             error = door.post("write", encode([([("__name__", "x")], [(1, 1.0)])]), WRITE, 400)["error"]
-            assert error["message"].startswith("remote write needs one value per event")
+            assert error["message"].startswith("remote write and OTLP need one value per event")
 
     def test_some_wrong(self, door: Door) -> None:
         """Samples that are not events are reported to the sender, and the others are accepted."""

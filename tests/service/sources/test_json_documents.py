@@ -217,6 +217,8 @@ class TestFormats:
             (b'{"a":1}', "jsonl"),
             (b'{"a":' + b"1" * 4000, "jsonl"),
             (b"series,timestamp,value\n", None),
+            (b"# a\nm,a=b f=1 1767571200000000000\n", "influx"),
+            (b"m,a=b f=1\n", None),
             (b"\x1f\x8b\x08\x00", None),
             (b"", None),
         ],

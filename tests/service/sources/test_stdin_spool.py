@@ -46,7 +46,8 @@ def values(spool: Spool) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("start", "suffix"), [(b'{"a":1}\n', "jsonl"), (b"\n \xef\xbb\xbf", "csv"), (b"a,b\n1,2\n", "csv")]
+    ("start", "suffix"),
+    [(b'{"a":1}\n', "jsonl"), (b"\n \xef\xbb\xbf", "csv"), (b"a,b\n1,2\n", "csv"), (b"m a=1 7\n", "influx")],
 )
 def test_format(tmp_path, start, suffix):
     """An object in the first line means JSON lines, any other start CSV."""
