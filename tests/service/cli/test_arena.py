@@ -24,9 +24,14 @@ def allocate():
 for _ in range(12):
     threading.Thread(target=allocate).start()
 ready.wait()
-# The heaps of arenas begin at multiples of 64 MiB (HEAP_MAX_SIZE in glibc's malloc/arena.c).
+# The heap of an arena begins at a multiple of 64 MiB (HEAP_MAX_SIZE in glibc's malloc/arena.c), and what it does not
+# use of them follows without permissions. A map of something else may begin there by chance.
 maps = [line.split() for line in open("/proc/self/maps")]
-print(sum(len(found) == 5 and int(found[0].split("-")[0], 16) % (64 << 20) == 0 for found in maps))
+spans = [[int(end, 16) for end in found[0].split("-")] for found in maps]
+print(sum(
+    start % (64 << 20) == 0 and begin == end and last == start + (64 << 20) and rest[1] == "---p"
+    for (start, end), (begin, last), rest in zip(spans, spans[1:], maps[1:])
+))
 """
 
 
