@@ -58,7 +58,7 @@ from forecaster.kernels.operands import Block, Ring
 TIMES, LEAST, FAR = 25.0, 0.2, 40.0
 SAME, EQUAL = 0.05, 1e-6
 MEMORY, USUAL, ALONE = 20.0, 0.15, 0.06  # a single extreme value gives a rate of 0.05, three in a row 0.143
-LONG_MEMORY, SCARCE, ROUTINE, FEW = 1000.0, 200.0, 0.018, 2.5
+LONG_MEMORY, SCARCE, ROUTINE, FEW = 1000.0, 200.0, 0.017, 2.5
 FIRST_RUNS, RUNS, LONG, STILL = 3.0, 6.0, 0.44, 0.25  # the first two runs are enough if both persisted
 YOUNG_VALUES = 10
 PAIR, FILL = 100.0, 900.0

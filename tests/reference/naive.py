@@ -273,7 +273,7 @@ class Naive:
             extreme = y > q[-1] + 25 * error or y < q[0] - 25 * error
         if abs(center - row.last) <= 0.05 * row.scale:
             center = row.last
-        usual = row.rate >= 0.15 or row.share >= 0.018
+        usual = row.rate >= 0.15 or row.share >= 0.017
         rare = row.rate < 0.06 and row.share < 0.0135
         weight = min(row.observed + 200, 1000)
         runs = row.share * weight
