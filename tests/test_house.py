@@ -81,6 +81,10 @@ def test_words_of_the_pages() -> None:
 
 
 def test_no_test_file_has_the_name_of_another() -> None:
-    """The name of a test file occurs once; pytest imports the files as modules of one folder."""
-    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    """The name of a file occurs once among tests, their helpers and benchmarks: all are imported without a folder."""
+    files = [
+        *(ROOT / "tests").rglob("*.py"),
+        *(path for path in (ROOT / "benchmarks").glob("*.py") if not path.name.startswith("test_")),
+    ]
+    names = Counter(path.name for path in files if path.name not in {"conftest.py", "__init__.py"})
     assert [name for name, count in names.items() if count > 1] == []

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from raw_events import TICK, Raw, aggregator_of, columns, rows, take, ticks
+from raw_columns import TICK, Raw, aggregator_of, columns, rows, take, ticks
 
 from forecaster import CheckpointError
 from service.aggregate import aggregator as module
