@@ -96,10 +96,11 @@ def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) 
     Raises:
         ServiceError: there is no such file, or it cannot be read.
     """
-    kind, guessed = format_of(entry, settings)
+    path = _first_file(entry)
+    start = _start_of(path)
+    kind, guessed = _format_of(path, start, settings)
     csv = settings.csv_start
     if kind == "csv":
-        start = _start_of(entry)
         csv = find_csv_start(start, settings, complete=len(start) < _START_BYTES)
     source = FileSource(entry, kind, max_record_bytes=settings.max_record_bytes, named=True, csv=csv)
     source.open([], None)
@@ -120,11 +121,11 @@ def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) 
     return replace(found, format=kind, complete=complete, several_files=several, guessed=guessed, csv=csv)
 
 
-def _start_of(entry: str) -> bytes:
-    """Returns the first bytes of a file, or of the first file of a glob.
+def _first_file(entry: str) -> str:
+    """Returns the path of a file, or of the first file of a glob.
 
     Raises:
-        ServiceError: there is no such file, or it cannot be read.
+        ServiceError: there is no such file.
     """
     catalog = Catalog(entry)
     catalog.find()
@@ -132,7 +133,16 @@ def _start_of(entry: str) -> bytes:
     if not stretches:
         msg = f'input.files: got "{entry}", which is no file; expected a name or glob of files'
         raise NothingToReadError(msg)
-    source, data = open_bytes(Path(stretches[0].path), 0), b""
+    return stretches[0].path
+
+
+def _start_of(path: str) -> bytes:
+    """Returns the first bytes of a file.
+
+    Raises:
+        ServiceError: it cannot be read.
+    """
+    source, data = open_bytes(Path(path), 0), b""
     try:
         while len(data) < _START_BYTES and (more := source.read(_START_BYTES - len(data))):
             data += more
@@ -141,24 +151,17 @@ def _start_of(entry: str) -> bytes:
     return data
 
 
-def format_of(entry: str, settings: InputConfig) -> tuple[Format, bool]:
-    """Returns the format of a file, and whether its first bytes were needed to know it.
+def _format_of(path: str, start: bytes, settings: InputConfig) -> tuple[Format, bool]:
+    """Returns the format of a file with these first bytes, and whether they were needed to know it.
 
     They are where the name says nothing, and where a name for JSON lines belongs to a document.
 
     Raises:
-        ServiceError: there is no such file, or it cannot be read.
         ConfigurationError: the format has a further condition, which the name does not meet.
     """
-    catalog = Catalog(entry)
-    catalog.find()
-    stretches = catalog.pending(now=True)
-    if not stretches:
-        msg = f'input.files: got "{entry}", which is no file; expected a name or glob of files'
-        raise NothingToReadError(msg)
-    seen = sniff_format(_start_of(entry))
+    seen = sniff_format(start)
     try:
-        named = file_format(stretches[0].path, settings.format)
+        named = file_format(path, settings.format)
     except ConfigurationError:
         if settings.format != "auto" or seen in {"parquet", "avro"}:
             raise
