@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated, Final, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from service.config.base import Name, Section, listed
+from service.config.base import Name, Section, check_timezone, listed
 from service.config.durations import OptionalDuration, format_duration
 
 Function = Literal[
@@ -108,9 +107,5 @@ class AggregateConfig(Section):
         elif self.rules:
             msg = "got rules without an interval, expected aggregate.interval, which turns windows on"
             raise ValueError(msg)
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            msg = f'timezone is {self.timezone!r}; expected a name of the tz database, such as "Europe/Berlin"'
-            raise ValueError(msg) from None
+        check_timezone(self.timezone)
         return self

@@ -1,9 +1,10 @@
-"""The base class of configuration sections, and lists written as JSON or as comma-separated text."""
+"""The base class of configuration sections, lists written as JSON or as comma-separated text, and time zones."""
 
 from __future__ import annotations
 
 import json
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -16,6 +17,19 @@ def listed(value: Any) -> Any:
     if text.startswith("[") and not text.startswith(("[].", "[][", "[:].")):  # a path into an array is not a list
         return json.loads(text)
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def check_timezone(name: str) -> None:
+    """Checks the name of a time zone.
+
+    Raises:
+        ValueError: the tz database has no such zone.
+    """
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        msg = f'timezone is {name!r}; expected a name of the tz database, such as "Europe/Berlin"'
+        raise ValueError(msg) from None
 
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:

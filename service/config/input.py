@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from service.config.base import Name, Section, Texts, listed
+from service.config.base import Name, Section, Texts, check_timezone, listed
 from service.config.csv_start import CsvStart
 from service.config.durations import OptionalDuration
 from service.config.field_paths import FieldPath, innermost, is_plain, parse_path
@@ -149,11 +148,7 @@ class FieldNames(Section):
         if self.thousands == self.decimal:
             msg = f"thousands and decimal are both {self.decimal!r}; expected separators that differ"
             raise ValueError(msg)
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            msg = f'timezone is {self.timezone!r}; expected a name of the tz database, such as "Europe/Berlin"'
-            raise ValueError(msg) from None
+        check_timezone(self.timezone)
         return self
 
 
