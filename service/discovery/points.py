@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from service.config.input import InputConfig
 from service.discovery.columns import Column
-
-_LISTED: Final = 12  # fields in a reason
+from service.discovery.time_choice import listed_columns
 
 
 def reasons_for_points(columns: Sequence[Column], given: Mapping[str, Any]) -> dict[str, str]:
@@ -19,11 +18,10 @@ def reasons_for_points(columns: Sequence[Column], given: Mapping[str, Any]) -> d
         given: what the configuration names, by the keys of `input.fields`.
     """
     names = InputConfig.model_validate({"fields": dict(given)}).fields.of_lines
-    numeric = [column.path for column in columns if column.kind == "number" and column.path != "timestamp"]
-    shown = ", ".join(numeric[:_LISTED]) + (f" and {len(numeric) - _LISTED} more" if len(numeric) > _LISTED else "")
+    numeric = [column for column in columns if column.kind == "number" and column.path != "timestamp"]
     values = ", ".join(names.values or (names.value,)) + " (configured)"
     if not {"value", "values"} & given.keys():
-        values = f"{len(numeric)} numeric fields, each a series of its own: {shown}"
+        values = f"{len(numeric)} numeric fields, each a series of its own: {listed_columns(numeric)}"
     return {
         "time": f"{given['timestamp']} (configured)" if "timestamp" in given else "the timestamp of the line",
         "values": values,
