@@ -16,6 +16,7 @@ from service.config.sections import Config
 from service.engine.loop import Engine
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
+from service.partition import Partition
 from service.publication import Listener, Publication
 from service.recent import RecentStore
 from service.registry.models import Registry
@@ -112,3 +113,15 @@ class Bench(Listener):
         value = self.metrics.registry.get_sample_value(f"forecaster_{name}", labels)
         assert value is not None, name
         return value
+
+
+def due_of(bench: Bench) -> list[tuple[int, int]]:
+    """Runs an engine, and returns the position and the events of each training that becomes due; none takes place."""
+    found: list[tuple[int, int]] = []
+
+    def noted(partition: Partition, *_: Any) -> None:
+        found.append((partition.position, partition.progress.events))
+
+    bench.engine._training.on_training_due = noted  # type: ignore[method-assign] # instead of a training
+    bench.run()
+    return found

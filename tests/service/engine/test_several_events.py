@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parts import MODEL, Bench
+from parts import MODEL, Bench, due_of
 
 import service.partition
 from forecaster import Forecaster, Model, ModelConfig
@@ -48,18 +48,6 @@ def run(folder: Path, script: list[bytes | Script], units: list[Any] | None = No
     bench = bench_of(folder, script, units, **sections)
     due_of(bench)
     return bench
-
-
-def due_of(bench: Bench) -> list[tuple[int, int]]:
-    """Runs an engine, and returns the position and the events of each training that becomes due; none takes place."""
-    found: list[tuple[int, int]] = []
-
-    def noted(partition: Partition, *_: Any) -> None:
-        found.append((partition.position, partition.progress.events))
-
-    bench.engine._training.on_training_due = noted  # type: ignore[method-assign] # instead of a training
-    bench.run()
-    return found
 
 
 def rejects_of(bench: Bench) -> list[tuple[int, str]]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import pytest
-from parts import Bench
+from parts import Bench, due_of
 
 import service.partition
 from forecaster import Model
@@ -47,18 +47,6 @@ def bench_of(folder: Path, script: list[bytes | Script], units: list[Any] | None
     """Returns an engine over a script of raw events."""
     sections = {"aggregate": WINDOWS, "input": {"late": "dead-letter"}} | sections
     return Bench(folder, MemoryLog({"0": list(script)}, units=units or []), sections)
-
-
-def due_of(bench: Bench) -> list[tuple[int, int]]:
-    """Runs an engine, and returns the position and the values of each training that becomes due; none takes place."""
-    found: list[tuple[int, int]] = []
-
-    def noted(partition: Partition, *_: Any) -> None:
-        found.append((partition.position, partition.progress.events))
-
-    bench.engine._training.on_training_due = noted  # type: ignore[method-assign] # instead of a training
-    bench.run()
-    return found
 
 
 class Straight(NamedTuple):
