@@ -357,7 +357,7 @@ A name that is taken, in this order, gets a number: a field `host` beside a tag 
 - A bad value, such as `idle=abc`, is one of several values: see `input.partial`.
   Any other mistake rejects the line as `undecodable`; the other lines of its record are forecast.
 - The unit of the timestamp is `input.fields.time_unit`; with `auto` nanoseconds, microseconds, milliseconds and \
-seconds are told apart by their size.
+seconds are distinguished by their size.
   A line without a timestamp has the time of its Kafka record; in a file or a pushed body it is rejected.
 - Comments (`#`) and blank lines are skipped.
   A string cannot contain a line end, as the protocol says.
