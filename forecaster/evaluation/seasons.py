@@ -9,8 +9,10 @@ and clipped at a few of its usual steps. With d the result and m the season in b
     r(m) >= 0.1 + 2.5 / sqrt(N)   and   r(m) > r(m/2)
 
 The first is rare in noise (r then has a standard deviation of about 1.2 / sqrt(N); Box, Jenkins and Reinsel 2008,
-section 2.1.6), the second in a series that is merely smooth, whose r falls with k. A stream has the season if a fifth
-of the series long enough for the test have it: the others lose little, as their ensembles give it a low weight.
+section 2.1.6), the second in a series that is merely smooth, whose r falls with k. For m = 2 and 3 the second is
+r(2m) > r(m + 1): neighbouring differences share a value, so that noise and single wrong values lower r(1). A stream has
+the season if a fifth of the series long enough for the test have it: the others lose little, as their ensembles give it
+a low weight.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ LONGEST = 3000  # in steps: a row keeps two of its longest seasons
 _HOURS = range(6, 61)  # steps per hour for which the hour is a season
 BLOCKS = 8  # approximate number of blocks per season; fewer blocks have less noise
 FEW_CYCLES = 7  # a series of fewer cycles cannot rule out a usual season
+_NO_NEIGHBOURS = 4  # blocks of a season of which half a season is more than one block
 SHARE = 0.2  # least share of the series long enough for the test
 MOST_SERIES = 64  # spread evenly over all; more do not change the result
 MOST_STEPS = 100_000  # the newest steps of a series
@@ -105,10 +108,11 @@ def has_season(y: NDArray[np.float64], season: int) -> bool | None:
         return None
     d = np.clip(steps / usual, -6.0, 6.0)
     pairs, correlated = correlation(d, lag)
-    _, half_correlated = correlation(d, max(1, lag // 2))
     if pairs < lag or math.isnan(correlated):
         return None
-    return correlated >= 0.1 + 2.5 / math.sqrt(pairs) and not correlated <= half_correlated
+    _, again = correlation(d, lag if lag >= _NO_NEIGHBOURS else 2 * lag)
+    _, between = correlation(d, lag // 2 if lag >= _NO_NEIGHBOURS else lag + 1)
+    return correlated >= 0.1 + 2.5 / math.sqrt(pairs) and not again <= between
 
 
 def correlation(d: NDArray[np.float64], lag: int) -> tuple[int, float]:

@@ -40,6 +40,23 @@ def test_noise_random_walks_and_smooth_series_have_no_season(seed: int) -> None:
     assert found == [()] * 4
 
 
+@pytest.mark.parametrize("minutes", [20, 30])
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_and_wrong_values_are_no_season_of_two_or_three_steps(minutes: int, seed: int) -> None:
+    """A smooth series with noise, or with single wrong values, has no season of an hour at 20 and 30 minutes.
+
+    One that alternates within the hour has it.
+    """
+    interval, hour, day = minutes * 60_000, 60 // minutes, 24 * 60 // minutes
+    rng = np.random.default_rng(seed)
+    smooth = stream(9 * 7 * day, day, noise=0.05, seed=seed)
+    wrong = np.where(rng.random(len(smooth)) < 0.01, rng.choice([-60.0, 60.0], len(smooth)), 0.0)
+    noisy = smooth + rng.normal(size=len(smooth))
+    within = smooth + np.resize([2.0, -1.0, -1.0] if hour == 3 else [1.0, -1.0], len(smooth))
+    assert [hour in detect_seasons([y], interval) for y in (smooth, noisy, smooth + wrong)] == [False] * 3
+    assert [hour in detect_seasons([within + extra], interval) for extra in (0.0, wrong)] == [True] * 2
+
+
 def test_seasons_survive_gaps_outliers_shifts_and_trends() -> None:
     """A season is detected despite missing values, bursts, a level shift and a drift."""
     rng = np.random.default_rng(1)
