@@ -1,9 +1,10 @@
 r"""Detects the seasons of a stream from its history, at lengths that follow from the calendar.
 
 Candidates are the minute, hour, day, week and year in steps of the interval. For each, from the shortest to the
-longest, the shorter seasons already found are removed from a series (the mean of every phase is subtracted), then it is
-averaged over blocks of about an eighth of the season, differenced (a level shift becomes one step, a random walk noise)
-and clipped at a few of its usual steps. With d the result and m the season in blocks, the series has the season if
+longest, far values of a series that do not recur one season before or after become missing, the shorter seasons
+already found are removed (the mean of every phase is subtracted), then it is averaged over blocks of about an eighth of
+the season, differenced (a level shift becomes one step, a random walk noise), reduced by the median difference (a trend
+becomes zero) and clipped at a few of its usual steps. With d the result and m the season in blocks, the series has the season if
 
     r(k) = sum d[t] d[t-k] / sqrt(sum d[t]^2 sum d[t-k]^2)        over N pairs, at least one season of them
     r(m) >= 0.1 + 2.5 / sqrt(N)   and   r(m) > r(m/2)
@@ -22,6 +23,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 MINUTE_MS, HOUR_MS, DAY_MS, WEEK_MS = 60_000, 3_600_000, 86_400_000, 604_800_000
@@ -31,8 +33,9 @@ LONGEST = 3000  # in steps: a row keeps two of its longest seasons
 _HOURS = range(6, 61)  # steps per hour for which the hour is a season
 BLOCKS = 8  # approximate number of blocks per season; fewer blocks have less noise
 FEW_CYCLES = 7  # a series of fewer cycles cannot rule out a usual season
-_NO_NEIGHBOURS = 4  # blocks of a season of which half a season is more than one block
-SHARE = 0.2  # least share of the series long enough for the test
+FAR, AROUND = 25.0, 7  # usual steps by which a value is far from the median of so many around it
+NO_NEIGHBOURS = 4  # blocks of a season of which half a season is more than one block
+SHARE = 0.2  # least share of the series long enough for the test, and of the far values that recur
 MOST_SERIES = 64  # spread evenly over all; more do not change the result
 MOST_STEPS = 100_000  # the newest steps of a series
 
@@ -79,13 +82,15 @@ def detect_seasons(values: Sequence[NDArray[Any]], interval_ms: int, *, limit: i
         series = [series[i] for i in np.linspace(0, len(series) - 1, MOST_SERIES).astype(int)]
     usual = calendar_seasons(interval_ms)
     found: dict[int, float] = {}
+    far = [far_values(y) for y in series]
     for season in candidates(interval_ms):
-        votes = [vote for y in series if (vote := has_season(y, season)) is not None]
+        screened = [without_far_values(*pair, season) for pair in zip(series, far, strict=True)]
+        votes = [vote for y in screened if (vote := has_season(y, season)) is not None]
         share = sum(votes) / len(votes) if votes else 0.0
         unsure = season in usual and not any(len(y) >= FEW_CYCLES * season for y in series)
         if unsure or (votes and share >= SHARE):
             found[season] = 1.0 if unsure else share
-            series = [without_season(y, season) for y in series]
+            series = [without_season(*pair, season) for pair in zip(series, screened, strict=True)]
     chosen = sorted(found, key=lambda season: (-found[season], season))[:limit]
     return tuple(sorted(chosen))
 
@@ -101,6 +106,7 @@ def has_season(y: NDArray[np.float64], season: int) -> bool | None:
     counts = observed.sum(axis=1)
     means = np.where(counts > 0, np.where(observed, cut, 0.0).sum(axis=1) / np.maximum(counts, 1), np.nan)
     steps = np.diff(means)
+    steps -= np.median(steps[np.isfinite(steps)]) if np.isfinite(steps).any() else 0.0
     sizes = np.abs(steps[np.isfinite(steps)])
     usual = float(np.median(sizes)) if len(sizes) else 0.0
     usual = usual or (float(sizes.mean()) if len(sizes) else 0.0)
@@ -110,8 +116,8 @@ def has_season(y: NDArray[np.float64], season: int) -> bool | None:
     pairs, correlated = correlation(d, lag)
     if pairs < lag or math.isnan(correlated):
         return None
-    _, again = correlation(d, lag if lag >= _NO_NEIGHBOURS else 2 * lag)
-    _, between = correlation(d, lag // 2 if lag >= _NO_NEIGHBOURS else lag + 1)
+    _, again = correlation(d, lag if lag >= NO_NEIGHBOURS else 2 * lag)
+    _, between = correlation(d, lag // 2 if lag >= NO_NEIGHBOURS else lag + 1)
     return correlated >= 0.1 + 2.5 / math.sqrt(pairs) and not again <= between
 
 
@@ -123,11 +129,41 @@ def correlation(d: NDArray[np.float64], lag: int) -> tuple[int, float]:
     return int(both.sum()), float((now[both] * before[both]).sum()) / size if size > 0.0 else math.nan
 
 
-def without_season(y: NDArray[np.float64], season: int) -> NDArray[np.float64]:
-    """Returns the series less the mean of each phase of a season."""
-    observed = np.isfinite(y)
+def far_values(y: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Returns 1 and -1 for values more than `FAR` usual steps above and below the median of those around, else 0."""
+    at = np.flatnonzero(np.isfinite(y))
+    signs = np.zeros(len(y), np.int8)
+    if len(at) < AROUND:
+        return signs
+    values = y[at]
+    medians = np.median(sliding_window_view(np.pad(values, AROUND // 2, mode="reflect"), AROUND), axis=1)
+    usual = np.median(np.abs(np.diff(values)))
+    if usual > 0.0:
+        signs[at] = np.where(np.abs(values - medians) > FAR * usual, np.sign(values - medians), 0.0)
+    return signs
+
+
+def without_far_values(y: NDArray[np.float64], far: NDArray[np.int8], season: int) -> NDArray[np.float64]:
+    """Returns the series with far values missing, but for those that recur a season before or after, within one step.
+
+    All are missing where fewer than `SHARE` of them recur: so many of those that come at random do.
+    """
+    found = np.flatnonzero(far)
+    if not len(found):
+        return y
+    around = found[:, None] + [sign * season + step for sign in (-1, 1) for step in (-1, 0, 1)]
+    inside = (around >= 0) & (around < len(y))
+    recurs = (inside & (far[np.clip(around, 0, len(y) - 1)] == far[found][:, None])).any(axis=1)
+    screened = y.copy()
+    screened[found[~recurs] if recurs.mean() >= SHARE else found] = np.nan
+    return screened
+
+
+def without_season(y: NDArray[np.float64], screened: NDArray[np.float64], season: int) -> NDArray[np.float64]:
+    """Returns the series less the mean of each phase of a season; `screened` holds the values that count."""
+    observed = np.isfinite(screened)
     phase = np.arange(len(y)) % season
-    sums = np.bincount(phase[observed], y[observed], season)
+    sums = np.bincount(phase[observed], screened[observed], season)
     counts = np.bincount(phase[observed], minlength=season)
     return y - (sums / np.maximum(counts, 1))[phase]
 

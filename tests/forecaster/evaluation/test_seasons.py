@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forecaster import calendar_seasons, detect_seasons, on_grid
 
@@ -55,6 +57,43 @@ def test_noise_and_wrong_values_are_no_season_of_two_or_three_steps(minutes: int
     within = smooth + np.resize([2.0, -1.0, -1.0] if hour == 3 else [1.0, -1.0], len(smooth))
     assert [hour in detect_seasons([y], interval) for y in (smooth, noisy, smooth + wrong)] == [False] * 3
     assert [hour in detect_seasons([within + extra], interval) for extra in (0.0, wrong)] == [True] * 2
+
+
+def with_wrong_values(y: np.ndarray, size: float, seed: int) -> np.ndarray:
+    """Returns the series with one value of a hundred replaced by plus or minus `size`."""
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(len(y)) < 0.01, rng.choice([-size, size], len(y)), y)
+
+
+@given(st.integers(0, 10**6), st.floats(10.0, 1e300), st.sampled_from([(24,), (168,), (24, 168)]))
+def test_wrong_values_hide_no_season(seed: int, size: float, seasons: tuple[int, ...]) -> None:
+    """The seasons are found with one wrong value of any size in a hundred."""
+    y = stream(2 * LONG, *seasons, noise=0.3, seed=seed)
+    assert set(seasons) <= set(detect_seasons([with_wrong_values(y, size, seed)], HOUR))
+
+
+@pytest.mark.parametrize("size", [0.0, 30.0, 1e4, 1e12])
+def test_wrong_values_make_no_season(size: float) -> None:
+    """A week is found in at most one of fifty series that have only a day, with wrong values or without."""
+    days = [stream(2 * LONG, 24, noise=0.3, seed=seed) for seed in range(50)]
+    series = [with_wrong_values(y, size, seed) if size else y for seed, y in enumerate(days)]
+    assert sum(168 in detect_seasons([y], HOUR) for y in series) <= 1
+
+
+def test_a_trend_is_no_season() -> None:
+    """No season is found in a trend with noise, however steep."""
+    trends = [stream(LONG, seed=seed) + slope * np.arange(LONG) for seed in range(10) for slope in (0.05, 1.0, -30.0)]
+    assert sum(detect_seasons([y], HOUR) != () for y in trends) <= 1
+
+
+@pytest.mark.parametrize("jitter", [0, 1])
+def test_a_far_value_that_recurs_is_a_season(jitter: int) -> None:
+    """A peak of one step every day is a season, also where it is a step early or late."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=LONG)
+    at = np.arange(5, LONG - 1, 24)
+    y[at + rng.integers(0, jitter + 1, len(at))] += 500.0
+    assert 24 in detect_seasons([y], HOUR)
 
 
 def test_seasons_survive_gaps_outliers_shifts_and_trends() -> None:
