@@ -4,7 +4,8 @@ Candidates are the minute, hour, day, week and year in steps of the interval. Fo
 longest, far values of a series that do not recur one season before or after become missing, the shorter seasons
 already found are removed (the mean of every phase is subtracted), then it is averaged over blocks of about an eighth of
 the season, differenced (a level shift becomes one step, a random walk noise), reduced by the median difference (a trend
-becomes zero) and clipped at a few of its usual steps. With d the result and m the season in blocks, the series has the season if
+becomes zero) and clipped at a few of its usual steps. With d the result and m the season in blocks, the series has the
+season if
 
     r(k) = sum d[t] d[t-k] / sqrt(sum d[t]^2 sum d[t-k]^2)        over N pairs, at least one season of them
     r(m) >= 0.1 + 2.5 / sqrt(N)   and   r(m) > r(m/2)
