@@ -46,7 +46,7 @@ def latest(config: Config, events: EventTable, progress: Callable[[int, int, str
     np.maximum.at(newest, events.series, events.timestamp_ms)
     wanted = events.timestamp_ms == newest[events.series]  # several, where the newest one has duplicates
     outcome = run(
-        config, events, wanted, known=len(events), levels=config.library_model().quantiles,
+        config, events, wanted, known=len(events), levels=config.model.quantiles,
         retrain_at=training_positions(config, len(events)), progress=progress,
     )  # fmt: skip
     return _by_series(outcome, events)

@@ -28,7 +28,7 @@ from service.backtest.origins import LEVELS
 from service.backtest.results import Scored, scored
 from service.config.library import ModelSettings
 from service.config.sections import Config
-from service.discovery.cadence import FirstEvents, common_interval, common_months, shown_seasons
+from service.discovery.cadence import FirstEvents, common_interval, common_months, shown_seasons, steps_of
 from service.schedule import FIRST_TRAINING
 
 RETRAINING_GROWTH = 1.25
@@ -142,7 +142,7 @@ def model_config(config: Config, events: EventTable, known: int, levels: tuple[f
     Interval and seasons that are not set are estimated from the first `known` events, and quantile levels that are not
     set are `levels`.
     """
-    settings = config.library_model()
+    settings = config.library_model(())
     if settings.quantiles == ModelSettings.model_validate({}).quantiles:
         settings = replace(settings, quantiles=levels)
     first = FirstEvents(events.series[:known], events.timestamp_ms[:known], events.value[:known])
@@ -151,6 +151,6 @@ def model_config(config: Config, events: EventTable, known: int, levels: tuple[f
         months = common_months(first, interval, settings.timezone)
         settings = replace(settings, interval_months=months) if months else replace(settings, interval_ms=interval)
         interval = settings.interval_ms
-    if config.model.seasons == "auto" and interval:
-        settings = replace(settings, seasons=shown_seasons(first, interval))
-    return settings
+    automatic = config.model.seasons == "auto"
+    seasons = shown_seasons(first, interval) if automatic and interval else steps_of(config.model, interval)
+    return replace(settings, seasons=seasons)

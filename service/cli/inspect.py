@@ -18,7 +18,6 @@ from service.cli._errors import FAILED, USAGE, Failed
 from service.cli._options import OutFile, with_config
 from service.config.durations import format_duration
 from service.config.sections import Config
-from service.discovery.cadence import step_ms
 from service.discovery.choice import PARTS, Choice, choose, has_default_fields, with_choice
 from service.discovery.columns import Column
 from service.discovery.sample import InputSample, sample_of_file
@@ -55,7 +54,7 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
     sample = _sample(config, source, topic)
     choice = _choice(sample, config)
     chosen, windows = with_choice(config.input, choice), Aggregator.of(config.aggregate, config.state.max_series)
-    summary = summarise(sample, chosen, step_ms(config), windows)
+    summary = summarise(sample, chosen, config.step_ms, windows)
     others = other_files(source, config.input, sample, chosen) if sample.several_files and source != "-" else None
     settings = {**choice.settings, **_given(config), "model.seasons": _seasons(config, summary)}
     text = "\n".join(_configuration(source, topic, settings)) + "\n"

@@ -16,7 +16,7 @@ from service.cli._logging import configure_logging
 from service.cli._options import FLAGS, config_source, with_config
 from service.config.load import load_config
 from service.config.sections import Config
-from service.discovery.cadence import seasons_of_files
+from service.discovery.cadence import seasons_of_input
 from service.discovery.settle import keep, settle
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle
@@ -76,11 +76,14 @@ def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, objec
         _log.info("fields of the input chosen", choice=found.line)
         if found.is_new:
             keep(config, found.settings)
-    if config.model.seasons == "auto" and not has_models(config.state.data_dir / "models"):
-        if seasons := seasons_of_files(config):
+    wanted, learnt = config.model, has_models(config.state.data_dir / "models")
+    if wanted.seasons_need_interval or (wanted.seasons == "auto" and not learnt):
+        seasons = seasons_of_input(config)
+        if seasons and wanted.seasons == "auto":
             _log.info("seasons of the network chosen", steps=", ".join(map(str, seasons)), by="the first records")
-        flags = {**flags, "model.seasons": seasons}
-        config = load_config(path, flags)
+        if seasons is not None or learnt:
+            flags = {**flags, "model.seasons": "auto" if seasons is None else seasons}
+            config = load_config(path, flags)
     return config, (path, flags)
 
 

@@ -63,7 +63,8 @@ _SEASONS: Final = (
     Annotated[Literal["auto"] | tuple[int | str, ...], BeforeValidator(_seasons)],
     Field(
         "auto",
-        description='Season lengths in steps, or durations such as "1d" when interval is set; at most 3; [] for none. '
+        description='Season lengths in steps, or durations such as "1d" where the interval is set (also that of '
+        "aggregate) or found in input files; at most 3; [] for none. "
         "auto: found in the first records of input files, at the first start; none for other inputs.",
     ),
 )
@@ -98,17 +99,26 @@ class ModelSettings(_MODEL):  # type: ignore[misc] # generated from the library'
         """Months between two events; 0 where the interval is a duration or estimated."""
         return parse_months(self.interval)
 
-    def season_steps(self) -> tuple[int, ...]:
+    @property
+    def seasons_need_interval(self) -> bool:
+        """Whether a season is a duration and no interval is configured."""
+        return not self.interval_ms and self.seasons != "auto" and any(isinstance(item, str) for item in self.seasons)
+
+    def season_steps(self, interval_ms: int = 0) -> tuple[int, ...]:
         """Returns the seasons in steps; none where they are to be found in the input, and were not.
+
+        Args:
+            interval_ms: that of the input, used where none is configured; 0 where it is unknown.
 
         Raises:
             ValueError: a season is a duration and the interval is unknown or does not divide it.
         """
         if self.seasons == "auto":
             return ()
-        return tuple(item if isinstance(item, int) else self._steps(item) for item in self.seasons)
+        interval_ms = self.interval_ms or interval_ms
+        return tuple(item if isinstance(item, int) else self._steps(item, interval_ms) for item in self.seasons)
 
-    def _steps(self, text: str) -> int:
+    def _steps(self, text: str, interval_ms: int) -> int:
         if (months := parse_months(text)) and self.interval_months:
             if months % self.interval_months:
                 msg = f'"{text}" is not a whole number of intervals of {self.interval}; expected a multiple'
@@ -119,17 +129,17 @@ class ModelSettings(_MODEL):  # type: ignore[misc] # generated from the library'
         except ValueError as error:
             msg = f"seasons: got {text!r}, {error}, or a whole number of steps"
             raise ValueError(msg) from error
-        if not self.interval_ms:
+        if not interval_ms:
             msg = f'the duration "{text}" needs model.interval; set it, e.g. "30m", or give the season in steps'
             raise ValueError(msg)
-        if season_ms % self.interval_ms or not season_ms:
-            msg = f'"{text}" is not a whole number of intervals of {self.interval_ms} ms; expected a multiple'
+        if season_ms % interval_ms or not season_ms:
+            msg = f'"{text}" is not a whole number of intervals of {interval_ms} ms; expected a multiple'
             raise ValueError(msg)
-        return season_ms // self.interval_ms
+        return season_ms // interval_ms
 
     @model_validator(mode="after")
     def _seasons_fit(self) -> Self:
-        self.season_steps()
+        self.season_steps(int(self.seasons_need_interval))  # of which every duration is a multiple
         return self
 
 

@@ -10,6 +10,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,9 @@ def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | Non
 
 def _check_with_library(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
     """Checks the library's sections with the library, and reports where a bad value was set."""
-    sections = ("model", config.library_model), ("train", config.library_train), ("anomaly", config.library_anomaly)
+    seasons = () if config.model.seasons_need_interval else None  # `run` finds the interval in files
+    model = partial(config.library_model, seasons)
+    sections = ("model", model), ("train", config.library_train), ("anomaly", config.library_anomaly)
     for section, build in sections:
         try:
             build()

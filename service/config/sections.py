@@ -278,6 +278,12 @@ class Config(Section):
         return bool(self.kafka.topics) or self.sink == "kafka"
 
     @property
+    def step_ms(self) -> int:
+        """The configured interval of the steps, that of the windows where these have one; 0 where it is learnt."""
+        lengths = self.aggregate.intervals
+        return self.model.interval_ms or (round(lengths[0] * 1000) if len(lengths) == 1 else 0)
+
+    @property
     def retrain_waits(self) -> bool:
         """Whether the engine stops at a trigger until the training has ended (`retrain.wait` resolved)."""
         if self.retrain.wait == "auto":
@@ -286,14 +292,23 @@ class Config(Section):
             return not self.input.follow and not self.input.push and "-" not in self.input.files
         return self.retrain.wait == "true"
 
-    def library_model(self) -> ModelConfig:
+    def library_model(self, seasons: tuple[int, ...] | None = None) -> ModelConfig:
         """Builds the library's ModelConfig from these settings.
 
+        Args:
+            seasons: in steps, in place of those configured; None for these.
+
         Raises:
-            forecaster.ConfigError: a value is outside the library's bounds; it has the attributes field, got and
-                expected.
+            forecaster.ConfigError: a value is outside the library's bounds, or a season is a duration and the interval
+                is unknown; it has the attributes field, got and expected.
         """
         settings = self.model
+        if seasons is None and settings.seasons_need_interval and not self.step_ms:
+            raise ConfigError(
+                "model.seasons",
+                ", ".join(map(str, settings.seasons)),
+                "numbers of steps; a duration needs model.interval, or input files whose series have one interval",
+            )
         if self.input.broadcast and self.input.future_covariates and not settings.interval_ms:
             raise ConfigError(
                 "interval_ms", "auto", "a duration, because broadcast lists of known future values are shifted by it"
@@ -301,7 +316,7 @@ class Config(Section):
         plain = settings.model_dump(exclude={"interval", "seasons"})
         return ModelConfig(
             **plain,
-            seasons=settings.season_steps(),
+            seasons=settings.season_steps(self.step_ms) if seasons is None else seasons,
             interval_ms=settings.interval_ms,
             interval_months=settings.interval_months,
             covariates=self.input.covariates,

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from forecaster import cadence_months, calendar_months, calendar_of, calendar_seasons, detect_seasons, on_grid
 from service.aggregate.aggregator import Aggregator
+from service.config.library import ModelSettings
 from service.config.sections import Config
 from service.discovery.sample import sample_of_file
-from service.errors import ServiceError
+from service.errors import ConfigurationError, ServiceError
 from service.messages.decode import Decoded, Decoder
 from service.sources.pipes import kind_of
 
@@ -43,10 +44,45 @@ class FirstEvents(NamedTuple):
         return cls(series[order], decoded.timestamp_ms[order], decoded.value[order], complete)
 
 
-def seasons_of_files(config: Config) -> tuple[int, ...]:
-    """Returns the seasons of a network for the input files, by the first one that has events; none for other inputs."""
+def seasons_of_input(config: Config) -> tuple[int, ...] | None:
+    """Returns the seasons of a network for an input, in steps, as configured or found in the input files.
+
+    Files are judged by the first one that has events. Other inputs have no seasons where none are configured.
+
+    Returns:
+        None where a season is a duration and the interval is unknown.
+
+    Raises:
+        ConfigurationError: a season is not a whole number of intervals.
+    """
+    interval = config.step_ms
+    known = interval or not config.model.seasons_need_interval
+    if config.model.seasons != "auto" and known:
+        return steps_of(config.model, interval)
+    events = _first_events(config)
+    if config.model.seasons == "auto":
+        return first_seasons(events, interval) if events else ()
+    interval = common_interval(events) if events else 0
+    return steps_of(config.model, interval) if interval else None
+
+
+def steps_of(model: ModelSettings, interval_ms: int) -> tuple[int, ...]:
+    """Returns the configured seasons in steps of an interval.
+
+    Raises:
+        ConfigurationError: a season is a duration and the interval is unknown (0) or does not divide it.
+    """
+    try:
+        return model.season_steps(interval_ms)
+    except ValueError as error:
+        msg = f"model.seasons: {error}"
+        raise ConfigurationError(msg) from None
+
+
+def _first_events(config: Config) -> FirstEvents | None:
+    """Returns the first events of the first input file that has some; None for other inputs."""
     if config.kafka.topics or any(kind_of(entry) != "file" for entry in config.input.files):
-        return ()
+        return None
     for entry in config.input.files:
         try:
             sample = sample_of_file(entry, config.input)
@@ -56,14 +92,8 @@ def seasons_of_files(config: Config) -> tuple[int, ...]:
         if len(decoded):
             windows = Aggregator.of(config.aggregate, config.state.max_series)
             values = decoded if windows is None else windows.values_of(decoded)
-            return first_seasons(FirstEvents.of(values, complete=sample.complete), step_ms(config))
-    return ()
-
-
-def step_ms(config: Config) -> int:
-    """Returns the configured interval of the steps, that of the windows where these have one; 0 where it is learnt."""
-    lengths = config.aggregate.intervals
-    return config.model.interval_ms or (round(lengths[0] * 1000) if len(lengths) == 1 else 0)
+            return FirstEvents.of(values, complete=sample.complete)
+    return None
 
 
 def first_seasons(events: FirstEvents, interval_ms: int = 0) -> tuple[int, ...]:

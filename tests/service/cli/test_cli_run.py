@@ -253,3 +253,16 @@ def test_seasons_stay_with_the_state(folder: Path) -> None:
     other = run("--input", "load.csv", "--horizon", "4", *UNITS, "--set", "model.seasons=[]")
     assert other.exit_code == 2
     assert "model.seasons: got [], expected [12]" in other.stderr
+    same = run("--input", "load.csv", "--horizon", "4", *UNITS, "--season", "1h")
+    assert same.exit_code == 0, same.stderr
+    (folder / "load.csv").write_text("time,load\n")
+    rotated = run("--input", "load.csv", "--horizon", "4", *UNITS, "--season", "1h")
+    assert rotated.exit_code == 0, rotated.stderr
+
+
+def test_season_of_unknown_interval(folder: Path) -> None:
+    """A season that is a duration is refused before anything is written where no file shows the interval."""
+    refused = run("--push", "--horizon", "4", *UNITS, "--season", "1d")
+    assert refused.exit_code == 2
+    assert "model.seasons: got '1d', expected numbers of steps; a duration needs model.interval" in refused.stderr
+    assert not (folder / "data").exists()

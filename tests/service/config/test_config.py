@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from forecaster import ModelConfig, TrainConfig
+from forecaster import ConfigError, ModelConfig, TrainConfig
 from service.config.load import load_config
 from service.config.sections import Config
 from service.errors import ConfigurationError
@@ -160,8 +160,13 @@ class TestSeasons:
         assert config.library_model().seasons == (48, 336)
 
     def test_duration_without_interval(self):
-        """A season given as a duration without an interval is refused."""
-        assert "needs model.interval" in message(model__seasons=["1d"])
+        """A season given as a duration is no setting of the network until the interval is known."""
+        config = load_config(None, {"model.seasons": ["1d", 5]})
+        with pytest.raises(ConfigError, match=r"a duration needs model\.interval") as caught:
+            config.library_model()
+        assert (caught.value.field, caught.value.got) == ("model.seasons", "1d, 5")
+        assert config.model.season_steps(3_600_000) == (24, 5)
+        assert "expected" in message(model__seasons=["day"])
 
     def test_duration_that_does_not_divide(self):
         """A season must be a whole number of intervals."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config.load import load_config
-from service.discovery.cadence import FirstEvents, common_interval, first_seasons, seasons_of_files
+from service.discovery.cadence import FirstEvents, common_interval, first_seasons, seasons_of_input
+from service.errors import ConfigurationError
 from service.messages.decode import Decoder
 from service.ports import Records
 
@@ -78,11 +80,25 @@ def test_files(tmp_path: Path) -> None:
     fields = {f"input.fields.{name}": value for name, value in
               {"series": "{file}", "timestamp": "time", "value": "load"}.items()}  # fmt: skip
 
-    def seasons(*names: str) -> tuple[int, ...]:
-        return seasons_of_files(load_config(None, {**fields, "input.files": [str(tmp_path / name) for name in names]}))
+    def seasons(*names: str, wanted: Any = "auto") -> tuple[int, ...] | None:
+        files = {"input.files": [str(tmp_path / name) for name in names], "model.seasons": wanted}
+        return seasons_of_input(load_config(None, {**fields, **files}))
 
     assert seasons("load.csv") == (24,)
     assert seasons("none.csv", "empty.csv", "load.csv") == (24,)
     assert seasons("none.csv", "empty.csv") == ()
-    assert seasons_of_files(load_config(None, {"input.files": ["-"]})) == ()
-    assert seasons_of_files(load_config(None, {"kafka.topics": ["t"]})) == ()
+    assert seasons_of_input(load_config(None, {"input.files": ["-"]})) == ()
+    assert seasons_of_input(load_config(None, {"kafka.topics": ["t"]})) == ()
+    assert seasons("load.csv", wanted=["12h", "1w", 5]) == (12, 168, 5)
+    assert seasons("none.csv", wanted=["1d"]) is None
+    with pytest.raises(ConfigurationError, match='"90m" is not a whole number of intervals of 3600000 ms'):
+        seasons("load.csv", wanted=["90m"])
+
+
+@pytest.mark.parametrize("where", [{"kafka.topics": ["t"]}, {"input.push": True}, {"input.files": ["-"]}])
+def test_durations_on_other_inputs(where: dict[str, Any]) -> None:
+    """A season that is a duration needs the interval of the steps, or of the windows, where no file shows it."""
+    settings = {**where, "model.seasons": ["1d"]}
+    assert seasons_of_input(load_config(None, settings)) is None
+    assert seasons_of_input(load_config(None, {**settings, "model.interval": "1h"})) == (24,)
+    assert seasons_of_input(load_config(None, {**settings, "aggregate.interval": "30m"})) == (48,)
