@@ -256,7 +256,8 @@ def test_seasons_stay_with_the_state(folder: Path) -> None:
     same = run("--input", "load.csv", "--horizon", "4", *UNITS, "--season", "1h")
     assert same.exit_code == 0, same.stderr
     (folder / "load.csv").write_text("time,load\n")
-    rotated = run("--input", "load.csv", "--horizon", "4", *UNITS, "--season", "1h")
+    cold = ["--set", "state.on_source_gone=cold"]
+    rotated = run("--input", "load.csv", "--horizon", "4", *UNITS, "--season", "1h", *cold)
     assert rotated.exit_code == 0, rotated.stderr
 
 
