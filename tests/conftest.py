@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
 pytest.register_assert_rewrite("contract", "kafka_tools")  # shows the values of a failed assertion in shared test code
+
+SLOW_COLLECTION = 0.05  # seconds of a full collection above which its survivors are frozen
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +23,33 @@ def _log_as_it_was() -> Iterator[None]:
     structlog.configure(**before)
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+
+
+class _Collections:
+    """Measures full collections of the garbage collector, in seconds of this thread's processor time."""
+
+    longest = 0.0
+    _began = 0.0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = time.thread_time()
+        elif info["generation"] == 2:
+            self.longest = max(self.longest, time.thread_time() - self._began)
+
+
+_collections = _Collections()
+gc.callbacks.append(_collections)
+
+
+@pytest.fixture(autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Excludes modules and kernels from collections: the engine collects at every start, and some tests often.
+
+    A worker of the whole suite holds millions of objects, and a full collection of them takes up to a second.
+    """
+    _collections.longest = 0.0
+    yield
+    if _collections.longest > SLOW_COLLECTION:
+        gc.collect()  # garbage of this test is not kept
+        gc.freeze()

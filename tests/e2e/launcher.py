@@ -8,6 +8,7 @@ saved. The launcher has no threads when it forks.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -42,6 +43,8 @@ def main(config_path: Path) -> None:
     from forecaster import Model
 
     _warm_up(Model.initial(load_config(config_path).library_model()))
+    gc.collect()
+    gc.freeze()  # a daemon collects at its start: it would visit and copy all that was imported and compiled here
     pid, status = 0, 0
     for line in sys.stdin:
         order = json.loads(line)
