@@ -18,6 +18,8 @@ FUZZ_EXAMPLES ?= 20000
 FUZZ_SECONDS ?= 60
 # Quiet about pip's own releases; everything else pip says is kept.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+# Hundreds of tests start the program: without files of bytecode each start would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Tried in this order; the first that runs, is new enough and can make virtual environments is taken.
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python
 
@@ -28,10 +30,10 @@ run: $(VENV)/.run-installed ## live forecasts of this machine's own metrics (ARG
 	@$(BIN)/forecaster demo $(ARGS)
 
 test: $(VENV)/.test-installed ## all tests (ARGS="-m 'not slow'" passes options on)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: $(VENV)/.test-installed ## and those that take long and say little more
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "" $(ARGS)
 
 check: $(VENV)/.test-installed ## lint, format, types, import contracts
 	$(BIN)/ruff check .
