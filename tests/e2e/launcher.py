@@ -1,6 +1,6 @@
 """Starts daemons quickly for the kill tests: imports and compiles once, then forks a process per daemon.
 
-    python launcher.py FD        a process of forks: takes a configuration and a socket per launcher from this socket
+    python launcher.py FD        forks launchers: each request at this socket has a configuration, a socket, and stderr
 
 A launcher reads orders from its socket, {"do": "start", "kill_at": ""} or {"do": "wait", "seconds": 1.0}, and answers
 with a pid or an exit status; it ends when its socket is closed. A forked daemon is a process of its own, with its own
@@ -9,6 +9,7 @@ locks, files and training process; only the start of Python is saved. No process
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -25,6 +26,7 @@ from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
 from service.config.load import load_config
 from service.engine.loop import _warm_up
+from service.errors import ConfigurationError
 from service.lifecycle import KILL_VARIABLE
 
 
@@ -73,29 +75,32 @@ def serve(config_path: Path, orders: socket.socket) -> None:
 
 
 def main(requests: socket.socket) -> None:
-    """Forks a launcher per request: a line with the path of a configuration, and the launcher's socket."""
+    """Forks a launcher per request: the path of a configuration, and the launcher's socket and standard error."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended launchers leave nothing
     while True:
-        text, sockets, _, _ = socket.recv_fds(requests, 4096, 1)
+        text, files, _, _ = socket.recv_fds(requests, 4096, 2)
         if not text:
             return
         config_path = Path(text.decode())
-        _warm_up(Model.initial(load_config(config_path).library_model()))  # at once where the network is known
+        with contextlib.suppress(ConfigurationError):  # its daemons will report it
+            _warm_up(Model.initial(load_config(config_path).library_model()))  # at once where the network is known
         gc.collect()
         gc.freeze()  # a daemon collects at its start: it would visit and copy all that was imported and compiled here
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.dup2(files[1], 2)
             requests.close()
             status = 1
             try:
-                serve(config_path, socket.socket(fileno=sockets[0]))
+                serve(config_path, socket.socket(fileno=files[0]))
                 status = 0
             except BaseException:
                 traceback.print_exc()
                 raise
             finally:
                 os._exit(status)
-        os.close(sockets[0])
+        for file in files:
+            os.close(file)
 
 
 if __name__ == "__main__":

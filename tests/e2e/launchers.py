@@ -25,7 +25,7 @@ class Launcher:
 
     def __init__(self, config: Path) -> None:
         self._socket, other = socket.socketpair()
-        socket.send_fds(_forks()[0], [str(config).encode()], [other.fileno()])
+        socket.send_fds(_forks()[0], [str(config).encode()], [other.fileno(), 2])  # errors belong to this test
         other.close()
         self._answers = self._socket.makefile()
 
