@@ -1,5 +1,6 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Each sets up what it lacks, once.
-# Settings:  ARGS="--for 60s"  options for `make run` and `make test`;  PYTHON=/path/to/python3.12;  VENV=.venv
+# Settings:  ARGS="--for 60s"  options for `make run` and `make test`;  PYTHON=/path/to/python3.12;  VENV=.venv;
+#            WORKERS=3  processes of `make test`, of which those that wait for brokers use little of a core
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -9,6 +10,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+WORKERS ?= 3
 ROUNDS ?= 200
 KILLS ?= 1000
 CHAOS_SECONDS ?= inf
@@ -18,6 +20,8 @@ FUZZ_EXAMPLES ?= 20000
 FUZZ_SECONDS ?= 60
 # Quiet about pip's own releases; everything else pip says is kept.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
+# Hundreds of tests start the program: without files of bytecode each start would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Tried in this order; the first that runs, is new enough and can make virtual environments is taken.
 PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python
 
@@ -28,10 +32,10 @@ run: $(VENV)/.run-installed ## live forecasts of this machine's own metrics (ARG
 	@$(BIN)/forecaster demo $(ARGS)
 
 test: $(VENV)/.test-installed ## all tests (ARGS="-m 'not slow'" passes options on)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: $(VENV)/.test-installed ## and those that take long and say little more
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder -m "" $(ARGS)
 
 check: $(VENV)/.test-installed ## lint, format, types, import contracts
 	$(BIN)/ruff check .

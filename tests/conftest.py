@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import file_order
 import pytest
 import structlog
 
 pytest.register_assert_rewrite("contract", "kafka_tools")  # shows the values of a failed assertion in shared test code
+
+TESTS = Path(__file__).parent
+SLOW_COLLECTION = 0.05  # seconds of a full collection above which its survivors are frozen
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds an option of this suite."""
+    parser.addoption("--record-seconds", action="store_true", help="write tests/seconds.json anew, see file_order.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files in the order of file_order.py."""
+    files = [os.path.relpath(item.path, TESTS) for item in items]
+    place = {file: at for at, file in enumerate(file_order.ordered(files, file_order.recorded()))}
+    items.sort(key=lambda item: place[os.path.relpath(item.path, TESTS)])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Writes the seconds of all files, if asked for."""
+    if config.getoption("record_seconds"):
+        reports = [
+            one for kind in terminalreporter.stats.values() for one in kind if isinstance(one, pytest.TestReport)
+        ]
+        file_order.record((one.nodeid.partition("::")[0].removeprefix("tests/"), one.duration) for one in reports)
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +49,33 @@ def _log_as_it_was() -> Iterator[None]:
     structlog.configure(**before)
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
+
+
+class _Collections:
+    """Measures full collections of the garbage collector, in seconds of this thread's processor time."""
+
+    longest = 0.0
+    _began = 0.0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = time.thread_time()
+        elif info["generation"] == 2:
+            self.longest = max(self.longest, time.thread_time() - self._began)
+
+
+_collections = _Collections()
+gc.callbacks.append(_collections)
+
+
+@pytest.fixture(autouse=True)
+def _quick_collections() -> Iterator[None]:
+    """Excludes modules and kernels from collections: the engine collects at every start, and some tests often.
+
+    A worker of the whole suite holds millions of objects, and a full collection of them takes up to a second.
+    """
+    _collections.longest = 0.0
+    yield
+    if _collections.longest > SLOW_COLLECTION:
+        gc.collect()  # garbage of this test is not kept
+        gc.freeze()

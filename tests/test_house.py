@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
+import io
 import re
+import tokenize
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +24,10 @@ SHARED: Final = {"Forecast", "Finding", "Guard", "History", "Listener", "Outcome
 WORDS: Final = re.compile(r"\b(matured|so-manieth|almanac|thrift|limbo|who is listened to)\b", re.IGNORECASE)
 
 
-def parsed() -> Iterator[tuple[Path, ast.Module]]:
-    """Yields every module of both packages."""
-    for path in SOURCES:
-        yield path.relative_to(ROOT), ast.parse(path.read_text())
+@functools.cache
+def parsed() -> list[tuple[Path, ast.Module]]:
+    """Returns every module of both packages."""
+    return [(path.relative_to(ROOT), ast.parse(path.read_text())) for path in SOURCES]
 
 
 def test_no_class_has_the_name_of_another() -> None:
@@ -65,6 +67,36 @@ def test_files_on_the_map_are_there(page: str) -> None:
     text = (ROOT / page).read_text()
     named = re.findall(r"`((?:forecaster|service|tests|docs|benchmarks|deploy)/[\w./-]+)`", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def lines_of_code(path: Path) -> int:
+    """Counts the lines of a module or folder without blank lines, comments and docstrings."""
+    if path.is_dir():
+        return sum(map(lines_of_code, path.rglob("*.py")))
+    text, skipped = (
+        path.read_text(),
+        {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT},
+    )
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    lines = {
+        at for one in tokens if one.type not in skipped for at in range(one.start[0], one.end[0] + 1) if one.string
+    }
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
+            lines -= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    return len(lines)
+
+
+def test_the_size_of_the_loops() -> None:
+    """The table of the map states the lines of both loops within a tenth, or 50 lines."""
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Reading both loops")[2].partition("## ")[0]
+    rows = re.findall(r"^\|[^|]+\|([^|]+)\| (\d+) \|$", table, re.MULTILINE)
+    assert len(rows) > 5
+    for files, stated in rows:
+        counted = sum(lines_of_code(ROOT / name) for name in re.findall(r"`([^`]+)`", files))
+        assert abs(counted - int(stated)) <= max(50, counted // 10), (files, counted)
 
 
 @pytest.mark.parametrize("path", [path.relative_to(ROOT) for path in SOURCES], ids=str)

@@ -287,7 +287,7 @@ class FileSource:
             raise SourceGoneError(msg)
 
     def _check_line_ends(self) -> None:
-        if self._lines is not None and self._lines.ends_of_old:
+        if self._lines is not None and self._lines.ends_in_cr_alone:
             msg = "got lines that end in CR alone, expected LF or CRLF; convert it: tr '\\r' '\\n'"
             raise SourceGoneError(f"{self._catalog.entries[-1].path}: {msg}")  # noqa: EM102
 

@@ -94,7 +94,7 @@ class Lines:
         return not self._tail_length
 
     @property
-    def ends_of_old(self) -> bool:
+    def ends_in_cr_alone(self) -> bool:
         """Returns whether lines seem to end in CR alone: a file without LF, in whose parts the same fields repeat."""
         if self._quoted is None:
             return self._bom_wanted and b"}\r{" in self._tail  # no line of the file has ended yet

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "service"))  # the contract of all transports
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))  # the launchers of daemons
 
 from kafka import KafkaAdminClient
 from kafka_broker import Cluster, make_archive

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from kafka_tools import read_topic
+from launchers import Launcher
 
 Sections = dict[str, dict[str, Any]]  # further settings, by section of the configuration
-LAUNCHER = Path(__file__).parents[1] / "e2e" / "launcher.py"
 
 
 def events(count: int, *, bad: bool = True) -> list[bytes]:
@@ -44,7 +42,7 @@ class Daemons:
     ) -> None:
         self._folder, self._bootstrap, self._app, self._topic, self._kafka = folder, bootstrap, app, topic, kafka
         self._more = more or {}
-        self._launchers: dict[str, subprocess.Popen[str]] = {}
+        self._launchers: dict[str, Launcher] = {}
         self._pids: dict[str, int] = {}  # 0 after the process was waited for
 
     def __enter__(self) -> Daemons:
@@ -58,7 +56,7 @@ class Daemons:
         for name, launcher in self._launchers.items():
             if self._pids.get(name):
                 self.wait(name, 0.0)
-            launcher.communicate()
+            launcher.close()
 
     def _config(self, name: str) -> Path:
         folder = self._folder / name
@@ -86,29 +84,19 @@ class Daemons:
         path.write_text("\n".join(lines) + "\n")
         return path
 
-    def _ask(self, name: str, **order: object) -> int:
-        launcher = self._launchers.get(name)
-        if launcher is None:
-            launcher = self._launchers[name] = subprocess.Popen(
-                [sys.executable, str(LAUNCHER), str(self._config(name))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        assert launcher.stdin is not None
-        assert launcher.stdout is not None
-        launcher.stdin.write(json.dumps(order) + "\n")
-        launcher.stdin.flush()
-        return int(launcher.stdout.readline())
+    def _launcher(self, name: str) -> Launcher:
+        if name not in self._launchers:
+            self._launchers[name] = Launcher(self._config(name))
+        return self._launchers[name]
 
     def start(self, name: str = "one", kill_at: str = "") -> int:
         """Starts a daemon; returns its pid."""
-        self._pids[name] = self._ask(name, do="start", kill_at=kill_at)
+        self._pids[name] = self._launcher(name).start(kill_at)
         return self._pids[name]
 
     def wait(self, name: str = "one", seconds: float = 240.0) -> int:
         """Waits for the daemon's end, or kills it after `seconds`; returns its exit status."""
-        status = self._ask(name, do="wait", seconds=seconds)
+        status = self._launcher(name).wait(seconds)
         self._pids[name] = 0
         return status
 

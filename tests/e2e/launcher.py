@@ -1,25 +1,32 @@
 """Starts daemons quickly for the kill tests: imports and compiles once, then forks a process per daemon.
 
-    python launcher.py CONFIG        reads lines "start [STEP]" or "wait", answers with a pid or an exit status
+    python launcher.py FD        forks launchers: each request at this socket has a configuration, a socket, and stderr
 
-A forked daemon is a process of its own, with its own locks, files and training process; only the start of Python is
-saved. The launcher has no threads when it forks.
+A launcher reads orders from its socket, {"do": "start", "kill_at": ""} or {"do": "wait", "seconds": 1.0}, and answers
+with a pid or an exit status; it ends when its socket is closed. A forked daemon is a process of its own, with its own
+locks, files and training process; only the start of Python is saved. No process has threads when it forks.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
+import signal
+import socket
 import sys
 import threading
 import time
 import traceback
 from pathlib import Path
 
+from forecaster import Model
 from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
 from service.config.load import load_config
 from service.engine.loop import _warm_up
+from service.errors import ConfigurationError
 from service.lifecycle import KILL_VARIABLE
 
 
@@ -37,37 +44,64 @@ def child(config_path: Path, kill_at: str) -> int:
     return 0
 
 
-def main(config_path: Path) -> None:
-    """Executes commands until the end of the input."""
-    from forecaster import Model
-
-    _warm_up(Model.initial(load_config(config_path).library_model()))
+def serve(config_path: Path, orders: socket.socket) -> None:
+    """Executes orders until the socket is closed."""
     pid, status = 0, 0
-    for line in sys.stdin:
-        order = json.loads(line)
-        if order["do"] == "start":
-            pid = os.fork()
-            if pid == 0:
-                status = 1
-                try:
-                    status = child(config_path, order.get("kill_at", ""))
-                except BaseException:
-                    traceback.print_exc()
-                    raise
-                finally:
-                    os._exit(status)
-            answer = pid
-        else:  # waits up to the limit, then kills
-            ends = time.monotonic() + order["seconds"]
-            while not (done := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < ends:
-                time.sleep(0.001)
-            if not done[0]:
-                os.kill(pid, 9)
-                done = os.waitpid(pid, 0)
-            answer = os.waitstatus_to_exitcode(done[1])
-        sys.stdout.write(f"{answer}\n")
-        sys.stdout.flush()
+    with orders.makefile() as lines, orders.makefile("w") as answers:
+        for line in lines:
+            order = json.loads(line)
+            if order["do"] == "start":
+                pid = os.fork()
+                if pid == 0:
+                    status = 1
+                    try:
+                        status = child(config_path, order.get("kill_at", ""))
+                    except BaseException:
+                        traceback.print_exc()
+                        raise
+                    finally:
+                        os._exit(status)
+                answer = pid
+            else:  # waits up to the limit, then kills
+                ends = time.monotonic() + order["seconds"]
+                while not (done := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < ends:
+                    time.sleep(0.001)
+                if not done[0]:
+                    os.kill(pid, 9)
+                    done = os.waitpid(pid, 0)
+                answer = os.waitstatus_to_exitcode(done[1])
+            answers.write(f"{answer}\n")
+            answers.flush()
+
+
+def main(requests: socket.socket) -> None:
+    """Forks a launcher per request: the path of a configuration, and the launcher's socket and standard error."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended launchers leave nothing
+    while True:
+        text, files, _, _ = socket.recv_fds(requests, 4096, 2)
+        if not text:
+            return
+        config_path = Path(text.decode())
+        with contextlib.suppress(ConfigurationError):  # its daemons will report it
+            _warm_up(Model.initial(load_config(config_path).library_model()))  # at once where the network is known
+        gc.collect()
+        gc.freeze()  # a daemon collects at its start: it would visit and copy all that was imported and compiled here
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.dup2(files[1], 2)
+            requests.close()
+            status = 1
+            try:
+                serve(config_path, socket.socket(fileno=files[0]))
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+                raise
+            finally:
+                os._exit(status)
+        for file in files:
+            os.close(file)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(socket.socket(fileno=int(sys.argv[1])))

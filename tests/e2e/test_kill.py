@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from launchers import Launcher
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -84,34 +85,6 @@ def content(folder: Path) -> Content:
                 ("adoptions", "1, 2"),
             )
         }
-
-
-class Launcher:
-    """A running tests/e2e/launcher.py."""
-
-    def __init__(self, config: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / "launcher.py"), str(config)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def _ask(self, **order: object) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def run(self, seconds: float = 240.0, kill_at: str = "") -> int:
-        """Runs one daemon to its end, or kills it after `seconds`; returns its exit status."""
-        self._ask(do="start", kill_at=kill_at)
-        return self._ask(do="wait", seconds=seconds)
-
-    def close(self) -> None:
-        """Ends the launcher."""
-        self._process.communicate()
 
 
 @contextmanager

@@ -111,15 +111,15 @@ def test_killed_while_events_are_pushed(tmp_path: Path) -> None:
     sender.start()
     with launcher(config) as start:
         for kill in range(KILLS):
-            start._ask(do="start", kill_at="")
+            start.start()
             sender.wait_for((kill + 1) * BODIES // (KILLS + 1))
             time.sleep(rng.uniform(0.0, 0.05))
-            assert start._ask(do="wait", seconds=0) == KILLED
-        start._ask(do="start", kill_at="")
+            assert start.wait(0) == KILLED
+        start.start()
         sender.wait_for(BODIES)
         ends = time.monotonic() + 240
         while len(forecasts(folder)) < len(expected) and time.monotonic() < ends:
             time.sleep(0.05)
-        assert start._ask(do="wait", seconds=0) == KILLED
+        assert start.wait(0) == KILLED
     sender.join()
     assert forecasts(folder) == expected

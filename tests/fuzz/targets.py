@@ -73,14 +73,19 @@ class Target:
     """One reader.
 
     Attributes:
-        seeds: valid inputs to mutate.
+        made: valid inputs to mutate, or what makes them: collecting the tests must not compile a kernel.
         take: reads bytes; an exception outside `allowed` is a defect.
         allowed: exceptions that refuse an input.
     """
 
-    seeds: tuple[bytes, ...]
+    made: tuple[bytes, ...] | Callable[[], tuple[bytes, ...]]
     take: Callable[[bytes], object]
     allowed: tuple[type[Exception], ...] = ()
+
+    @property
+    def seeds(self) -> tuple[bytes, ...]:
+        """The valid inputs."""
+        return self.made() if callable(self.made) else self.made
 
 
 @cache
@@ -205,7 +210,6 @@ def targets() -> dict[str, Target]:
     """Returns all targets."""
     toml = seed("config.toml")
     files: tuple[type[Exception], ...] = (CheckpointError,)
-    two = pair()
     return {
         "JSON events": Target((EVENT + b"\n" + EVENT, EVENT), events),
         "CSV events": Target((b'series,timestamp,value\na,1767571200000,1.5\n"b",2026-01-05T00:00:00Z,\n',), csv),
@@ -223,10 +227,16 @@ def targets() -> dict[str, Target]:
             (seed("sequence.safetensors"),), at("sequence.safetensors", SequenceModel.load), files
         ),
         "snapshot": Target((seed("*.snapshot"),), at("one.snapshot", snapshot), files),
-        "snapshot of changes": Target((two.changes,), lambda data: two.intact(two.whole, data), files),
-        "snapshot below changes": Target((two.whole,), lambda data: two.intact(data, two.changes), files),
-        "snapshot of changes, signed": Target((unpacked(two.changes),), two.signed_changes, files),
-        "snapshot below changes, signed": Target((unpacked(two.whole),), two.signed_whole, files),
+        "snapshot of changes": Target(lambda: (pair().changes,), lambda data: pair().intact(pair().whole, data), files),
+        "snapshot below changes": Target(
+            lambda: (pair().whole,), lambda data: pair().intact(data, pair().changes), files
+        ),
+        "snapshot of changes, signed": Target(
+            lambda: (unpacked(pair().changes),), lambda data: pair().signed_changes(data), files
+        ),
+        "snapshot below changes, signed": Target(
+            lambda: (unpacked(pair().whole),), lambda data: pair().signed_whole(data), files
+        ),
         "output": Target(
             (seed("forecasts.sqlite"),), at("forecasts.sqlite", output), (SinkFormatError, TransportError)
         ),

@@ -122,7 +122,7 @@ class TestRollout:
 
     def test_refused(self) -> None:
         """A rollout for an unknown series, without a known interval or with superfluous covariates is rejected."""
-        forecaster = Forecaster(replace(cases.GRU, interval_ms=0))
+        forecaster = Forecaster(cases.POOLED["elman-1-pool-bare-learnt"])
         one = forecaster.observe(Batch(["s"], np.array([cases.T0]), np.array([1.0])))
         with pytest.raises(BatchError, match="interval"):
             rollout(forecaster, "s", one, 2)

@@ -11,16 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from small_sequences import NETWORKS, QUICK, SMALL, N, T, part, rough, sequences
 
 from forecaster import (
-    BatchError,
-    CheckpointError,
     ConfigError,
     SequenceConfig,
     SequenceModel,
     Sequences,
-    SequenceTrain,
     TrainingError,
     fit_sequences,
     padded,
@@ -31,43 +28,6 @@ from forecaster.sequences.network import Network, Piece
 from forecaster.sequences.stack import Stack
 from forecaster.sequences.training import pieces
 from forecaster.training.optim import Average, clip_values, scheduled_rate
-
-N, T = 5, 11
-NETWORKS = {
-    "gru": SequenceConfig(features=2, hidden_size=16, layers=2, layer_norm=True, residual=True, initial="learnt"),
-    "lstm symbols": SequenceConfig(
-        symbols=6, features=1, hidden_size=16, cell="lstm", output="classes", outputs=6, head_size=16
-    ),
-    "none": SequenceConfig(features=2, cell="none", output="quantiles", quantiles=(0.1, 0.5, 0.7, 0.9), head_size=16),
-}
-
-
-def sequences(config: SequenceConfig, n: int = N, steps: int = T, *, gaps: bool = False) -> Sequences:
-    """Returns inputs that fit a network, with missing steps on request."""
-    rng = np.random.default_rng(n)
-    features = rng.normal(size=(n, steps, config.features)).astype(np.float32) if config.features else None
-    symbols = rng.integers(0, config.symbols, (n, steps)) if config.symbols else None
-    future = rng.normal(size=(n, config.horizon, config.future)).astype(np.float32) if config.future else None
-    if gaps:
-        gone = rng.random((n, steps)) < 0.3
-        if features is not None:
-            features[gone] = np.nan
-        if symbols is not None:
-            symbols[gone] = -1
-    return Sequences(features, symbols, None, future)
-
-
-def part(data: Sequences, start: int, stop: int) -> Sequences:
-    """Returns the steps start..stop-1."""
-    cut = [None if column is None else column[:, start:stop] for column in (data.features, data.symbols)]
-    return Sequences(*cut)
-
-
-def rough(config: SequenceConfig) -> SequenceModel:
-    """Returns a model without zero parameters."""
-    initial = SequenceModel.initial(config)
-    noise = np.random.RandomState(0).normal(scale=0.1, size=initial.params.size).astype(np.float32)
-    return SequenceModel(config, initial.params + noise)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -164,10 +124,6 @@ def echo(n: int = 96, steps: int = 12) -> Sequences:
     y = np.full((n, steps, 1), np.nan, np.float32)
     y[:, 2:, 0] = x[:, :-2, 0]
     return Sequences(features=x, targets=y)
-
-
-SMALL = SequenceConfig(features=2, hidden_size=16, layers=2)
-QUICK = SequenceTrain(epochs=8, batch=16, learning_rate=0.01)
 
 
 class TestTraining:
@@ -328,69 +284,6 @@ class TestDraws:
         model = rough(NETWORKS["gru"])
         with pytest.raises(ConfigError, match="one feature and one value"):
             model.rollout(sequences(model.config), 2)
-
-
-class TestRefusals:
-    """Errors name what does not fit."""
-
-    @pytest.mark.parametrize(
-        ("data", "name"),
-        [
-            (Sequences(features=np.zeros((0, 3, 2))), "sequences"),
-            (Sequences(features=np.zeros((2, 3, 1))), "features"),
-            (Sequences(features=np.zeros((2, 3, 2)), symbols=np.zeros((2, 3), int)), "symbols"),
-            (Sequences(features=np.zeros((2, 3, 2)), targets=np.zeros((2, 3))), "targets"),
-            (Sequences(features=np.zeros((2, 3, 2))), "targets"),
-            (Sequences(features=np.zeros((2, 3, 2)), future=np.zeros((2, 1, 1))), "future"),
-        ],
-    )
-    def test_columns(self, data: Sequences, name: str) -> None:
-        """A column of another shape, missing or superfluous, is named."""
-        with pytest.raises(BatchError, match=name):
-            fit_sequences(data, SMALL, QUICK)
-
-    def test_symbols_beyond_the_alphabet(self) -> None:
-        """Symbols beyond the alphabet and classes beyond the last are rejected."""
-        config = SequenceConfig(symbols=3, output="classes", outputs=2, task="last")
-        ok: NDArray[Any] = np.array([[0, 1]])
-        with pytest.raises(BatchError, match="below 3"):
-            fit_sequences(Sequences(symbols=ok + 2, targets=np.array([1])), config)
-        with pytest.raises(BatchError, match="below 2"):
-            fit_sequences(Sequences(symbols=ok, targets=np.array([2])), config)
-
-    @pytest.mark.parametrize(
-        "settings",
-        [{"task": "all"}, {"output": "words"}, {"output": "classes", "outputs": 1}, {"features": 0}, {"cell": "cnn"},
-         {"cell": "none", "task": "decode"}, {"hidden_size": 20}, {"head_size": 5}, {"quantiles": (0.9, 0.5)},
-         {"initial": "random"}],
-    )  # fmt: skip
-    def test_settings(self, settings: dict[str, Any]) -> None:
-        """A setting outside its bounds is named."""
-        with pytest.raises(ConfigError) as error:
-            SequenceConfig(**({"features": 1} | settings))
-        assert error.value.field in settings
-
-    @pytest.mark.parametrize("settings", [{"k1": 5, "k2": 4}, {"k2": 4}, {"schedule": "linear"}, {"dropout": 1.0}])
-    def test_training_settings(self, settings: dict[str, Any]) -> None:
-        """A training setting outside its bounds is rejected."""
-        with pytest.raises(ConfigError):
-            SequenceTrain(**settings)
-
-    def test_files(self, tmp_path: Path) -> None:
-        """A damaged file is rejected."""
-        path = tmp_path / "m.safetensors"
-        SequenceModel.initial(SMALL).save(path)
-        spoilt = bytearray(path.read_bytes())
-        spoilt[-3] ^= 1
-        path.write_bytes(bytes(spoilt))
-        with pytest.raises(CheckpointError, match="damaged"):
-            SequenceModel.load(path)
-
-    def test_a_decoder_has_no_step(self) -> None:
-        """A decoder rejects single steps: its output is for a whole sequence."""
-        model = SequenceModel.initial(replace(SMALL, task="decode"))
-        with pytest.raises(ConfigError, match="predict"):
-            model.step(model.start(1), features=np.zeros((1, 2)))
 
 
 def test_padded() -> None:

@@ -146,28 +146,32 @@ class TestFit:
             fit(history, START, TRAIN)
 
 
+@pytest.fixture(scope="module")
+def better() -> Model:
+    """A model that was trained on the sines."""
+    return fit(sines(), START, TRAIN).model
+
+
 class TestCompare:
     """The comparison of challenger and champion."""
 
-    BETTER = fit(sines(), START, TRAIN).model
-
-    def test_promotes_the_better(self) -> None:
+    def test_promotes_the_better(self, better: Model) -> None:
         """A better challenger is promoted; the reason states both losses."""
-        verdict = compare(START, self.BETTER, sines(), TRAIN)
+        verdict = compare(START, better, sines(), TRAIN)
         assert verdict.promote
         assert verdict.challenger_loss < verdict.champion_loss
         assert verdict.targets > 100
         assert f"{verdict.challenger_loss:.5f} instead of {verdict.champion_loss:.5f}" in verdict.reason
 
-    def test_never_the_equal_nor_the_worse(self) -> None:
+    def test_never_the_equal_nor_the_worse(self, better: Model) -> None:
         """An equal challenger is never promoted, even with a negative margin; a worse one is not either."""
         for margin in (0.0, -0.5):
             assert not compare(START, START, sines(), replace(TRAIN, margin=margin)).promote
-        assert not compare(self.BETTER, START, sines(), TRAIN).promote
+        assert not compare(better, START, sines(), TRAIN).promote
 
-    def test_the_margin_counts(self) -> None:
+    def test_the_margin_counts(self, better: Model) -> None:
         """A challenger better by less than the margin is not promoted; the reason states the margin."""
-        verdict = compare(START, self.BETTER, sines(), replace(TRAIN, margin=1.0))
+        verdict = compare(START, better, sines(), replace(TRAIN, margin=1.0))
         assert not verdict.promote
         assert "needed 100.00%" in verdict.reason
 

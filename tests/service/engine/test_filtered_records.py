@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from parts import Bench
+from parts import Bench, due_of
 
 from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
@@ -26,10 +26,10 @@ WANTED = [at for at in range(60) if at % 3 != 1]
 
 
 def run(folder: Path, script: list[bytes | Script], units: list[Any] | None = None, limit: int = 100) -> Bench:
-    """Runs an engine with a condition to the end of a script."""
+    """Runs an engine with a condition to the end of a script; trainings become due, and none takes place."""
     settings = {"retrain": RULES, "input": {"where": "unit == 'C'", "max_poll_records": limit}}
     bench = Bench(folder, MemoryLog({"0": list(script)}, units=units or []), settings)
-    bench.run()
+    due_of(bench)
     return bench
 
 

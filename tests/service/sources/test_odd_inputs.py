@@ -77,7 +77,7 @@ def test_a_damaged_file_among_others(tmp_path: Path) -> None:
         ("a.jsonl", b'{"series":"a","timestamp":1,"value":1}\r{"series":"a","timestamp":2,"value":1}\r'),
     ],
 )
-def test_line_ends_of_old(tmp_path: Path, name: str, data: bytes, followed: bool) -> None:
+def test_lines_that_end_in_cr_alone(tmp_path: Path, name: str, data: bytes, followed: bool) -> None:
     """Lines that end in CR alone are an error that states the expected line ends."""
     path = tmp_path / name
     path.write_bytes(data)

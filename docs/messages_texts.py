@@ -1,0 +1,143 @@
+"""The text of docs/messages.md between its examples and tables."""
+
+from __future__ import annotations
+
+from typing import Final
+
+INTRODUCTION: Final = """This page describes every record that the daemon reads or writes, field by field.
+
+The daemon's own code made or read every example here.
+Fields may be added; existing ones keep their name and meaning.
+"""
+
+
+CSV_TEXT: Final = """Unknown fields are ignored.
+A value of null, NaN or infinity is a missing observation; an event without a time or a series is \
+[rejected](#rejected-records).
+On Kafka the record's key replaces a missing `series`, and the record's time replaces a missing `timestamp`; a record \
+without a value is a [tombstone](kafka.md#tombstones).
+Pushed JSON lines have the same form (see [the API](api.md#pushing-events)).
+
+A number may also be a text, `true` is 1 and `false` is 0, and the name of a series may be a number.
+A JSON record may be an array of events, or several events on a line each: see [several events](#several-events).
+
+CSV has a header line with the same names, commas, semicolons, tabs or `|` (`input.separator`), double quotes, and \
+line ends within quotes; empty, `null`, `NA` and `none` are missing values:
+"""
+
+
+CLOUD_TEXT: Final = """Envelopes around JSON records are recognised by their fields and removed \
+(`input.envelope`); a rejected record keeps its envelope.
+An event without a time of its own has that of its envelope (`ts_ms` of Debezium, `time` of a CloudEvent), else, on \
+Kafka, that of its record.
+A CloudEvent in structured mode has the event in `data`, or, as base64, in `data_base64`.
+In binary mode the attributes are headers (`ce_id`, `ce_type` ...) and the value is the event, as usual:
+"""
+
+
+INFLUX_TEXT: Final = """Files whose names end in `.lp`, `.line` or `.influx`, and all files with `input.format = \
+"influx"`, are InfluxDB line protocol, one or several lines in a record.
+So are records of Kafka, pushed lines and streams that are not JSON, where `input.format` is `influx`, or `auto` and \
+the first line has a timestamp.
+Without any other setting each numeric field is an event, in the order of the line, and its series is measurement, \
+tags sorted by their names, a blank and the field:
+"""
+
+
+INFLUX_NAMES_TEXT: Final = """Settings of `input.fields` refer to the parts by their names: `measurement`, `series` \
+(measurement and tags), the tags, the fields, and `timestamp`.
+A name that is taken, in this order, gets a number: a field `host` beside a tag `host` is `host_1`.
+
+- Integers (`2i`, `2u`) and floats are numbers, booleans 1 and 0; NaN and infinity are missing values.
+  Strings and tags are texts, and no values.
+- A bad value, such as `idle=abc`, is one of several values: see `input.partial`.
+  Any other mistake rejects the line as `undecodable`; the other lines of its record are forecast.
+- The unit of the timestamp is `input.fields.time_unit`; with `auto` nanoseconds, microseconds, milliseconds and \
+seconds are distinguished by their size.
+  A line without a timestamp has the time of its Kafka record; in a file or a pushed body it is rejected.
+- Comments (`#`) and blank lines are skipped.
+  A string cannot contain a line end, as the protocol says.
+"""
+
+
+CONTROL_TEXT: Final = """A JSON record without the fields of an event can be a control record; it gets no forecast.
+There is one kind: events of `{control.series}` within the window are excluded from training, as by `forecaster \
+exclude` ([incidents](retraining.md#incidents)).
+`from` is included, `to` is not; `reason` is optional.
+A repeated record counts once.
+It reaches the process that reads its partition: where several processes share a topic, send it to every partition.
+A control record that cannot be parsed is rejected as `wrong_type`.
+"""
+
+
+MONTHS_TEXT: Final = """Where the steps of a series are [months, quarters or \
+years](data.md#months-quarters-and-years), its forecasts have two additional fields:
+"""
+
+
+SILENCE_TEXT: Final = """Where `anomaly.silent_after` is set, a series whose events stop is announced once, among the \
+forecasts:
+"""
+
+
+HEADER_TEXT: Final = """A rejected record keeps its key, value and headers and gets those of Kafka Connect's \
+dead-letter queues.
+A rejected line of a CSV file has the header line of its file as `csv-header`, if that is not longer than 1 KiB; a \
+line of a file of InfluxDB line protocol has `input-format`, whose value is `influx`.
+The example was too large to be sent and was cut:
+"""
+
+
+TOPIC_TEXT: Final = """The names are the defaults of `[kafka]`; `forecaster topics create` creates the topics.
+Forecasts, rejects, adoptions and the offsets of the events that they answer are one transaction: read with \
+`isolation.level=read_committed`, because other readers also see aborted forecasts.
+A transaction ends with a control record of Kafka's own, which takes an offset of the topic: gaps in the offsets are \
+no loss.
+Headers that `kafka.pass_headers` names, such as `traceparent`, are copied from an event to its forecast.
+"""
+
+
+JOINED_TEXT: Final = """With `kafka.forecasts_per_record` over 1 a record holds a JSON array of forecasts of one \
+series, in order:
+"""
+
+
+ADOPTION_TEXT: Final = """From `position` on, the partition is forecast with that model.
+The models topic holds the model itself, under its sha256, before this record is readable:
+"""
+
+
+RUN_TEXT: Final = """The same topic holds the start of every [run](kafka.md#lost-or-reset-offsets), with its first \
+transaction; adoptions from the second run on name their run in `run`:
+"""
+
+
+POSITION_TEXT: Final = """Where the input is files or pushed events and the sink is Kafka, the compacted topic \
+`forecaster.positions` holds the committed position of each partition.
+A transaction writes the position of its partition (with the outcomes of all records before it) and the entries of \
+files that have changed.
+A record without a value removes an entry that is no longer needed.
+Key and value:
+"""
+
+
+SQLITE_TEXT: Final = """`output.path` is one SQLite file, written in one transaction per batch; any client can read it \
+while the daemon writes.
+Programs read the views; the tables are the storage format, and may change with its number \
+([upgrading](upgrading.md)).
+
+```sql
+SELECT origin, json_extract(quantiles, '$[0]') FROM forecasts WHERE series = 'cpu.host1' ORDER BY origin DESC LIMIT 1;
+```
+
+The view `steps` has one row per step ahead with its target time ([joins with \
+values](data.md#months-quarters-and-years)); `target` is null while the interval of the series is unknown.
+"""
+
+
+LINES_TEXT: Final = """With `output.sink = "stdout"` forecasts and silences are lines on standard output, each one \
+JSON object as above.
+They are delivered at least once: after a crash the lines of one batch may be repeated, with the same `source`, by \
+which a reader drops duplicates.
+Everything else is in the SQLite file.
+"""

@@ -1,0 +1,54 @@
+"""Launchers of daemons, see launcher.py: one process for the whole run forks them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+
+@functools.cache
+def _forks() -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Starts the process that forks launchers; it ends with this process."""
+    mine, other = socket.socketpair()
+    command = [sys.executable, str(Path(__file__).with_name("launcher.py")), str(other.fileno())]
+    process = subprocess.Popen(command, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL)
+    other.close()
+    return mine, process
+
+
+class Launcher:
+    """Starts one daemon after the other with a configuration."""
+
+    def __init__(self, config: Path) -> None:
+        self._socket, other = socket.socketpair()
+        socket.send_fds(_forks()[0], [str(config).encode()], [other.fileno(), 2])  # errors belong to this test
+        other.close()
+        self._answers = self._socket.makefile()
+
+    def _ask(self, **order: object) -> int:
+        self._socket.sendall(json.dumps(order).encode() + b"\n")
+        return int(self._answers.readline())
+
+    def start(self, kill_at: str = "") -> int:
+        """Starts a daemon, killed at a step if `kill_at` is given; returns its pid."""
+        return self._ask(do="start", kill_at=kill_at)
+
+    def wait(self, seconds: float = 240.0) -> int:
+        """Waits for the daemon's end, or kills it after `seconds`; returns its exit status."""
+        return self._ask(do="wait", seconds=seconds)
+
+    def run(self, seconds: float = 240.0, kill_at: str = "") -> int:
+        """Runs one daemon to its end, or kills it after `seconds`; returns its exit status."""
+        self.start(kill_at)
+        return self.wait(seconds)
+
+    def close(self) -> None:
+        """Ends the launcher, and waits for the end of its processes."""
+        self._socket.shutdown(socket.SHUT_WR)
+        self._answers.read()  # until no process has the other end
+        self._answers.close()
+        self._socket.close()
