@@ -1,6 +1,6 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Each sets up what it lacks, once.
 # Settings:  ARGS="--for 60s"  options for `make run` and `make test`;  PYTHON=/path/to/python3.12;  VENV=.venv;
-#            WORKERS=3  processes of `make test`, of which those that wait for brokers use little of a core
+#            WORKERS=2  processes of `make test`
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -10,7 +10,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 2
 ROUNDS ?= 200
 KILLS ?= 1000
 CHAOS_SECONDS ?= inf
