@@ -400,7 +400,7 @@ def test_forgotten_windows_that_open_again() -> None:
     found = rows(closed)
 
     assert found == sorted(set(found), key=lambda row: (row[2], row[0]))
-    assert len(aggregator) == len(aggregator.arrays()["windows"])
+    assert len(aggregator) == aggregator.arrays()["series"][:, 0].sum()
 
 
 def test_many_tombstones() -> None:
@@ -440,6 +440,26 @@ def test_rules() -> None:
         ("x", 0, MINUTE, 3.0), ("y", 0, MINUTE, 4.0), ("orders.a.count", 0, 2 * MINUTE, 1.0),
         ("orders.a.sum", 0, 2 * MINUTE, 2.0),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counters", "of_total", "of_rule"), [("rate", 2.0, 60.0), ("increase", 120.0, 60.0), ("functions", 60.0, 60.0)]
+)
+def test_counters_by_name(counters: str, of_total: float, of_rule: float) -> None:
+    """A series that is a counter by its name has its own function, unless a rule matches it."""
+    aggregator = aggregator_of(functions=["mean"], counters=counters, rules=[{"series": "rule_total"}])
+    names = ("x_total", 'x_total{job="a"}', "rule_total", "total")
+    events = [Raw(name, second * 1000, 2.0 * second) for second in range(0, 61, 1) for name in names]
+    found = {
+        name: value
+        for name, start, _, value in rows(take(aggregator, [*events, *ticks(0, 3 * MINUTE, MINUTE)]))
+        if start == 0
+    }
+
+    assert found == {
+        "x_total": pytest.approx(of_total, rel=0.02), 'x_total{job="a"}': pytest.approx(of_total, rel=0.02),
+        "rule_total": pytest.approx(of_rule, rel=0.02), "total": pytest.approx(60.0, rel=0.02),
+    }  # fmt: skip
 
 
 def test_values_beyond_the_float_limits() -> None:
