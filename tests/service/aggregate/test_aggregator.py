@@ -26,7 +26,7 @@ from service.messages.controls import Tombstone
 
 BEGIN = 1_774_744_200_000  # 2026-03-29T00:30 UTC, an hour in which the clock of Berlin changes
 MINUTE = 60_000
-ALL = ["count", "sum", "mean", "min", "max", "first", "last", "median", "p90", "p95", "p99"]
+ALL = ["count", "sum", "mean", "min", "max", "first", "last", "median", "p90", "p95", "p99", "distinct"]
 INTERVALS = {"1m": MINUTE, "5m": 5 * MINUTE, "1h": 60 * MINUTE, "1d": 1440 * MINUTE}
 
 
@@ -97,6 +97,7 @@ def by_polars(stream: Stream) -> dict[tuple[str, int], dict[str, float]]:
             value.median().alias("median"),
             *(value.quantile(level, "linear").alias(name) for name, level in (("p90", 0.9), ("p95", 0.95))),
             value.quantile(0.99, "linear").alias("p99"),
+            pl.when(value.len() > 0).then(value.n_unique()).cast(pl.Float64).alias("distinct"),
         )
     )
     return {
@@ -162,7 +163,7 @@ def parts(
     stream: Disordered, starts: list[int], *, restart: bool, **more: Any
 ) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]], Aggregator]:
     """Takes events in batches that end at `starts`, with a new aggregator for each if `restart`."""
-    settings = {"functions": ["count", "median", "rate"], "empty": "zero", "grace": "30s"} | more
+    settings = {"functions": ["count", "median", "rate", "distinct"], "empty": "zero", "grace": "30s"} | more
     aggregator = aggregator_of(3, **settings)
     found, refused = list[tuple[Any, ...]](), list[tuple[int, str]]()
     for begin, end in pairwise(starts):
@@ -473,7 +474,7 @@ def test_values_beyond_the_float_limits() -> None:
 @pytest.mark.parametrize("change", ["without", "shorter", "other type"])
 def test_invalid_states_are_refused(name: str, change: str) -> None:
     """A state with a missing or wrong array is refused as a whole."""
-    aggregator = aggregator_of(functions=["count", "median", "rate"])
+    aggregator = aggregator_of(functions=["count", "median", "rate", "distinct"])
     events = [Raw("abbb"[at % 4], at * 10, float(at)) for at in range(1200)]
     take(
         aggregator,
@@ -491,7 +492,7 @@ def test_invalid_states_are_refused(name: str, change: str) -> None:
         state[name] = state[name][:-1] if change == "shorter" else np.zeros(state[name].shape, np.float16)
 
     with pytest.raises(CheckpointError):
-        aggregator_of(functions=["count", "median", "rate"]).restore(state)
+        aggregator_of(functions=["count", "median", "rate", "distinct"]).restore(state)
 
 
 @settings(max_examples=30)
