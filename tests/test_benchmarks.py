@@ -69,3 +69,11 @@ def test_forecast_formats() -> None:
     json_bytes, *others = (row[0] for row in rows.values())
     assert max(others) < json_bytes / 2
     assert all(row[2] > 0 for row in rows.values())
+
+
+def test_raw_events_beside_peers() -> None:
+    """Every peer that is installed has a figure; windows that are open at the end are not counted."""
+    rows = [line.strip("| ").split(" | ") for line in raw_events.peers_table(25_000, 20).splitlines()[2:]]
+    assert rows[0][0] == "forecaster, decoding and counting"
+    assert all(float(row[1].replace(",", "")) > 0 for row in rows)
+    assert int(rows[0][2]) == 20

@@ -2,5 +2,5 @@
 
     raw events -> interval_grid (which window) -> open_window (what it holds) -> aggregator (when it closes) -> events
 
-`state` converts the open windows to arrays of a snapshot and back.
+`window_arrays` converts the open windows to arrays of a snapshot and back.
 """

@@ -15,6 +15,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from service.aggregate.closed_windows import ClosedWindows
+from service.aggregate.histogram_buckets import MOST_BUCKETS
 from service.aggregate.open_window import OpenWindow
 from service.aggregate.watermark import Watermark
 from service.aggregate.window_arrays import arrays_of, table_from, watermark_from
@@ -83,7 +84,9 @@ class Aggregator:
             The closed windows, and the index of the first event that was not taken.
         """
         closed, table, watermark = ClosedWindows(), self._table, self._watermark
-        names, index, several = events.series, events.index, events.within is not None
+        names, index, several, bounds = events.series, events.index, events.within is not None, None
+        if self._rules.has_histograms:
+            names, bounds = self._rules.by_histogram(names)
         times, values = events.timestamp_ms.tolist(), events.value.tolist()
         known, leap, at, total = table.series, watermark.leap, start, len(names)
         while at < total:
@@ -92,13 +95,21 @@ class Aggregator:
             end = events.end_of_record(at + 1) if several else at + 1
             for one in range(at, end):
                 name, time_ms = names[one], times[one]
+                bound = None if bounds is None else bounds[one]
+                if bound is not None and math.isnan(bound):
+                    closed.refused.append((index[one], _no_bucket(name)))
+                    continue
                 series = known.get(name)
                 window = None if series is None or self._waiting else series.recent
                 if window is None or not window.start <= time_ms < window.end:
                     window = self._window_of(name, series, time_ms, index[one], closed)
                     if window is None:
                         continue
-                window.add(time_ms, values[one])
+                if bound is None:
+                    window.add(time_ms, values[one])
+                elif not window.add_to_bucket(bound, time_ms, values[one]):
+                    closed.refused.append((index[one], _no_bucket(name)))
+                    continue
                 closed.taken += 1
             for one in range(at, end):
                 time_ms, now = times[one], watermark.ms
@@ -159,10 +170,10 @@ class Aggregator:
 
     def _forget(self, tombstone: Tombstone, closed: ClosedWindows) -> None:
         if tombstone.series:
-            names = self._rules.of(tombstone.series).names(tombstone.series)
-            closed.forget += [(len(closed), name) for name in names]
-            self._table.forget(tombstone.series)
-            self._watermark.ahead.discard(tombstone.series)
+            (series,), _ = self._rules.by_histogram([tombstone.series])
+            closed.forget += [(len(closed), name) for name in self._rules.of(series).names(series)]
+            self._table.forget(series)
+            self._watermark.ahead.discard(series)
 
     def _is_due(self) -> bool:
         end, now = self._table.next_end, self._watermark.ms
@@ -219,3 +230,11 @@ class Aggregator:
         self._table.replace(table_from(arrays, self._rules))
         watermark_from(arrays, self._watermark)
         self._waiting = self._is_due()
+
+
+def _no_bucket(name: str) -> Problem:
+    text = (
+        f"got {name!r}, whose functions are those of histograms, expected a bucket with a number as the label le, and "
+        f"at most {MOST_BUCKETS} of them"
+    )
+    return Problem("no_bucket", text)

@@ -10,11 +10,11 @@ after which the counter, at the same slope, would have been zero. A window with 
 from __future__ import annotations
 
 import math
-from array import array
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
+import msgspec
+
+from service.aggregate.number_arrays import Integers, Reals
 
 MOST_SAMPLES: Final = 1024
 """Samples of a window that are held; of more, the older half is added up."""
@@ -22,7 +22,7 @@ MOST_SAMPLES: Final = 1024
 _THRESHOLD: Final = 1.1  # mean distances of samples
 
 
-class CounterSamples:
+class CounterSamples(msgspec.Struct, array_like=True, gc=False):
     """The samples of a counter in one window; their order of arrival does not matter among the newest 512.
 
     Attributes:
@@ -31,13 +31,12 @@ class CounterSamples:
         before: time and value of the last one. rise: their increase without extrapolation. count: their number.
     """
 
-    __slots__ = ("before", "count", "first", "rise", "times", "values")
-
-    def __init__(self) -> None:
-        self.times, self.values = array("q"), array("d")
-        self.first: tuple[int, float] | None = None
-        self.before: tuple[int, float] = (0, 0.0)
-        self.rise, self.count = 0.0, 0
+    times: Integers = msgspec.field(default_factory=Integers)
+    values: Reals = msgspec.field(default_factory=Reals)
+    first: tuple[int, float] | None = None
+    before: tuple[int, float] = (0, 0.0)
+    rise: float = 0.0
+    count: int = 0
 
     def add(self, time_ms: int, value: float) -> None:
         """Adds a sample; of samples at the same time the last one counts."""
@@ -63,7 +62,7 @@ class CounterSamples:
             self.rise += _step(self.before[1], sample[1])
             self.before = sample
         self.count += len(older)
-        self.times, self.values = array("q", [time for time, _ in rest]), array("d", [value for _, value in rest])
+        self.times, self.values = Integers([time for time, _ in rest]), Reals([value for _, value in rest])
 
     def increase(self, start_ms: int, end_ms: int) -> float:
         """Returns the increase within the bounds of the window, nan with fewer than two samples."""
@@ -90,28 +89,16 @@ class CounterSamples:
         end = float(to_end) if to_end < _THRESHOLD * mean else mean / 2
         return rise * ((covered + begin + end) / covered)
 
-    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Returns the state: times and values, first those of `first` and `before`, then the samples that are held."""
-        first = (0, 0.0) if self.first is None else self.first
-        times = [self.count, first[0], self.before[0], *self.times]
-        return np.array(times, np.int64), np.array([self.rise, first[1], self.before[1], *self.values], np.float64)
-
-    @classmethod
-    def from_arrays(cls, times: NDArray[np.int64], values: NDArray[np.float64]) -> CounterSamples:
-        """Converts what `arrays` returned.
+    def check(self) -> None:
+        """Checks a restored state.
 
         Raises:
-            ValueError: the arrays are not such a state.
+            ValueError: it is beyond the bounds.
         """
-        found, whole, numbers = cls(), times.tolist(), values.tolist()
-        if not 3 <= len(whole) == len(numbers) <= MOST_SAMPLES + 3 or whole[0] < 0:
-            msg = f"got {len(whole)} times and {len(numbers)} values, expected the samples of a counter"
+        times, values = len(self.times), len(self.values)
+        if times != values or times > MOST_SAMPLES or self.count < 0 or (self.first is None) != (self.count == 0):
+            msg = f"got {times} times, {values} values and {self.count} samples added up, expected those of a counter"
             raise ValueError(msg)
-        found.count, found.rise = whole[0], numbers[0]
-        found.first = (whole[1], numbers[1]) if found.count else None
-        found.before = (whole[2], numbers[2])
-        found.times, found.values = array("q", whole[3:]), array("d", numbers[3:])
-        return found
 
 
 def _step(before: float, value: float) -> float:

@@ -14,6 +14,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from service.messages.timestamps import EARLIEST_MS
+
 DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
 _WEEK: Final = 7
@@ -41,16 +43,35 @@ class IntervalGrid:
         self._known: dict[int, list[int]] = {}
 
     def bounds(self, time_ms: int) -> tuple[int, int]:
-        """Returns begin and end of the window of an event time, epoch ms; the end belongs to the next window."""
-        if self._zone is None or not _FIRST_MS <= time_ms < _LAST_MS:
-            offset = self._first_day * DAY_MS
-            start = time_ms - (time_ms - offset) % self.interval_ms
-            return start, start + self.interval_ms
-        day = self._day_of(time_ms, self._zone)
+        """Returns begin and end of the window of an event time, epoch ms; the end belongs to the next window.
+
+        Windows that reach over 1900 or 2200, where the rules of clocks begin and end, are cut there, and the first one
+        of the year 1 begins with it, as event times do.
+        """
+        if self._zone is None:
+            start, end = self._utc_bounds(time_ms)
+        elif time_ms < _FIRST_MS:
+            start, end = self._utc_bounds(time_ms)
+            end = min(end, _FIRST_MS)
+        elif time_ms < _LAST_MS:
+            start, end = self._local_bounds(time_ms, self._zone)
+            return max(start, _FIRST_MS), min(end, _LAST_MS)
+        else:
+            start, end = self._utc_bounds(time_ms)
+            return max(start, _LAST_MS), end
+        return max(start, EARLIEST_MS), end
+
+    def _utc_bounds(self, time_ms: int) -> tuple[int, int]:
+        offset = self._first_day * DAY_MS
+        start = time_ms - (time_ms - offset) % self.interval_ms
+        return start, start + self.interval_ms
+
+    def _local_bounds(self, time_ms: int, zone: ZoneInfo) -> tuple[int, int]:
+        day = self._day_of(time_ms, zone)
         if self._days:
             first = day - (day - self._first_day) % self._days
-            return _instant(first, 0, self._zone), _instant(first + self._days, 0, self._zone)
-        edges = self._edges(day, self._zone)
+            return _instant(first, 0, zone), _instant(first + self._days, 0, zone)
+        edges = self._edges(day, zone)
         if self.interval_ms <= _HOUR_MS:
             start = time_ms - (time_ms - edges[0]) % self.interval_ms
             return start, min(start + self.interval_ms, edges[-1])

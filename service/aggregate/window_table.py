@@ -7,7 +7,6 @@ more series, those without an open window whose last one closed first are remove
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
 from typing import Final
 
 from service.aggregate.open_window import OpenWindow
@@ -147,11 +146,6 @@ class WindowTable:
         for _, name in silent[: 1 + self._most_series // _REMOVED]:
             del self.series[name]
         return True
-
-    def windows(self) -> Iterator[OpenWindow]:
-        """Yields the open windows of one series after the other."""
-        for series in self.series.values():
-            yield from series.open.values()
 
     def replace(self, series: dict[str, SeriesWindows]) -> None:
         """Replaces all windows."""

@@ -56,7 +56,9 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
     chosen, windows = with_choice(config.input, choice), Aggregator.of(config.aggregate, config.state.max_series)
     summary = summarise(sample, chosen, config.step_ms, windows)
     others = other_files(source, config.input, sample, chosen) if sample.several_files and source != "-" else None
-    settings = {**choice.settings, **_given(config), "model.seasons": _seasons(config, summary)}
+    advised = {} if summary.advice is None else summary.advice.settings
+    windows_advised = {f"aggregate.{name}": value for name, value in advised.items()}
+    settings = {**choice.settings, **windows_advised, **_given(config), "model.seasons": _seasons(config, summary)}
     text = "\n".join(_configuration(source, topic, settings)) + "\n"
     if as_json:
         facts: dict[str, Any] = asdict(summary) | {
@@ -64,6 +66,7 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
             "envelope": sample.envelope, "complete": sample.complete, "settings": dict(choice.settings),
             "reasons": dict(choice.reasons), "fields": [asdict(column) for column in choice.columns],
             "other_files": None if others is None else asdict(others),
+            "advice": None if summary.advice is None else summary.advice._asdict(),
         }  # fmt: skip
         click.echo(orjson.dumps(facts, default=str))
     else:
@@ -159,8 +162,15 @@ def _facts(choice: Choice, summary: Summary, sample: InputSample) -> Iterator[st
         yield f"{'seasons:':10}{steps} steps"
     if summary.counters:
         names = ", ".join(summary.counters[:_SHOWN])
-        advice = "" if summary.windows is not None else ', with aggregate.functions = ["rate"]'
+        alone = summary.windows is None and summary.advice is None
+        advice = ', with aggregate.functions = ["rate"]' if alone else ""
         yield f"{'counters:':10}{names}: values that only grow; their rate is easier to forecast{advice}"
+    if summary.advice is not None:
+        functions = ", ".join(summary.advice.settings["functions"])
+        yield (
+            f"{'advice:':10}{summary.advice.reason}; the configuration below has windows of "
+            f"{summary.advice.settings['interval']} with {functions}, see [aggregate]"
+        )
     if summary.windows is not None:
         yield f"{'windows:':10}{summary.windows} values of closed windows"
     if summary.clock_changes:

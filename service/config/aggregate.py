@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -9,15 +10,24 @@ from pydantic import BeforeValidator, Field, model_validator
 from service.config.base import Name, Section, check_timezone, listed
 from service.config.durations import OptionalDuration, format_duration
 
+HISTOGRAM: Final = "histogram_"
+"""Begin of the names of the functions of histograms."""
+
 Function = Literal[
-    "count", "sum", "mean", "min", "max", "first", "last", "median", "p90", "p95", "p99", "rate", "increase"
-]
+    "count", "sum", "mean", "min", "max", "first", "last", "median", "p90", "p95", "p99", "distinct", "rate",
+    "increase", "histogram_median", "histogram_p90", "histogram_p95", "histogram_p99",
+]  # fmt: skip
 Empty = Literal["auto", "zero", "missing", "last"]
 Functions = Annotated[tuple[Function, ...], BeforeValidator(listed)]
 
 DAY_SECONDS: Final = 86_400
 _LONGEST_DAYS: Final = 366
 _LEAST_MS: Final = 1e-6  # rounding of a duration in seconds
+
+
+def is_of_histograms(functions: Iterable[str]) -> bool:
+    """Returns whether functions are those of the buckets of histograms."""
+    return any(function.startswith(HISTOGRAM) for function in functions)
 
 
 def _check_interval(seconds: float) -> None:
@@ -63,8 +73,10 @@ class AggregateConfig(Section):
     functions: Functions = Field(
         ("mean",),
         description="What the values of a window become: count (its events, also those without a value), sum, mean, "
-        "min, max, first, last (by event time), median, p90, p95, p99, and for counters rate (per second) and "
-        "increase. One function keeps the name of the series; several make a series each, <series>.<function>.",
+        "min, max, first, last (by event time), median, p90, p95, p99, distinct (number of different values, extra "
+        "distinct), for counters rate (per second) and increase, and for the buckets of Prometheus histograms "
+        "histogram_median, histogram_p90, histogram_p95, histogram_p99. One function keeps the name of the series; "
+        "several make a series each, <series>.<function>.",
     )
     grace: OptionalDuration = Field(
         10.0,
@@ -75,6 +87,11 @@ class AggregateConfig(Section):
         "auto",
         description="The value of a window without events between two windows with events: zero, missing, or last (the "
         "value before). auto: zero for count and sum, missing for the others.",
+    )
+    counters: Literal["rate", "increase", "functions"] = Field(
+        "rate",
+        description="What the windows of counters become: of series whose name, without labels, ends in _total, and "
+        "that no rule matches. rate or increase; functions: aggregate.functions, as for other series.",
     )
     timezone: str = Field(
         "UTC",
@@ -89,6 +106,11 @@ class AggregateConfig(Section):
     )
 
     @property
+    def has_distinct(self) -> bool:
+        """Whether windows count distinct values."""
+        return any("distinct" in functions for functions in (self.functions, *(rule.functions for rule in self.rules)))
+
+    @property
     def intervals(self) -> list[float]:
         """The intervals in use, in seconds."""
         return sorted({self.interval, *(rule.interval or self.interval for rule in self.rules)})
@@ -98,6 +120,9 @@ class AggregateConfig(Section):
         for functions in (self.functions, *(rule.functions for rule in self.rules)):
             if len(set(functions)) != len(functions):
                 msg = f"got the functions {list(functions)}, expected functions that differ from each other"
+                raise ValueError(msg)
+            if is_of_histograms(functions) and not all(map(is_of_histograms, ([one] for one in functions))):
+                msg = f"got the functions {list(functions)}, expected those of histograms without others"
                 raise ValueError(msg)
         if not self.functions:
             msg = "got no functions, expected at least one"

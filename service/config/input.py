@@ -53,6 +53,11 @@ class FieldNames(Section):
         '("*" for all numeric fields that are not used otherwise). The series is then <series>.<field>, or where its '
         "template has {field}. Empty: one value, input.fields.value.",
     )
+    identifiers: Texts = Field(
+        (),
+        description="Those of the fields value or values that have identifiers, such as of users, and no quantities: "
+        'texts or whole numbers, whose hashes are the values. For aggregate.functions = ["distinct"].',
+    )
     record_time: str = Field(
         "",
         description="The field with the time at which the record was written; max_ahead compares with it. Empty: "
@@ -111,7 +116,13 @@ class FieldNames(Section):
     def is_flat(self) -> bool:
         """Whether a record has one event, whose parts are fields of the record itself."""
         names = [self.value, *([self.record_time] if self.record_time else [])]
-        if self.values or not isinstance(self.series, str) or "{" in self.series or not isinstance(self.timestamp, str):
+        if (
+            self.values
+            or self.identifiers
+            or not isinstance(self.series, str)
+            or "{" in self.series
+            or not isinstance(self.timestamp, str)
+        ):
             return False
         return all(map(is_plain, [self.series, self.timestamp, *names]))
 
@@ -147,6 +158,10 @@ class FieldNames(Section):
         innermost(self.paths)
         if self.thousands == self.decimal:
             msg = f"thousands and decimal are both {self.decimal!r}; expected separators that differ"
+            raise ValueError(msg)
+        values = self.values or (self.value,)
+        if unknown := [name for name in self.identifiers if name not in values]:
+            msg = f"identifiers has {unknown[0]!r}, expected fields of value or values: {list(values)}"
             raise ValueError(msg)
         check_timezone(self.timezone)
         return self

@@ -7,6 +7,7 @@ environment variable or flag), the value found and the value expected.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import tomllib
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from forecaster import ConfigError
+from forecaster import ConfigError, install_command
 from service.config.durations import format_duration
 from service.config.sections import Config
 from service.errors import ConfigurationError
@@ -74,7 +75,19 @@ def _check_windows(config: Config, flags: Mapping[str, Any], path: Path | None) 
     """Rejects what values of windows do not have, and an interval of steps that is not theirs."""
     settings = config.aggregate
     if not settings.interval:
+        if got := config.input.fields.identifiers:
+            msg = (
+                f"{_origin(['input', 'fields', 'identifiers'], flags, path)}: input.fields.identifiers: "
+                f'got {list(got)}, expected none without aggregate.interval: their windows have the function "distinct"'
+            )
+            raise ConfigurationError(msg)
         return
+    if settings.has_distinct and importlib.util.find_spec("datasketches") is None:
+        msg = (
+            f"{_origin(['aggregate'], flags, path)}: aggregate.functions: distinct needs datasketches, which is not "
+            f"installed; expected the extra: {install_command('distinct')}"
+        )
+        raise ConfigurationError(msg)
     for name in ("covariates", "future_covariates", "broadcast"):
         if got := getattr(config.input, name):
             msg = (

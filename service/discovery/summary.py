@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.aggregate.aggregator import Aggregator
+from service.config.aggregate import AggregateConfig
 from service.config.input import InputConfig
 from service.discovery.cadence import FirstEvents, first_seasons
 from service.discovery.sample import InputSample
+from service.discovery.window_advice import FEW, Series, WindowAdvice, advise
 from service.messages.decode import Decoder
 
 _MOST_SERIES: Final = 5  # listed by name
 _RISES: Final = 0.3  # of the steps of a counter go up at least
 _RESETS: Final = 0.05  # of its steps go down at most
-_FEW: Final = 20  # events of a series that is judged
 _GAP: Final = 1.5  # intervals that are a gap
 _LEAST_SHARE: Final = 0.1  # of the series for an interval to be named
 
@@ -40,6 +41,8 @@ class Summary:
         clock_changes: times without a zone within a change of the clock.
         filtered: records, and elements of their arrays, that do not meet `input.where`.
         windows: values of the windows that close; None without windows.
+        advice: windows that would make the series regular; None where they are, or windows are configured. The seasons
+            are those of the values of these windows.
     """
 
     records: int
@@ -60,6 +63,7 @@ class Summary:
     clock_changes: int = 0
     filtered: int = 0
     windows: int | None = None
+    advice: WindowAdvice | None = None
 
 
 def summarise(
@@ -85,7 +89,7 @@ def summarise(
     for at, name in enumerate(decoded.series):
         rows.setdefault(name, []).append(at)
     found.series, found.examples = len(rows), list(rows)[:_MOST_SERIES]
-    intervals = Counter[int]()
+    intervals, several = Counter[int](), list[Series]()
     for name, its in rows.items():
         times, values = decoded.timestamp_ms[its], decoded.value[its]
         newest = np.maximum.accumulate(times)
@@ -97,18 +101,26 @@ def summarise(
             usual = int(np.median(steps))
             intervals[usual] += 1
             found.gaps += int((steps > _GAP * usual).sum())
-        if _is_counter(values[first]):
+        if counter := _is_counter(values[first]):
             found.counters.append(name)
+        order = np.argsort(decoded.timestamp_ms[its], kind="stable")
+        several.append(Series(name, decoded.timestamp_ms[its][order], values[order], counter))
     found.intervals_ms = [one for one, count in intervals.most_common(3) if count >= _LEAST_SHARE * len(rows)]
-    events = decoded if aggregator is None else aggregator.values_of(decoded)
-    found.windows = None if aggregator is None else len(events)
+    if aggregator is not None:
+        events = aggregator.values_of(decoded)
+        found.windows = len(events)
+    elif (advice := advise(several)) is not None:
+        found.advice, windows = advice, AggregateConfig.model_validate(advice.settings)
+        events, interval_ms = Aggregator(windows, len(rows)).values_of(decoded), round(windows.interval * 1000)
+    else:
+        events = decoded
     found.seasons = list(first_seasons(FirstEvents.of(events, complete=sample.complete), interval_ms))
     return found
 
 
 def _is_counter(values: NDArray[np.float64]) -> bool:
     present = values[np.isfinite(values)]
-    if len(present) < _FEW or (present < 0).any():
+    if len(present) < FEW or (present < 0).any():
         return False
     steps = np.diff(present)
     return bool((steps > 0).mean() >= _RISES and (steps < 0).mean() <= _RESETS and present[-1] != present[0])

@@ -58,10 +58,10 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     | _roles(
         Role.REPLAY,
         "input.fields",
-        "series timestamp value values record_time future time_unit date_order timezone decimal thousands",
+        "series timestamp value values identifiers record_time future time_unit date_order timezone decimal thousands",
     )
     | _roles(Role.MODEL, "input", "covariates future_covariates")
-    | _roles(Role.REPLAY, "aggregate", "interval functions grace empty timezone rules")
+    | _roles(Role.REPLAY, "aggregate", "interval functions grace empty counters timezone rules")
     # The existence and the end of partitions; the handling of late and pushed events; the size of batches.
     | _roles(
         Role.FREE,

@@ -54,6 +54,7 @@ REASONS: Final = {
     "tombstone": "a Kafka record without a value: only counted, see input.tombstone",
     "late": 'older than the newest event of its series, or behind its closed window, and input.late is "dead-letter"',
     "series_clash": "its values would have the name of those of another series, see aggregate.functions",
+    "no_bucket": "not a bucket of a histogram, as aggregate.functions has it, or one of too many",
     "too_many_windows": "its window would be one more than the bound of open windows, see aggregate",
 }
 """Every reason for a reject, with its meaning; bounded, valid as a metric label."""

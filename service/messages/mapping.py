@@ -11,13 +11,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from service.config.field_paths import COLUMNS, FieldPath, Keys, innermost, parse_path
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
+from service.messages.field_lookup import ABSENT, find
 from service.messages.keys import text_of_field, text_of_key
-from service.messages.numbers import MalformedNumber, Notation, number, out_of_union
+from service.messages.numbers import MalformedNumber, Notation, number, number_of_identifier, out_of_union
 from service.messages.parsed import Around, Parsed, Problem
 from service.messages.record_filter import RecordFilter
 from service.messages.timestamps import EXPECTED, Milliseconds, Time
@@ -28,7 +29,6 @@ MOST_EVENTS: Final = 10_000
 FILE_NAME: Final = "file-name"
 """Name of the record header with the name of the record's file, without folder and suffix."""
 
-_ABSENT: Final = object()
 _FIELD: Final = Outside("field")
 _NUMBERS: Final = "a list of numbers; in CSV separated by spaces or |, or an empty field"
 _SHOWN: Final = 80  # characters of a wrong value in a message
@@ -59,6 +59,7 @@ class RecordMapping:
         self._values = [(path, is_glob(path), _label(path)) for path in names.value_paths]
         self._several, self._globs = bool(names.values), sum(map(is_glob, names.value_paths))
         self._places: dict[str, dict[str, tuple[Keys, ...] | None]] = {}  # of the fields that match a glob, by name
+        self._identifiers = {_label(path) for path in names.value_paths if path.text in names.identifiers}
         self._times = names.timestamp_paths
         self._time_name = ", ".join(path.text for path in self._times)
         self._record_time = parse_path(names.record_time) if names.record_time else None
@@ -132,11 +133,11 @@ class RecordMapping:
         if keys[-1:] == (COLUMNS,):
             yield from self._columns_as_elements(bases, keys[:-1], level)
             return
-        array = _find(bases[-1], keys)
+        array = find(bases[-1], keys)
         if isinstance(array, list):
             for element in array:
                 yield from self._elements([*bases, element], level + 1)
-        elif array is _ABSENT:
+        elif array is ABSENT:
             yield _RejectedError("missing_field", f"got nothing at {_text(keys)}, expected an array of samples")
         else:
             yield _RejectedError("wrong_type", f"got {_shown(array)} at {_text(keys)}, expected an array of samples")
@@ -145,12 +146,12 @@ class RecordMapping:
         self, bases: list[object], keys: Keys, level: int
     ) -> Iterator[list[object] | _RejectedError]:
         """Yields the elements of the arrays of an object, as objects: the first ones of all arrays, and so on."""
-        parent = _find(bases[-1], keys)
+        parent = find(bases[-1], keys)
         arrays = (
             {name: one for name, one in parent.items() if isinstance(one, list)} if isinstance(parent, dict) else {}
         )
         if not arrays:
-            problem = "missing_field" if parent is _ABSENT else "wrong_type"
+            problem = "missing_field" if parent is ABSENT else "wrong_type"
             yield _RejectedError(problem, f"got no arrays at {_text(keys)}, expected an object of arrays of samples")
             return
         longest = max(map(len, arrays.values()))
@@ -182,7 +183,8 @@ class RecordMapping:
         for name, raw in found[:room]:
             value = raw if type(raw) is float else number(raw, self._notation)
             if value is None:
-                wrong = Problem("wrong_type", f"got {_shown(raw)} as {name}, expected a number, or null if missing")
+                kind = "an identifier, text or a whole number" if name in self._identifiers else "a number"
+                wrong = Problem("wrong_type", f"got {_shown(raw)} as {name}, expected {kind}, or null if missing")
                 if not (self._blank and self._several):
                     problem = wrong
                     continue
@@ -213,7 +215,8 @@ class RecordMapping:
         if not isinstance(bases[-1], dict | list) and not self._arrays:
             bare = isinstance(bases[-1], int | float) and not isinstance(bases[-1], bool)
             if bare and not self._several and around.timestamps_ms is not None:
-                yield self._values[0][0].text, bases[-1]
+                label = self._values[0][2]
+                yield label, _identified(bases[-1]) if label in self._identifiers else bases[-1]
                 return
             text = f"got {_shown(bases[-1])}, expected an object with the fields of an event"
             raise _RejectedError("wrong_type", text)
@@ -223,8 +226,8 @@ class RecordMapping:
                 yield from self._matching(bases, path, matched)
                 continue
             raw = self._get(bases, path)
-            if raw is not _ABSENT:
-                yield label, raw
+            if raw is not ABSENT:
+                yield label, _identified(raw) if label in self._identifiers else raw
             elif not self._several:
                 raise _RejectedError("missing_field", f"Object missing required field `{path.text}`")
 
@@ -233,7 +236,7 @@ class RecordMapping:
     ) -> Iterator[tuple[str, object]]:
         """Yields the numeric fields that match a glob, which are not used otherwise and not in `matched`."""
         *keys, glob = path.keys
-        parent, prefix = _find(bases[len(path.arrays)], tuple(keys)), _label(path)[: -len(str(glob))]
+        parent, prefix = find(bases[len(path.arrays)], tuple(keys)), _label(path)[: -len(str(glob))]
         if self._columns is not None:
             parent, prefix, keys, glob = bases[0], "", [], "*"
         if not isinstance(parent, Mapping):
@@ -261,11 +264,11 @@ class RecordMapping:
         base = bases[len(path.arrays)]
         if not path.arrays and isinstance(base, dict) and path.text in base:
             return out_of_union(base[path.text])
-        return out_of_union(_find(base, path.keys))
+        return out_of_union(find(base, path.keys))
 
     def _time_of(self, bases: list[object], index: int, around: Around, own: int | None) -> Time:
         parts = [self._get(bases, path) for path in self._times]
-        absent = [path.text for path, raw in zip(self._times, parts, strict=True) if raw is _ABSENT or raw is None]
+        absent = [path.text for path, raw in zip(self._times, parts, strict=True) if raw is ABSENT or raw is None]
         if absent:
             outer = around.timestamps_ms[index] if own is None and around.timestamps_ms is not None else own
             if outer is not None and len(absent) == len(parts):
@@ -287,7 +290,7 @@ class RecordMapping:
 
     def _series_field(self, bases: list[object], path: FieldPath, index: int, around: Around) -> str:
         raw = self._get(bases, path)
-        if raw is _ABSENT:
+        if raw is ABSENT:
             key = None if around.keys is None else around.keys[index]
             fields = [part for part in self._parts if isinstance(part, FieldPath)]
             if key is None or len(fields) > 1:
@@ -302,7 +305,7 @@ class RecordMapping:
 
     def _covariate(self, bases: list[object], path: FieldPath) -> float:
         raw = self._get(bases, path)
-        value = math.nan if raw is _ABSENT else number(raw, self._notation)
+        value = math.nan if raw is ABSENT else number(raw, self._notation)
         if value is None:
             raise _RejectedError(
                 "wrong_type", f"got {_shown(raw)} as {path.text}, expected a number, or null if missing"
@@ -366,26 +369,14 @@ def _header_of(around: Around, index: int, name: str) -> str | None:
     return None if value is None else value.decode("utf-8", "replace")
 
 
-def is_there(record: object, keys: Keys) -> bool:
-    """Returns whether a record has a field at these keys."""
-    return _find(record, keys) is not _ABSENT
-
-
-def _find(base: object, keys: Keys) -> object:
-    """Returns what is at the keys below an object, or `_ABSENT`."""
-    found: Any = base
-    for key in keys:
-        if isinstance(found, dict):
-            found = found.get(key if isinstance(key, str) else str(key), _ABSENT)
-        elif isinstance(found, list) and isinstance(key, int):
-            found = found[key] if key < len(found) else _ABSENT
-        else:
-            return _ABSENT
-    return found
+def _identified(raw: object) -> object:
+    """Returns the number of an identifier; what is none remains no number."""
+    found = number_of_identifier(raw)
+    return MalformedNumber(raw) if found is None else found
 
 
 def _or_none(raw: object) -> object:
-    return None if raw is _ABSENT else raw
+    return None if raw is ABSENT else raw
 
 
 def _as_time(raw: object) -> Time | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Final, NamedTuple
 
@@ -65,6 +66,25 @@ def number_of(text: str, notation: Notation = PLAIN) -> float | None:
     except ValueError:
         lower = plain.lower()
         return math.nan if lower in ABSENT else _TRUTH.get(lower)
+
+
+def number_of_identifier(raw: object) -> float | None:
+    """Returns a number for an identifier, equal for equal ones: nan where it is missing, None where it is none.
+
+    Texts and whole numbers are identifiers, and 12 is the same one as "12". The number has 53 bits of a hash: two of a
+    million different identifiers have the same one with a probability of 1 in 18,000.
+    """
+    if raw is None:
+        return math.nan
+    if isinstance(raw, float) and raw.is_integer():
+        raw = int(raw)
+    if isinstance(raw, MalformedNumber) or not isinstance(raw, int | str) or isinstance(raw, bool):
+        return None
+    text = str(raw).strip()
+    if text.lower() in ABSENT:
+        return math.nan
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return float(int.from_bytes(digest, "big") >> 11)
 
 
 def out_of_union(raw: object) -> object:

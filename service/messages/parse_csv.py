@@ -15,7 +15,7 @@ from service.config.series_rule import Outside, Part
 from service.config.where import paths_of
 from service.messages.columns import interleaved, joined, repeated
 from service.messages.mapping import MOST_EVENTS, RecordMapping, file_of, is_glob
-from service.messages.numbers import PLAIN, Notation, number_of
+from service.messages.numbers import PLAIN, Notation, number_of, number_of_identifier
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
 from service.messages.record_filter import RecordFilter
 
@@ -87,6 +87,7 @@ class CsvLines:
         self._stripped = {names[part] for part in self._series if isinstance(part, int) and names}
         self._stripped |= {name for name in self._where if name in column}
         self._globs = any(map(is_glob, fields.value_paths))
+        self._identifiers = frozenset(fields.identifiers)
         taken = {*required, record_time, fields.future, *covariates, *ahead}
         self._values: list[tuple[str, int]] = []
         matched: dict[str, list[str]] = {}  # the columns of every glob
@@ -155,7 +156,10 @@ class CsvLines:
         if len(parts) > 1:
             times = [" ".join(map(str.strip, one)) for one in zip(*parts, strict=True)]
         names = [_stripped(columns[part], blanks) if isinstance(part, int) else part for part in self._series]
-        numbers = [self._floats(columns[at]) for _, at in self._values]
+        numbers = [
+            list(map(_identifier, columns[at])) if name in self._identifiers else self._floats(columns[at])
+            for name, at in self._values
+        ]
         extra = [self._floats(columns[at]) if at is not None else [math.nan] * len(lines) for at in self._covariates]
         nothing: list[list[float | None] | None] = [[]] * len(lines)
         ahead = [
@@ -275,6 +279,11 @@ def column_names(header: str, separator: str) -> list[str] | None:
 
 def _stripped(texts: list[str], blanks: bool) -> list[str]:  # noqa: FBT001 - whether the batch has any
     return [text.strip(" \t") for text in texts] if blanks else texts
+
+
+def _identifier(text: str) -> float:
+    found = number_of_identifier(text)
+    return math.nan if found is None else found
 
 
 def split(line: str, separator: str) -> list[str] | None:

@@ -14,8 +14,9 @@ from service.config.input import InputConfig
 from service.messages.controls import may_be_control, read_control
 from service.messages.depth import MAX_DEPTH, deep_ones
 from service.messages.envelopes import NotAnEvent, Unwrapped, unwrap
+from service.messages.field_lookup import is_there
 from service.messages.frames import FrameError, Frames, json_payload, schema_id
-from service.messages.mapping import RecordMapping, is_there
+from service.messages.mapping import RecordMapping
 from service.messages.parse_influx import InfluxParser
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
 from service.messages.record_struct import NotWantedError, RecordStruct

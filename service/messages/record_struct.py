@@ -103,7 +103,7 @@ class RecordStruct:
         names = settings.fields
         paths = [*names.paths, *map(parse_path, settings.covariates), *compared_paths(settings)]
         outside = [part for part in names.series_parts if isinstance(part, Outside) and part.place != "field"]
-        if outside or len(names.timestamp_paths) > 1:
+        if outside or names.identifiers or len(names.timestamp_paths) > 1:
             return None
         if settings.envelope not in {"auto", "none"} or any(map(is_glob, names.value_paths)):
             return None

@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from service.aggregate.aggregator import Aggregator
 from service.aggregate.closed_windows import ClosedWindows
+from service.aggregate.number_arrays import from_bytes, to_bytes
 from service.config.aggregate import AggregateConfig
 from service.messages.controls import Tombstone
 from service.messages.decode import Decoded, numbers_within
@@ -63,3 +65,13 @@ def rows(closed: ClosedWindows) -> list[tuple[str, int, int, float]]:
 def ticks(start_ms: int, end_ms: int, step_ms: int) -> list[Raw]:
     """Returns events that move the watermark from one time to another."""
     return [Raw(TICK, time) for time in range(start_ms, end_ms + step_ms, step_ms)]
+
+
+def encoded(part: Any) -> bytes:
+    """Returns a part of a window as in a snapshot."""
+    return msgspec.msgpack.encode(part, enc_hook=to_bytes)
+
+
+def continued(part: Any) -> Any:
+    """Returns a part of a window that was saved and restored."""
+    return msgspec.msgpack.decode(encoded(part), type=type(part), dec_hook=from_bytes)

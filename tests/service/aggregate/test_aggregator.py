@@ -26,7 +26,7 @@ from service.messages.controls import Tombstone
 
 BEGIN = 1_774_744_200_000  # 2026-03-29T00:30 UTC, an hour in which the clock of Berlin changes
 MINUTE = 60_000
-ALL = ["count", "sum", "mean", "min", "max", "first", "last", "median", "p90", "p95", "p99"]
+ALL = ["count", "sum", "mean", "min", "max", "first", "last", "median", "p90", "p95", "p99", "distinct"]
 INTERVALS = {"1m": MINUTE, "5m": 5 * MINUTE, "1h": 60 * MINUTE, "1d": 1440 * MINUTE}
 
 
@@ -97,6 +97,7 @@ def by_polars(stream: Stream) -> dict[tuple[str, int], dict[str, float]]:
             value.median().alias("median"),
             *(value.quantile(level, "linear").alias(name) for name, level in (("p90", 0.9), ("p95", 0.95))),
             value.quantile(0.99, "linear").alias("p99"),
+            pl.when(value.len() > 0).then(value.n_unique()).cast(pl.Float64).alias("distinct"),
         )
     )
     return {
@@ -162,7 +163,7 @@ def parts(
     stream: Disordered, starts: list[int], *, restart: bool, **more: Any
 ) -> tuple[list[tuple[Any, ...]], list[tuple[int, str]], Aggregator]:
     """Takes events in batches that end at `starts`, with a new aggregator for each if `restart`."""
-    settings = {"functions": ["count", "median", "rate"], "empty": "zero", "grace": "30s"} | more
+    settings = {"functions": ["count", "median", "rate", "distinct"], "empty": "zero", "grace": "30s"} | more
     aggregator = aggregator_of(3, **settings)
     found, refused = list[tuple[Any, ...]](), list[tuple[int, str]]()
     for begin, end in pairwise(starts):
@@ -400,7 +401,7 @@ def test_forgotten_windows_that_open_again() -> None:
     found = rows(closed)
 
     assert found == sorted(set(found), key=lambda row: (row[2], row[0]))
-    assert len(aggregator) == len(aggregator.arrays()["windows"])
+    assert len(aggregator) == aggregator.arrays()["series"][:, 0].sum()
 
 
 def test_many_tombstones() -> None:
@@ -442,6 +443,26 @@ def test_rules() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("counters", "of_total", "of_rule"), [("rate", 2.0, 60.0), ("increase", 120.0, 60.0), ("functions", 60.0, 60.0)]
+)
+def test_counters_by_name(counters: str, of_total: float, of_rule: float) -> None:
+    """A series that is a counter by its name has its own function, unless a rule matches it."""
+    aggregator = aggregator_of(functions=["mean"], counters=counters, rules=[{"series": "rule_total"}])
+    names = ("x_total", 'x_total{job="a"}', "rule_total", "total")
+    events = [Raw(name, second * 1000, 2.0 * second) for second in range(0, 61, 1) for name in names]
+    found = {
+        name: value
+        for name, start, _, value in rows(take(aggregator, [*events, *ticks(0, 3 * MINUTE, MINUTE)]))
+        if start == 0
+    }
+
+    assert found == {
+        "x_total": pytest.approx(of_total, rel=0.02), 'x_total{job="a"}': pytest.approx(of_total, rel=0.02),
+        "rule_total": pytest.approx(of_rule, rel=0.02), "total": pytest.approx(60.0, rel=0.02),
+    }  # fmt: skip
+
+
 def test_values_beyond_the_float_limits() -> None:
     """A sum beyond the limits is missing, and no error."""
     events = [Raw("a", 0, 1.7e308), Raw("a", 1, 1.7e308), *ticks(0, 3 * MINUTE, MINUTE)]
@@ -453,7 +474,7 @@ def test_values_beyond_the_float_limits() -> None:
 @pytest.mark.parametrize("change", ["without", "shorter", "other type"])
 def test_invalid_states_are_refused(name: str, change: str) -> None:
     """A state with a missing or wrong array is refused as a whole."""
-    aggregator = aggregator_of(functions=["count", "median", "rate"])
+    aggregator = aggregator_of(functions=["count", "median", "rate", "distinct"])
     events = [Raw("abbb"[at % 4], at * 10, float(at)) for at in range(1200)]
     take(
         aggregator,
@@ -471,7 +492,7 @@ def test_invalid_states_are_refused(name: str, change: str) -> None:
         state[name] = state[name][:-1] if change == "shorter" else np.zeros(state[name].shape, np.float16)
 
     with pytest.raises(CheckpointError):
-        aggregator_of(functions=["count", "median", "rate"]).restore(state)
+        aggregator_of(functions=["count", "median", "rate", "distinct"]).restore(state)
 
 
 @settings(max_examples=30)

@@ -18,7 +18,11 @@ ZONES = [
     "America/Havana", "Asia/Beirut", "America/Scoresbysund",
 ]  # fmt: skip
 INTERVALS = [1000, 60_000, 900_000, HOUR, 2 * HOUR, 6 * HOUR, DAY_MS, 2 * DAY_MS, 7 * DAY_MS]
-TIMES = st.integers(0, 2_000_000_000_000)
+EDGES = [-2_208_988_800_000, 7_258_118_400_000]  # 1900 and 2200, beyond which windows are those of UTC
+TIMES = st.integers(0, 2_000_000_000_000) | st.builds(
+    int.__add__, st.sampled_from(EDGES), st.integers(-14 * DAY_MS, 14 * DAY_MS)
+)
+RECENT = st.integers(0, 2_000_000_000_000)
 
 
 def at(text: str, zone: str = "Europe/Berlin") -> int:
@@ -44,11 +48,17 @@ def test_windows_partition_the_time(zone: str, time: int, interval: int) -> None
 def test_all_times(zone: str, time: int, interval: int) -> None:
     """Every time from year 1 to 9999 has a window."""
     start, end = IntervalGrid(interval, zone).bounds(time)
-    assert start <= time < end
+    assert EARLIEST_MS <= start <= time < end
+
+
+@pytest.mark.parametrize("interval", [2 * DAY_MS, 7 * DAY_MS, 366 * DAY_MS])
+def test_the_first_window(interval: int) -> None:
+    """The first window begins with the year 1, so that its begin is an event time."""
+    assert IntervalGrid(interval, "UTC").bounds(EARLIEST_MS)[0] == EARLIEST_MS
 
 
 @pytest.mark.parametrize("zone", ZONES)
-@given(time=TIMES)
+@given(time=RECENT)
 def test_days_are_local(zone: str, time: int) -> None:
     """A day begins when the clock of the zone first shows its date, and all its times but repeated ones have it."""
     start, end = IntervalGrid(DAY_MS, zone).bounds(time)

@@ -25,8 +25,11 @@ EXAMPLES = {found["title"]: found for found in EXAMPLE.finditer(PAGE)}
 
 
 def test_examples_of_the_page() -> None:
-    """The page has the three examples."""
-    assert list(EXAMPLES) == ["Orders to counts and sums", "Counters to rates", "Requests to percentiles"]
+    """The page has these examples."""
+    assert list(EXAMPLES) == [
+        "Orders to counts and sums", "Counters to rates", "Histograms to percentiles", "Users to distinct numbers",
+        "Requests to percentiles",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("title", EXAMPLES)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from raw_columns import continued, encoded
 
 from service.aggregate import value_sample as module
-from service.aggregate.value_sample import ERROR, MOST_BINS, MOST_EXACT, ValueSample
+from service.aggregate.value_sample import ERROR, MOST_BINS, MOST_BYTES, MOST_EXACT, ValueSample
 
 LEVELS = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
 VALUES = st.floats(-1e12, 1e12, allow_subnormal=False)
@@ -49,7 +50,8 @@ def test_bound_of_the_bins() -> None:
     values = np.logspace(-300, 300, 40_000).tolist()
     sample = sample_of(values)
 
-    assert len(sample.above) == MOST_BINS
+    assert sample.binned is not None
+    assert len(sample.binned.above) == MOST_BINS
     assert sample.quantile(0.99) == pytest.approx(values[int(0.99 * 39_999)], rel=ERROR)
 
 
@@ -59,11 +61,11 @@ def test_sample_saved_in_the_middle(size: int, cut: int) -> None:
     straight, restored = ValueSample(), ValueSample()
     for at in range(size):
         if at == cut:
-            restored = ValueSample.from_arrays(*restored.arrays())
+            restored = continued(restored)
         for one in (straight, restored):
             one.add(float(at % 97 - 20))
 
-    assert [part.tobytes() for part in straight.arrays()] == [part.tobytes() for part in restored.arrays()]
+    assert encoded(straight) == encoded(restored)
     assert [straight.quantile(level) for level in LEVELS] == pytest.approx(
         [restored.quantile(level) for level in LEVELS], nan_ok=True
     )
@@ -90,20 +92,38 @@ def test_memory_of_a_sample() -> None:
     assert after - before < 16 * MOST_EXACT
 
 
+def test_memory_of_bins() -> None:
+    """The bins of a window take the bytes of the stated bound at most, whatever its values are."""
+    values = np.random.default_rng(1).permutation(
+        np.concatenate([np.logspace(-300, 300, 9000), -np.logspace(-300, 300, 9000)])
+    )
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        sample = sample_of(values.tolist())
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert sample.binned is not None
+    assert len(sample.binned.above) == len(sample.binned.below) == MOST_BINS
+    assert after - before < MOST_BYTES + 2048  # and the objects around them
+
+
 @given(st.lists(st.floats(1e-300, 1e300), max_size=60))
 def test_bins_nearest_to_zero_are_counted_together(values: list[float]) -> None:
     """Beyond the bound, the counts are those of all bins, with the lowest ones in the lowest that is left."""
     bound, module.MOST_BINS = MOST_BINS, 5
     try:
-        sample, bins = ValueSample(), dict[int, int]()
+        bins, all_bins = module.Bins(), dict[int, int]()
         for value in values:
-            sample._count(value)
+            bins.add(value)
             at = math.ceil(math.log(value) / module._LOG)
-            bins[at] = bins.get(at, 0) + 1
+            all_bins[at] = all_bins.get(at, 0) + 1
     finally:
         module.MOST_BINS = bound  # type: ignore[misc]
-    kept = sorted(bins)[-5:]
+    kept = sorted(all_bins)[-5:]
 
-    assert sorted(sample.above) == kept
-    assert all(sample.above[at] == bins[at] for at in kept[1:])
-    assert sum(sample.above.values()) == len(values)
+    assert bins.numbers.tolist() == kept
+    assert bins.counts.tolist()[1:] == [all_bins[at] for at in kept[1:]]
+    assert sum(bins.counts) == len(values)

@@ -281,3 +281,23 @@ def test_windows_are_written(tmp_path: Path) -> None:
     found = load_config(written)
     assert found.aggregate == load_config(config).aggregate
     assert found.model.seasons == (24,)
+
+
+def test_advice_for_raw_events(folder: Path) -> None:
+    """For raw events at irregular times the written configuration has windows; with windows there is no advice."""
+    times = [1_767_571_200_000 + 20_000 * at + 7919 * at * at % 19_000 for at in range(300)]
+    lines = [f'{{"series": "s", "timestamp": {time}, "value": {time % 97}}}' for time in sorted(times)]
+    (folder / "orders.jsonl").write_text("\n".join(lines) + "\n")
+    found = CliRunner().invoke(main, ["inspect", "orders.jsonl", "--write", "found.toml"])
+
+    assert found.exit_code == 0, found.output
+    assert "advice:   raw events at irregular times, one in 20s of a series" in found.output
+    written = tomllib.loads((folder / "found.toml").read_text())
+    assert written["aggregate"] == {"interval": "5m", "functions": ["count", "mean"]}
+    assert load_config(folder / "found.toml").aggregate.interval == 300
+    again = CliRunner().invoke(main, ["inspect", "orders.jsonl", "--config", "found.toml"])
+    assert again.exit_code == 0, again.output
+    assert "advice:" not in again.output
+    assert "windows:" in again.output
+    as_json = CliRunner().invoke(main, ["inspect", "orders.jsonl", "--json"])
+    assert json.loads(as_json.stdout)["advice"]["settings"] == written["aggregate"]

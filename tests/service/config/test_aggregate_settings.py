@@ -30,6 +30,16 @@ def loaded(folder: Path, text: str) -> str:
         ('[aggregate]\ninterval = "1m"\nfunctions = []', "got no functions, expected at least one"),
         ('[aggregate]\ninterval = "1m"\nfunctions = ["sum", "sum"]', "functions that differ from each other"),
         ('[aggregate]\ninterval = "1m"\nfunctions = ["total"]', "aggregate.functions"),
+        ('[aggregate]\ninterval = "1m"\ncounters = "sum"', "aggregate.counters"),
+        (
+            '[aggregate]\ninterval = "1m"\nfunctions = ["p95", "histogram_p95"]',
+            "expected those of histograms without others",
+        ),
+        ('[input.fields]\nidentifiers = ["value"]', "input.fields.identifiers: got ['value'], expected none without"),
+        (
+            '[aggregate]\ninterval = "1m"\n[input.fields]\nvalue = "amount"\nidentifiers = ["user"]',
+            "identifiers has 'user', expected fields of value or values: ['amount']",
+        ),
         ('[aggregate]\ninterval = "1m"\ntimezone = "Berlin"', "expected a name of the tz database"),
         ('[aggregate]\ninterval = "1m"\nidle = "1m"', "aggregate.idle: unknown key"),
         ('[aggregate]\ninterval = "1m"\n[input]\ncovariates = ["t"]', "input.covariates: got ('t',), expected none"),
@@ -54,3 +64,13 @@ def test_accepted(tmp_path: Path, interval: str) -> None:
     """Parts of a day and whole days are accepted, also as the interval of the model."""
     (tmp_path / "config.toml").write_text(f'[aggregate]\ninterval = "{interval}"\n[model]\ninterval = "{interval}"')
     assert load_config(tmp_path / "config.toml").aggregate.interval > 0
+
+
+def test_distinct_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function whose library is not installed is refused, with what to install; others need none."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    rule = '[aggregate]\ninterval = "1m"\nrules = [{series = "a", functions = ["distinct"]}]'
+
+    assert "expected the extra: pip install" in loaded(tmp_path, rule)
+    (tmp_path / "config.toml").write_text('[aggregate]\ninterval = "1m"')
+    load_config(tmp_path / "config.toml")

@@ -42,6 +42,7 @@ OTHERS: dict[str, object] = {
     "input.fields.record_time": "written",
     "input.fields.future": "ahead",
     "input.fields.values": ["a", "b"],
+    "input.fields.identifiers": ["value"],
     "input.fields.timezone": "Europe/Berlin",
     "input.fields.decimal": ",",
     "input.fields.thousands": " ",
@@ -58,6 +59,7 @@ OTHERS: dict[str, object] = {
     "aggregate.functions": ["count"],
     "aggregate.grace": "20s",
     "aggregate.empty": "last",
+    "aggregate.counters": "increase",
     "aggregate.timezone": "Europe/Berlin",
     "aggregate.rules": [{"series": "a"}],
 }
