@@ -14,7 +14,7 @@ import numpy as np
 from registered_schemas import formats_part
 from shapes import SEVERAL_TEXT, SHAPES, SHAPES_TEXT, Shape, events_of
 
-from forecaster import Forecasts, Silence
+from forecaster import Forecasts, Silence, Status
 from service.config.input import FieldNames, InputConfig
 from service.config.sections import Config
 from service.kafka.records import (
@@ -74,6 +74,7 @@ FORECAST_FIELDS: Final = {
     "status": '"ok"; "missing" where the event had no value; "unknown" where nothing is known of the series yet and '
     "there is no forecast.",
 }
+REVISION_FIELDS: Final = {"revision": "1; absent in all other records."}
 MONTH_FIELDS: Final = {
     "interval": 'The step: "1mo", "3mo", "1y" or another number of months. `interval_ms` is an approximation of it.',
     "targets": "The target time of every step, ISO-8601 in UTC.",
@@ -138,6 +139,19 @@ def examples() -> list[bytes]:
         anomaly=np.array([0.25], np.float32), flagged=np.zeros(1, np.uint8), silences=[silence],
     )  # fmt: skip
     return list(encode(decoded, forecasts, partition=str(SOURCE), levels=(0.1, 0.5, 0.9), model_sha256=MODEL).forecasts)
+
+
+def revision() -> bytes:
+    """The corrected forecast of the newest event, because of a late one."""
+    decoded = _decoded(EVENT)
+    forecasts = Forecasts(
+        status=np.full(1, Status.REPAIRED, np.uint8), origin_ms=decoded.timestamp_ms + 120_000,
+        interval_ms=np.array([60_000]), steps=np.array([122]),
+        quantiles=np.array([[[0.58, 0.7, 0.85], [0.54, 0.7, 0.9]]], np.float32),
+        anomaly=np.full(1, np.nan, np.float32), flagged=np.zeros(1, np.uint8),
+    )  # fmt: skip
+    (found,) = encode(decoded, forecasts, partition=str(SOURCE), levels=(0.1, 0.5, 0.9), model_sha256=MODEL).forecasts
+    return found
 
 
 def monthly() -> bytes:
@@ -279,6 +293,8 @@ def messages_page(note: str) -> str:
     (control,) = _decoded(CONTROL).controls
     parts += ["### Control records\n", CONTROL_TEXT.format(control=control), _block(CONTROL)]
     parts += ["## Forecasts out\n", _pretty(forecast), _table(["field", "meaning"], _marked(FORECAST_FIELDS))]
+    parts += ["### Revisions\n", REVISIONS_TEXT, _pretty(revision())]
+    parts += [_table(["field", "meaning"], _marked(REVISION_FIELDS))]
     parts += ["### Months\n", MONTHS_TEXT, _pretty(monthly()), _table(["field", "meaning"], _marked(MONTH_FIELDS))]
     parts += ["### Silences\n", SILENCE_TEXT, _pretty(silence), _table(["field", "meaning"], _marked(SILENCE_FIELDS))]
     parts += [formats_part(), "## Rejected records\n", REJECT_TEXT, _table(["reason", "meaning"], _marked(REASONS))]
@@ -369,6 +385,15 @@ exclude` ([incidents](retraining.md#incidents)).
 A repeated record counts once.
 It reaches the process that reads its partition: where several processes share a topic, send it to every partition.
 A control record that cannot be parsed is rejected as `wrong_type`.
+"""
+REVISIONS_TEXT: Final = """With `input.late = "repair"` a late event that is put in its place \
+([late events](data.md#late-events)) has a record that corrects the forecast of the newest event of its series.
+Its `origin` is the time of that event, its `quantiles` are the corrected ones, its `source` is the late event, and \
+`anomaly` is null, as scores are not corrected.
+The same origin can be corrected several times; the record with the greatest position holds.
+A reader that keeps the newest record of every series and origin needs no change; one that counts forecasts leaves out \
+those with `revision`.
+There is none while the corrected forecast is unknown, and with `output.every` only of the steps that are published.
 """
 MONTHS_TEXT: Final = """Where the steps of a series are [months, quarters or \
 years](data.md#months-quarters-and-years), its forecasts have two additional fields:
