@@ -193,7 +193,7 @@ def move_on(layout: Any, state: Any, late: Any, rows: Any, count: int) -> None:
         late[w + COUNT] = late[w + BASE] = n - base
 
 
-class Ring(NamedTuple):
+class RowEvents(NamedTuple):
     """The events of a row's ring, by time; copies.
 
     Attributes:
@@ -303,12 +303,12 @@ class LateRows:
         late[at.values + place : at.values + place + 1].view(np.float64)[0] = value
         late[COUNT] = n + 1
 
-    def ring(self, row: int) -> Ring:
+    def ring(self, row: int) -> RowEvents:
         """Returns the events of a row's ring."""
         at, late = self.layout, self.array[row]
         n = int(late[COUNT])
         numbers = late[at.numbers : at.numbers + n * at.event_words].view(np.float32).reshape(n, 2 * at.event_words)
-        return Ring(
+        return RowEvents(
             late[at.times : at.times + n].copy(),
             late[at.slots : at.slots + n].copy(),
             late[at.values : at.values + n].view(np.float64).copy(),
