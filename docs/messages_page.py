@@ -24,6 +24,7 @@ from messages_texts import (
     LINES_TEXT,
     MONTHS_TEXT,
     POSITION_TEXT,
+    REVISIONS_TEXT,
     RUN_TEXT,
     SILENCE_TEXT,
     SQLITE_TEXT,
@@ -32,7 +33,7 @@ from messages_texts import (
 from registered_schemas import formats_part
 from shapes import SEVERAL_TEXT, SHAPES, SHAPES_TEXT, Shape, events_of
 
-from forecaster import Forecasts, Silence
+from forecaster import Forecasts, Silence, Status
 from service.config.input import FieldNames, InputConfig
 from service.config.sections import Config
 from service.kafka.records import (
@@ -108,8 +109,7 @@ FORECAST_FIELDS: Final = {
     "status": '"ok"; "missing" where the event had no value; "unknown" where nothing is known of the series yet and '
     "there is no forecast.",
 }
-
-
+REVISION_FIELDS: Final = {"revision": "1; absent in all other records."}
 MONTH_FIELDS: Final = {
     "interval": 'The step: "1mo", "3mo", "1y" or another number of months. `interval_ms` is an approximation of it.',
     "targets": "The target time of every step, ISO-8601 in UTC.",
@@ -184,6 +184,19 @@ def examples() -> list[bytes]:
         anomaly=np.array([0.25], np.float32), flagged=np.zeros(1, np.uint8), silences=[silence],
     )  # fmt: skip
     return list(encode(decoded, forecasts, partition=str(SOURCE), levels=(0.1, 0.5, 0.9), model_sha256=MODEL).forecasts)
+
+
+def revision() -> bytes:
+    """The corrected forecast of the newest event, because of a late one."""
+    decoded = _decoded(EVENT)
+    forecasts = Forecasts(
+        status=np.full(1, Status.REPAIRED, np.uint8), origin_ms=decoded.timestamp_ms + 120_000,
+        interval_ms=np.array([60_000]), steps=np.array([122]),
+        quantiles=np.array([[[0.58, 0.7, 0.85], [0.54, 0.7, 0.9]]], np.float32),
+        anomaly=np.full(1, np.nan, np.float32), flagged=np.zeros(1, np.uint8),
+    )  # fmt: skip
+    (found,) = encode(decoded, forecasts, partition=str(SOURCE), levels=(0.1, 0.5, 0.9), model_sha256=MODEL).forecasts
+    return found
 
 
 def monthly() -> bytes:
@@ -325,6 +338,8 @@ def messages_page(note: str) -> str:
     (control,) = _decoded(CONTROL).controls
     parts += ["### Control records\n", CONTROL_TEXT.format(control=control), _block(CONTROL)]
     parts += ["## Forecasts out\n", _pretty(forecast), _table(["field", "meaning"], _marked(FORECAST_FIELDS))]
+    parts += ["### Revisions\n", REVISIONS_TEXT, _pretty(revision())]
+    parts += [_table(["field", "meaning"], _marked(REVISION_FIELDS))]
     parts += ["### Months\n", MONTHS_TEXT, _pretty(monthly()), _table(["field", "meaning"], _marked(MONTH_FIELDS))]
     parts += ["### Silences\n", SILENCE_TEXT, _pretty(silence), _table(["field", "meaning"], _marked(SILENCE_FIELDS))]
     parts += [formats_part(), "## Rejected records\n", REJECT_TEXT, _table(["reason", "meaning"], _marked(REASONS))]

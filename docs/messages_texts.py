@@ -70,6 +70,15 @@ A control record that cannot be parsed is rejected as `wrong_type`.
 """
 
 
+REVISIONS_TEXT: Final = """With `input.late = "repair"` a late event that is put in its place \
+([late events](data.md#late-events)) has a record that corrects the forecast of the newest event of its series.
+Its `origin` is the time of that event, its `quantiles` are the corrected ones, its `source` is the late event, and \
+`anomaly` is null, as scores are not corrected.
+The same origin can be corrected several times; the record with the greatest position holds.
+A reader that keeps the newest record of every series and origin needs no change; one that counts forecasts leaves out \
+those with `revision`.
+There is none while the corrected forecast is unknown, and with `output.every` only of the steps that are published.
+"""
 MONTHS_TEXT: Final = """Where the steps of a series are [months, quarters or \
 years](data.md#months-quarters-and-years), its forecasts have two additional fields:
 """

@@ -23,10 +23,14 @@ class Status(IntEnum):
     LATE = 3  # older than the series' last event: ignored, no forecast
     BROADCAST = 4  # of the reserved series: sets covariates for all others, no forecast
     UNKNOWN = 5  # too little has been observed for a forecast
+    REPAIRED = 6  # late, and put in its place: its forecast is that from the newest event, corrected
 
 
 def is_observed(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Returns which events updated the state: all but duplicate, late and broadcast ones."""
+    """Returns which events updated the state as the newest of their series.
+
+    These are all but duplicate, late and broadcast ones, and repaired ones, which changed what was before the newest.
+    """
     taken: NDArray[np.bool_] = (status <= Status.MISSING) | (status == Status.UNKNOWN)
     return taken
 
@@ -99,7 +103,8 @@ class Forecasts:
 
     Attributes:
         status: (n,) uint8, see `Status`.
-        origin_ms: (n,) int64, event time of the event, from which horizons count.
+        origin_ms: (n,) int64, event time of the event, from which horizons count; of a repaired one, that of the newest
+            event of its series.
         interval_ms: (n,) int64, milliseconds per horizon step; 0 while not known (first event of a series).
         steps: (n,) int64, steps of the series so far, including this event and inserted missing ones.
         quantiles: (n, horizon, levels) float64, finite, non-decreasing over the levels; exact in float32 except
@@ -111,7 +116,8 @@ class Forecasts:
         timezone: the time zone in which these months begin.
         silences: series detected as silent at these events, in order; see `Silence`.
         notes: (n,) uint8, see `Note`; mostly 0.
-        noted_ms: (n,) int64, the previous interval, the one that the gaps agree on, or the wrong timestamp; else 0.
+        noted_ms: (n,) int64, the previous interval, the one that the gaps agree on, or the wrong timestamp; of a late
+            or repaired event, by how much it is older than the newest of its series; else 0.
     """
 
     status: NDArray[np.uint8]

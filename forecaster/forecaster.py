@@ -35,6 +35,7 @@ from forecaster.errors import BatchError, CheckpointError, ConfigError
 from forecaster.features.broadcast import Broadcast
 from forecaster.features.calendar import calendar_table
 from forecaster.features.counters import INTERVAL, SERIAL
+from forecaster.late_events import LateEvents, ObservedState
 from forecaster.layout import kernel_weights
 from forecaster.model import Model, model_from
 from forecaster.observe import observe_kernel
@@ -47,6 +48,7 @@ from forecaster.state.capture import Capture
 from forecaster.state.checkpoint import checked, read_checkpoint, write_checkpoint
 from forecaster.state.history import History, HistoryRing
 from forecaster.state.incremental import Mark
+from forecaster.state.late_rows import MOST_STEPS, LateRows
 from forecaster.state.silence import SilenceWatch
 from forecaster.state.table import Table
 
@@ -80,6 +82,8 @@ class Forecaster:
         history_events: recent events kept to learn from.
         anomaly: which events to flag.
         broadcast: series whose events set covariates and known future values of all others; "" for none.
+        late_within: steps of its series within which a late event is put in its place (late_events.py); 0: late events
+            are ignored.
 
     Raises:
         ConfigError: a bound is not met, or known future values are to be broadcast and no interval is configured.
@@ -93,11 +97,14 @@ class Forecaster:
         history_events: int = 500_000,
         anomaly: AnomalyConfig | None = None,
         broadcast: str = "",
+        late_within: int = 0,
     ) -> None:
         if max_series < 1:
             raise ConfigError("max_series", max_series, "at least 1")
         if history_events < 0:
             raise ConfigError("history_events", history_events, "0 (no training) or more")
+        if not 0 <= late_within <= MOST_STEPS:
+            raise ConfigError("late_within", late_within, f"0 (late events are ignored) to {MOST_STEPS} steps")
         model = model if isinstance(model, Model) else start_model(model)
         layout = model.layout
         self._model = model
@@ -122,6 +129,22 @@ class Forecaster:
         self._watch = SilenceWatch(self._table, self.anomaly.silent_after, self._calendars, config.timezone)
         self._history = HistoryRing(history_events, len(config.covariates), self._ahead)
         self.events_total = 0
+        self._late = self._late_events(late_within) if late_within else None
+
+    def _late_events(self, within: int) -> LateEvents:
+        """Adds rings and checkpoints for late events to the table, and returns what observes them."""
+        table, config = self._table, self.config
+        late = table.late = LateRows(
+            table.counters, table.stats, table.hidden, self._calendars.array, within, len(config.covariates),
+            math.prod(self._ahead),
+        )  # fmt: skip
+        return LateEvents(config, ObservedState(table, self._calendars, self._history), late, self._observe_again,
+                          self._run_in_order)  # fmt: skip
+
+    @property
+    def late_within(self) -> int:
+        """Steps within which a late event is put in its place."""
+        return 0 if self._table.late is None else self._table.late.within
 
     @property
     def model(self) -> Model:
@@ -238,9 +261,12 @@ class Forecaster:
         found = self._observe(part, [(int(np.searchsorted(others, at)), name) for at, name in forget])
         if len(others) == n:
             return found
-        out = empty_forecasts(ts, self.config)
+        out = empty_forecasts(ts.copy(), self.config)
         out.status[...] = Status.BROADCAST
-        names = "status", "interval_ms", "steps", "quantiles", "anomaly", "flagged", "calendar", "notes", "noted_ms"
+        names = (
+            "status", "origin_ms", "interval_ms", "steps", "quantiles", "anomaly", "flagged", "calendar", "notes",
+            "noted_ms",
+        )  # fmt: skip
         for name in names:
             getattr(out, name)[others] = getattr(found, name)
         out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
@@ -248,7 +274,8 @@ class Forecaster:
 
     def _observe(self, batch: Batch, forget: Sequence[tuple[int, str]]) -> Forecasts:
         taken = columns(batch, self.config)
-        out, start, n = allocate_forecasts(taken[0], self.config), 0, len(batch)
+        origins = taken[0] if self._late is None else taken[0].copy()
+        out, start, n = allocate_forecasts(origins, self.config), 0, len(batch)
         rows = np.empty(n, np.int64)
         for at, name in forget:
             self._observe_part(batch.series, rows, taken, out, start, at)
@@ -267,33 +294,54 @@ class Forecaster:
         except KeyError:
             pass
         else:
-            self._run(rows, *taken, out, start, end)
+            self._run(rows, taken, out, start, end)
             return
         for i, row in enumerate(map(index.get, names), start):  # lazy: looks up after the additions before it
             if row is None:
                 name = series[i]
                 if self._table.full:  # eviction depends on the events before this one, so observe them first
-                    self._run(rows, *taken, out, start, i)
+                    self._run(rows, taken, out, start, i)
                     start = i
                     self._table.evict()
                 row = self._table.add(name)
             rows[i] = row
-        self._run(rows, *taken, out, start, end)
+        self._run(rows, taken, out, start, end)
 
-    def _run(
-        self,
-        rows: NDArray[np.int64],
-        ts: NDArray[np.int64],
-        value: NDArray[np.float64],
-        cov: NDArray[np.float32],
-        future: NDArray[np.float32],
-        out: Forecasts,
-        start: int,
-        end: int,
-    ) -> None:
-        """Runs the kernel over events start..end-1, whose rows are known, and appends them to the history."""
+    def _run(self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int) -> None:
+        """Observes events start..end-1, whose rows are known."""
         if start == end:
             return
+        if self._late is None:
+            self._run_in_order(rows, taken, out, start, end, self.events_total + 1)
+        else:
+            self._late.observe(rows, taken, out, start, end, self._model.tag, self.events_total + 1)
+        self.events_total += end - start
+
+    def _run_kernel(self, events: Any, outputs: Any, prior: NDArray[np.float64], first: int) -> None:
+        """Runs the kernel; see `observe` in observe/kernel.py."""
+        self._kernel(
+            self._weights, self._scratch, self._rows, events, outputs, self._rules, prior, self._calendar_table, first,
+            self._model.tag,
+        )  # fmt: skip
+
+    def _observe_again(
+        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, robust: NDArray[np.float64]
+    ) -> None:
+        """Runs the kernel over events of the past, with a copy of the prior, which learns from a series once."""
+        outputs = (
+            out.status, out.interval_ms, out.steps, out.quantiles.reshape(-1), out.anomaly, out.flagged, robust,
+            out.notes, out.noted_ms,
+        )  # fmt: skip
+        self._run_kernel((rows, *taken), outputs, self._prior.copy(), 0)
+
+    def _run_in_order(
+        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int, first: int
+    ) -> None:
+        """Runs the kernel over events start..end-1 and appends them to the history.
+
+        Event `start` is the `first`-th of the stream.
+        """
+        ts, value, cov, future = taken
         width, ahead = len(self.config.covariates), math.prod(self._ahead)
         status, interval, steps, quantiles = out.status, out.interval_ms, out.steps, out.quantiles
         anomaly, flagged, robust = out.anomaly, out.flagged, np.empty(end - start)
@@ -308,11 +356,7 @@ class Forecaster:
         self._table.prepare_write(rows)
         before = self._watch.before(rows)
         outputs = status, interval, steps, quantiles.reshape(-1), anomaly, flagged, robust, notes, noted
-        self._kernel(
-            self._weights, self._scratch, self._rows, (rows, ts, value, cov, future), outputs, self._rules, self._prior,
-            self._calendar_table, self.events_total + 1, self._model.tag,
-        )  # fmt: skip
-        self.events_total += end - start
+        self._run_kernel((rows, ts, value, cov, future), outputs, self._prior, first)
         self._calendars.after(rows, ts, status, interval, steps, calendar, (notes & Note.SAME_STEP) != 0)
         silences = self._watch.after(rows, ts, status, interval, steps, calendar, before, start)
         if silences:
@@ -382,7 +426,8 @@ class Forecaster:
 
     def header(self) -> dict[str, Any]:
         """Returns the JSON-able metadata that belong to `state()`."""
-        return {
+        late = {"late_within": self.late_within} if self.late_within else {}
+        return late | {
             "config": self.config.to_dict(),
             "model_sha256": self._model.sha256,
             "events_total": self.events_total,
@@ -430,6 +475,7 @@ class Forecaster:
         history_events: int = 500_000,
         anomaly: AnomalyConfig | None = None,
         broadcast: str = "",
+        late_within: int = 0,
     ) -> Self:
         """Restores a forecaster from `state` and `header`; it continues bit for bit where they were taken.
 
@@ -441,11 +487,15 @@ class Forecaster:
             history_events: may change; the newest events that fit are kept.
             anomaly: may change.
             broadcast: may change; values broadcast so far stay in effect.
+            late_within: may change; then no event is put in its place before those observed so far.
 
         Raises:
             CheckpointError: state, header and model do not belong together, or do not fit the limits.
         """
-        self = cls(model, max_series=max_series, history_events=history_events, anomaly=anomaly, broadcast=broadcast)
+        self = cls(
+            model, max_series=max_series, history_events=history_events, anomaly=anomaly, broadcast=broadcast,
+            late_within=late_within,
+        )  # fmt: skip
         with checked("the state"):
             if header["model_sha256"] != model.sha256:
                 made, got = header["model_sha256"][:12], model.sha256[:12]
@@ -492,6 +542,7 @@ class Forecaster:
                 history_events=int(header["history_capacity"]),
                 anomaly=AnomalyConfig.from_dict(header.get("anomaly", {})),
                 broadcast=str(header.get("broadcast_series", "")),
+                late_within=int(header.get("late_within", 0)),
             )
 
     def row_of(self, series: str) -> int | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from forecaster import ModelConfig
+from forecaster import Model, ModelConfig
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import forecast_formats
+import late_events
 import raw_events
 import records
 import trend
@@ -77,3 +78,20 @@ def test_raw_events_beside_peers() -> None:
     assert rows[0][0] == "forecaster, decoding and counting"
     assert all(float(row[1].replace(",", "")) > 0 for row in rows)
     assert int(rows[0][2]) == 20
+
+
+def test_late_events() -> None:
+    """Late events are put in their place, each of them, and every share and bound has a figure."""
+    config = ModelConfig(
+        cell="elman", hidden_size=16, head_size=16, horizon=6, quantiles=(0.1, 0.5, 0.8, 0.95), seasons=(),
+        calendar=False, interval_ms=late_events.MINUTE, max_gap=6,
+    )  # fmt: skip
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in late_events.table(Model.initial(config), 20, 100, (3,), 1).splitlines()[2:]
+    ]
+    assert [row[2] for row in rows] == ["0%", "1%", "10%"]
+    assert all(float(cell) > 0 for row in rows for cell in row[3:5])
+    repaired = [int(row[5]) for row in rows]
+    assert repaired[0] == 0
+    assert 0 < repaired[1] < repaired[2] < 200

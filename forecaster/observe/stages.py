@@ -92,6 +92,7 @@ def determine_step(
     if kind >= DUPLICATE:  # or LATE; batch.Status has the same numbers
         numbers = sizes.head.horizon * sizes.head.n_q
         outputs.status[i] = kind
+        outputs.noted[i] = counters[w + LAST_TS] - ts[i]  # 0 for a duplicate
         for j in range(i * numbers, (i + 1) * numbers):
             outputs.quantiles[j] = np.nan
         outputs.steps[i] = steps

@@ -6,11 +6,11 @@ This package exports the reading and writing of snapshots; `forecaster` exports 
 from forecaster.state.capture import Capture
 from forecaster.state.checkpoint import checked, read_checkpoint, read_header
 from forecaster.state.checkpoint_stream import stream_checkpoint
-from forecaster.state.incremental import COLUMNS, ROWS, Mark, laid_over
+from forecaster.state.incremental import ROW_ARRAYS, ROWS, Mark, laid_over
 
 __all__ = [
-    "COLUMNS",
     "ROWS",
+    "ROW_ARRAYS",
     "Capture",
     "Mark",
     "checked",

@@ -3,6 +3,7 @@
     hidden, stats, whole    the rows in use
     rows, names, name_ends  the index: rows, concatenated identifiers, end of each
     free                    rows in use that no series has any more
+    late                    rings and checkpoints for late events, see late_rows.py
     history.*               the columns of the ring, in its order
     calendar                rows with steps of months, see calendar_rows.py
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from forecaster.errors import CheckpointError
 from forecaster.state.capture import Capture
 from forecaster.state.incremental import ROWS, Mark, fill, names_of
+from forecaster.state.late_rows import NAME as LATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +43,17 @@ def counts(table: Table, history: HistoryRing) -> dict[str, Any]:
     }
 
 
+def _live(table: Table) -> dict[str, NDArray[Any]]:
+    """Returns the arrays with a row per series, as far as their rows are in use."""
+    live = {"hidden": table.hidden, "stats": table.stats, "whole": table.counters}
+    if table.late is not None:
+        live[LATE] = table.late.array
+    return {name: array[: table.used] for name, array in live.items()}
+
+
 def views(table: Table, history: HistoryRing) -> dict[str, NDArray[Any]]:
     """Returns all arrays of a state; the large ones are views of live memory."""
-    used = table.used
-    live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.counters[:used]}
+    live = _live(table)
     columns = {f"history.{name}": column for name, column in history.view().items()}
     return live | index_arrays(table.index) | {"free": np.array(table.free, np.int64)} | columns
 
@@ -80,16 +89,18 @@ def capture(
         ValueError: the mark is of another table.
     """
     table.relist()
-    used = table.used
     if since is not None and since.table is not table.token:
         msg = "mark: got one of another forecaster, expected that of an earlier capture of this one"
         raise ValueError(msg)
-    live = {"hidden": table.hidden[:used], "stats": table.stats[:used], "whole": table.counters[:used]}
+    live = _live(table)
     changed, first, recent = None, 0, None
     if since is not None:
-        changed, recent = table.changed_since(since), history.since(since.history_written)
+        start = history.first_changed(since.history_written, since.epoch)
+        changed, recent = table.changed_since(since), history.since(start)
         first = since.names if since.removed_total == table.removed_total else 0
         header["since"] = {"names": first, "history_written": None if recent is None else since.history_written}
+        if recent is not None and start < since.history_written:
+            header["since"]["history_from"] = start
     if recent is None:
         recent = {name: column.copy() for name, column in history.view().items()}
     others = {f"history.{name}": column for name, column in recent.items()}
@@ -111,7 +122,8 @@ def change_share(table: Table, history: HistoryRing, since: Mark) -> float:
     rows = np.count_nonzero(table.changed[: table.used] > since.epoch) / max(1, table.used)
     event = sum(column.strides[0] for column in history.columns.values())
     in_rows = table.used * table.bytes_per_series
-    recent = event * min(history.written - since.history_written, history.capacity)
+    start = history.first_changed(since.history_written, since.epoch)
+    recent = event * min(history.written - start, history.capacity)
     return min(1.0, (rows * in_rows + recent) / max(1, in_rows + event * min(history.written, history.capacity)))
 
 
@@ -136,6 +148,8 @@ def restore_arrays(table: Table, history: HistoryRing, arrays: dict[str, NDArray
     if problems:
         msg = "the state does not fit: " + "; ".join(problems)
         raise CheckpointError(msg)
+    if table.late is not None and header.get("late_within") == table.late.within:
+        mine[LATE] = table.late.array  # otherwise rings and checkpoints begin with the next events
     for name, target in mine.items():
         fill(arrays, name, target[:used])
     names, rows, free = names_of(arrays), arrays["rows"], arrays["free"]
@@ -158,6 +172,8 @@ def restore_arrays(table: Table, history: HistoryRing, arrays: dict[str, NDArray
         count_of(header, "history_written"),
         count_of(header, "history_capacity"),
     )
+    if LATE in mine and table.late is not None:
+        table.late.restore(used, count_of(header, "history_written"), history)
 
 
 def count_of(header: dict[str, Any], name: str) -> int:

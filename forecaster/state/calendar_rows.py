@@ -39,6 +39,11 @@ class CalendarWatch:
         self._rows = reserve(table.max_series, _COLUMNS, np.int64)
         self._used = 0  # rows from here on were never tracked
 
+    @property
+    def array(self) -> NDArray[np.int64]:
+        """The state of all rows, (max_series, columns)."""
+        return self._rows
+
     def after(
         self,
         rows: NDArray[np.int64],

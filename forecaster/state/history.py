@@ -19,6 +19,7 @@ from forecaster.kernels.buffers import reserve
 from forecaster.state.checkpoint import checked
 from forecaster.state.incremental import HISTORY, ROWS, column, names_of
 
+BLOCK: Final = 256  # events whose changes are noted together
 _NEEDED: Final = {"whole", "rows", "names", "name_ends", ROWS, f"{ROWS}.whole"}
 
 
@@ -133,6 +134,8 @@ class HistoryRing:
         }
         if math.prod(future):
             self.columns["future"] = reserve(capacity, math.prod(future), np.float32).reshape(capacity, *future)
+        # Write epoch in which events of a block were replaced: blocks of the order of the stream, in a ring.
+        self._replaced = np.zeros(-(-capacity // BLOCK) + 1, np.uint32)
 
     def append(self, **columns: NDArray[Any]) -> None:
         """Appends events; they overwrite the oldest ones."""
@@ -148,6 +151,28 @@ class HistoryRing:
             ring[at : at + first] = newest[:first]
             ring[: keep - first] = newest[first:]
         self.written += n
+
+    def replace(self, slots: NDArray[np.int64], columns: dict[str, NDArray[Any]], epoch: int) -> None:
+        """Replaces events.
+
+        Args:
+            slots: (m,) numbers of the events in the order of the stream, from 0 on; those not held are left out.
+            columns: the new events.
+            epoch: write epoch of the table.
+        """
+        held = slots >= max(0, self.written - self.capacity)
+        places = slots[held] % max(1, self.capacity)
+        for name, ring in self.columns.items():
+            ring[places] = columns[name][held]
+        self._replaced[slots[held] // BLOCK % len(self._replaced)] = epoch
+
+    def first_changed(self, written: int, epoch: int) -> int:
+        """Returns an event before which none was written after the first `written`, or replaced after a write epoch."""
+        changed = np.flatnonzero(self._replaced > epoch)
+        if not len(changed):
+            return written
+        newest = (self.written - 1) // BLOCK
+        return max(0, min(written, BLOCK * int((newest - (newest - changed) % len(self._replaced)).min())))
 
     def view(self) -> dict[str, NDArray[Any]]:
         """Returns the used part of every column, in the order of the ring (views)."""

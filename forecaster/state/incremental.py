@@ -7,7 +7,8 @@ The base is the full state at the mark. An incremental state has the array names
     changed.hidden, ...      their current contents
 
 Of `names`, `name_ends` and `rows` it has the entries after the first `since.names`, and of the history the events
-after the first `since.history_written`, in stream order; its header has both numbers. All other arrays are complete.
+after the first `since.history_written`, in stream order; its header has both numbers. Where late events replaced events
+of the history, these begin at `since.history_from` instead. All other arrays are complete.
 
 A merged state keeps two parts, the base's rows and those that replace them, because a reader that reads all rows once
 needs no copy of them. `fill` and `column` return the current rows of a merged state and of a full one.
@@ -25,7 +26,8 @@ from forecaster.errors import CheckpointError
 from forecaster.state.checkpoint import checked
 
 ROWS: Final = "changed"  # array of row numbers; as a prefix before a dot: the contents of these rows
-COLUMNS: Final = ("hidden", "stats", "whole")
+COLUMNS: Final = ("hidden", "stats", "whole")  # arrays with a row per series, of every state
+ROW_ARRAYS: Final = (*COLUMNS, "late")  # those that a state may have
 HISTORY: Final = ("series", "timestamp_ms", "value", "robust", "covariates")  # columns of every history
 
 
@@ -62,7 +64,7 @@ def laid_over(
     """
     with checked("the changes"):
         since = header["since"]
-        found = arrays | {name: base[name] for name in COLUMNS if name in base}
+        found = arrays | {name: base[name] for name in ROW_ARRAYS if name in base}
         kept = int(since["names"])
         if "rows" in arrays and not 0 <= kept <= len(base["rows"]):
             msg = f"the changes do not fit their base: got names behind the first {kept}, it has {len(base['rows'])}"
@@ -87,8 +89,11 @@ def _history(
     if then != (written, capacity):
         msg = f"the changes do not fit their base: got its history at {then}, expected {written, capacity} events"
         raise CheckpointError(msg)
-    count = len(arrays["history.series"])
-    places = (written + np.arange(count)) % max(1, capacity)
+    count, start = len(arrays["history.series"]), int(header["since"].get("history_from", written))
+    if not 0 <= start <= written:
+        msg = f"the changes do not fit their base: got events from {start} on, expected 0 to {written}"
+        raise CheckpointError(msg)
+    places = (start + np.arange(count)) % max(1, capacity)
     found = {}
     for name, new in arrays.items():
         if name.startswith("history."):
@@ -96,7 +101,7 @@ def _history(
             if len(old) != min(written, capacity) or new.dtype != old.dtype:
                 msg = f"{name}: got a base of {len(old)} {old.dtype} and changes of {new.dtype}, expected {then} events"
                 raise CheckpointError(msg)
-            found[name] = np.empty((min(written + count, capacity), *old.shape[1:]), old.dtype)
+            found[name] = np.empty((min(max(written, start + count), capacity), *old.shape[1:]), old.dtype)
             found[name][: len(old)] = old
             found[name][places] = new
     return found
@@ -123,7 +128,7 @@ def _rising(changed: NDArray[Any]) -> bool:
 
 
 def fill(arrays: dict[str, NDArray[Any]], name: str, out: NDArray[Any]) -> None:
-    """Overwrites `out` (rows in use, columns) with the rows of one of `COLUMNS`, without a further copy.
+    """Overwrites `out` (rows in use, columns) with the rows of one of `ROW_ARRAYS`, without a further copy.
 
     Raises:
         CheckpointError: base and changes do not cover these rows, or have another dtype.
@@ -149,7 +154,7 @@ def fill(arrays: dict[str, NDArray[Any]], name: str, out: NDArray[Any]) -> None:
 
 
 def column(arrays: dict[str, NDArray[Any]], name: str, rows: NDArray[np.int64], index: int) -> NDArray[Any]:
-    """Returns column `index` of one of `COLUMNS` at `rows`.
+    """Returns column `index` of one of `ROW_ARRAYS` at `rows`.
 
     Raises:
         CheckpointError: `changed` does not hold rising row numbers.

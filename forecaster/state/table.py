@@ -41,6 +41,7 @@ from forecaster.state.incremental import Mark
 
 if TYPE_CHECKING:
     from forecaster.state.capture import Capture
+    from forecaster.state.late_rows import LateRows
 
 EVICT_SHARE = 64
 
@@ -60,6 +61,7 @@ class Table:
         captures: observers that are called before rows are written.
         changed, epoch: the write epoch in which each row was last written, (max_series,) uint32, and the current one.
         token: identifies the marks of this table.
+        late: rings and checkpoints for late events, None where these are not put in their place.
     """
 
     def __init__(self, layout: Layout, max_series: int) -> None:
@@ -87,6 +89,7 @@ class Table:
         self.captures: list[Capture] = []
         self.changed = reserve(max_series, 1, np.uint32)[:, 0]
         self.epoch, self.token = 1, object()
+        self.late: LateRows | None = None
 
     @property
     def arrays(self) -> tuple[NDArray[Any], ...]:
@@ -96,7 +99,8 @@ class Table:
     @property
     def bytes_per_series(self) -> int:
         """Returns the bytes of array state per row; the index adds about a hundred for the id."""
-        return self.hidden.strides[0] + self.stats.strides[0] + self.counters.strides[0]
+        late = 0 if self.late is None else self.late.array.strides[0]
+        return self.hidden.strides[0] + self.stats.strides[0] + self.counters.strides[0] + late
 
     @property
     def full(self) -> bool:
@@ -136,6 +140,8 @@ class Table:
             LEARNT * LEARNT_UNIT if self.layout.config.interval_ms else 0
         )
         self.counters[row, SERIAL] = self.added_total
+        if self.late is not None:
+            self.late.clear(row)
         self.added_total += 1
         self.add_to_index(series, row)
         return row
@@ -164,6 +170,8 @@ class Table:
         self.prepare_write(np.array([row]))
         for array in self.arrays:
             array[row] = 0
+        if self.late is not None:
+            self.late.clear(row)
         self.counters[row, SERIAL] = -1  # of no series
         self.free.append(row)
         self._stale = True

@@ -57,6 +57,7 @@ class Load:
         snapshots_kept: snapshots on disk.
         input_bytes: bytes per input event.
         max_series_bytes: largest length of a series' name.
+        late_within: steps within which late events are put in their place.
     """
 
     series: int
@@ -66,6 +67,7 @@ class Load:
     snapshots_kept: int
     input_bytes: int
     max_series_bytes: int = 1024
+    late_within: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ class Plan:
 
 def make_plan(load: Load, measured: Measured) -> Plan:
     """Estimates the resources for a load from measurements."""
-    per_series = Forecaster(load.model, max_series=1, history_events=0).bytes_per_series + NAME_BYTES
+    forecaster = Forecaster(load.model, max_series=1, history_events=0, late_within=load.late_within)
+    per_series = forecaster.bytes_per_series + NAME_BYTES
     state = load.series * per_series
     known = len(load.model.future_covariates)
     numbers = len(load.model.covariates) + known * load.model.horizon

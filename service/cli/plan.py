@@ -46,7 +46,7 @@ def plan(config: Config, *, series: int, rate: float, input_bytes: int, measured
             raise click.BadParameter(msg, param_hint="--measured") from error
     load = Load(
         series, rate, config.library_model(), config.state.history_events, config.state.snapshots_kept, input_bytes,
-        config.input.max_series_bytes,
+        config.input.max_series_bytes, config.input.late_within,
     )  # fmt: skip
     found = make_plan(load, figures)
     if as_json:

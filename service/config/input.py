@@ -259,10 +259,18 @@ class InputConfig(Section):
         "are compared with the time of their arrival. Empty or 0: no limit. No other setting compares event times "
         'with a clock. Default "1d".',
     )
-    late: Literal["drop", "dead-letter"] = Field(
+    late: Literal["drop", "dead-letter", "repair"] = Field(
         "drop",
         description="Handling of events older than the newest event of their series: drop counts them, dead-letter "
-        "also rejects them.",
+        "also rejects them, repair puts those within late_within steps in their place, publishes the corrected "
+        "forecast of the newest event as a revision, and drops the others.",
+    )
+    late_within: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description='With late = "repair": how many steps late an event may be, and how many newer events its series '
+        "may have had. Each step costs memory per series.",
     )
     tombstone: Literal["ignore", "forget"] = Field(
         "ignore",
@@ -317,6 +325,14 @@ class InputConfig(Section):
     def condition(self) -> Condition | None:
         """The parsed condition of `where`, None without one."""
         return parse_condition(self.where) if self.where else None
+
+    @model_validator(mode="after")
+    def _late_within_is_for_repairs(self) -> Self:
+        if (self.late == "repair") != (self.late_within > 0):
+            expected = "1 step or more" if self.late == "repair" else '0, or late = "repair"'
+            msg = f'late_within is {self.late_within} with late = "{self.late}"; expected {expected}'
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

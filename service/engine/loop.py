@@ -223,7 +223,7 @@ class Engine:
         self._store.settings = replay_settings(self._config)
         model = self._champion.first()
         self._health.enter("compiling")
-        _warm_up(model)
+        _warm_up(model, repairs=self._config.input.late_within > 0)
         gc.collect()  # the compiler leaves some hundred megabytes of garbage, and collections are rare
         restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
@@ -383,11 +383,11 @@ class Engine:
             self._training.on_training_due(partition, served, self._stop)
 
 
-def _warm_up(model: Model) -> None:
-    """Compiles the functions of the loop, with a temporary forecaster."""
+def _warm_up(model: Model, *, repairs: bool = False) -> None:
+    """Compiles the functions of the loop, with a temporary forecaster; `repairs`: also those for late events."""
     config = model.config
     covariates = np.zeros((1, len(config.covariates)), np.float32) if config.covariates else None
     known = len(config.future_covariates)
     future = np.zeros((1, known, config.horizon), np.float32) if known else None
     batch = Batch(["warm up"], np.zeros(1, np.int64), np.zeros(1), covariates, future)
-    Forecaster(model, max_series=1, history_events=0).observe(batch)
+    Forecaster(model, max_series=1, history_events=0, late_within=int(repairs)).observe(batch)

@@ -29,7 +29,7 @@ from service.snapshots.file import folder_of
 _LONG: Final = 200  # characters of a value; longer ones are recorded as checksums
 _DURATIONS: Final = ("input.max_ahead", "aggregate.interval", "aggregate.grace")
 # Of keys that notes of older releases do not have: the value with which their state was computed.
-_BEFORE: Final[Mapping[str, Any]] = MappingProxyType({"aggregate.interval": 0.0})
+_BEFORE: Final[Mapping[str, Any]] = MappingProxyType({"aggregate.interval": 0.0, "input.late_within": 0})
 _MOST: Final = 100  # recorded changes per partition; earlier ones are older than its snapshots
 Settings = Mapping[str, Any]
 
@@ -53,7 +53,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         Role.REPLAY,
         "input",
         "format separator header skip_lines envelope where units partial broadcast series tombstone max_record_bytes "
-        "max_series_bytes max_ahead",
+        "max_series_bytes max_ahead late_within",
     )
     | _roles(
         Role.REPLAY,

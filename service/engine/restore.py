@@ -72,6 +72,7 @@ class Restorer:
         self._retrain, self._on_training_due = config.retrain, on_training_due
         self._state, self._transport, self._registry, self._store = config.state, transport, registry, store
         self._anomaly, self._broadcast = config.library_anomaly(), config.input.broadcast
+        self._late_within = config.input.late_within
         self._decoder, self._metrics, self._beat, self._model = decoder, metrics, beat, model
         self._schemas, self._aggregate = schemas, config.aggregate
         self._notes = SettingsNotes(store.root.with_name("settings"))
@@ -169,6 +170,7 @@ class Restorer:
                 history_events=self._state.history_events,
                 anomaly=rules,
                 broadcast=self._broadcast,
+                late_within=self._late_within,
             )
         if size > most:
             msg = (
@@ -232,6 +234,7 @@ class Restorer:
             history_events=self._state.history_events,
             anomaly=rules or self._anomaly,
             broadcast=self._broadcast,
+            late_within=self._late_within,
         )
         return self._partition(name, forecaster, position, schedule, Progress())
 

@@ -54,7 +54,8 @@ class RunSummary(Listener):
 
     @property
     def _observed(self) -> int:
-        return sum(self._statuses[status] for status in (Status.OK, Status.MISSING, Status.UNKNOWN, Status.BROADCAST))
+        observed = Status.OK, Status.MISSING, Status.UNKNOWN, Status.BROADCAST, Status.REPAIRED
+        return sum(self._statuses[status] for status in observed)
 
     @property
     def valueless(self) -> bool:
@@ -103,7 +104,7 @@ class RunSummary(Listener):
 
         Args:
             partition: its partition.
-            statuses: number of events by status: ok, missing, duplicate, late, broadcast, unknown.
+            statuses: number of events by status: ok, missing, duplicate, late, broadcast, unknown, repaired.
             rejects: the records rejected.
             missing: number of missing values.
         """

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from forecaster import Forecasts, Silence
+from forecaster import Forecasts, Silence, Status
 from service.messages.decode import Decoded
 from service.messages.digits import printable
 from service.messages.timestamps import LATEST_MS, format_times
@@ -18,7 +18,9 @@ from service.ports import Encoded
 UNKNOWN: Final = "unknown"
 """The status of a forecast without quantiles."""
 
-_STATUS: Final = {0: "ok", 1: "missing", 5: UNKNOWN}  # forecaster.Status of the events that get a forecast
+# Status of a forecast by that of the event that gets it; a revision is "ok".
+_STATUS: Final[dict[int, str]] = {Status.OK: "ok", Status.MISSING: "missing", Status.UNKNOWN: UNKNOWN}
+_REVISION: Final[dict[str, object]] = {"revision": 1}
 _STAGED: Final = 512  # forecasts that are staged together, about a megabyte
 _FIXED: Final[dict[str, object]] = {}  # further fields of forecasts with steps of fixed length
 _MODEL_DIGITS = 12  # digits of a model's sha256 in a forecast, enough to distinguish models
@@ -45,7 +47,7 @@ class JsonFormat:
         origins, months = format_times(forecasts.origin_ms), _months(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
         flagged = forecasts.flagged.astype(np.bool_).tolist()
-        quantiles = printable(forecasts.quantiles)
+        quantiles, revised = printable(forecasts.quantiles), dict.fromkeys(revisions(forecasts), _REVISION)
         shared_levels = orjson.Fragment(orjson.dumps(list(levels)))
 
         def write(at: int, status: str, source: Mapping[str, object]) -> bytes:
@@ -62,6 +64,7 @@ class JsonFormat:
                     "model": model,
                     "source": _text_of(source),
                     "status": status,
+                    **revised.get(at, _FIXED),
                 },
                 option=orjson.OPT_SERIALIZE_NUMPY,
             )
@@ -112,6 +115,8 @@ def encode(
     while unknown), `flagged`, `model` (prefix of its sha256), `source` (partition and position, the identity of the
     forecast) and `status`: "ok", "missing" if the event had no value, or "unknown" while the series has no forecast,
     and `quantiles` is null. The source of a value of a closed window has `window`, its begin and end.
+    The record of a late event that was put in its place has `revision` = 1: it is the corrected forecast of the newest
+    event of the series, at `origin`; its source is the late event. Without a forecast there is no such record.
     An event that reveals that a series is silent is followed by a record with `kind` = "silence".
 
     Args:
@@ -130,23 +135,30 @@ def encode(
     silences = forecasts.silences[::-1]
     write = output.writer(decoded.series, forecasts, levels, model_sha256[:_MODEL_DIGITS])
     series, encoded, positions = list[str](), list[bytes](), list[int]()
+    revised = revisions(forecasts)
     staged, source = 0, {"partition": partition} | ({} if run == 1 else {"run": run})
     for at, status in enumerate(forecasts.status.tolist()):
         if stage is not None and len(encoded) - staged >= _STAGED:
             stage(Encoded(series[staged:], encoded[staged:], positions[staged:]))
             staged = len(encoded)
-        if status not in _STATUS:
+        if status not in _STATUS and at not in revised:
             continue
         if wanted[at]:
             series.append(decoded.series[at])
             positions.append(decoded.positions[at])
-            encoded.append(write(at, _STATUS[status], _source(source, decoded, at)))
+            encoded.append(write(at, _STATUS.get(status, "ok"), _source(source, decoded, at)))
         while silences and silences[-1].event == at:  # only an event with a forecast reveals a silence
             silence = silences.pop()
             series.append(silence.series)
             positions.append(decoded.positions[at])
             encoded.append(output.silence(silence, _source(source, decoded, at)))
     return Encoded(series, encoded, positions)
+
+
+def revisions(forecasts: Forecasts) -> set[int]:
+    """Returns the late events with a corrected forecast of the newest event of their series."""
+    repaired = np.flatnonzero(forecasts.status == Status.REPAIRED)
+    return {*repaired[~np.isnan(forecasts.quantiles[repaired, 0, 0])].tolist()}
 
 
 def calendar_targets(forecasts: Forecasts) -> dict[int, tuple[str, NDArray[np.int64]]]:

@@ -28,6 +28,9 @@ FAST_BUCKETS: Final = (
 # A training takes seconds up to the deadline, a quarter of an hour by default.
 TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
+# From a step, which may be a duplicate with another time, to a day of minutes.
+LATE_BUCKETS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 1440.0)
+
 STATUSES: Final = tuple(status.name.lower() for status in Status)
 STAGES: Final = ("decode", "observe", "encode", "publish")
 OUTCOMES: Final = ("promoted", "shadow", "kept", "nothing_to_learn", "failed", "killed", "skipped")
@@ -84,6 +87,14 @@ class Metrics:
         self.window_events = counter("window_events", "Raw events added to windows.")
         self.windows_open = gauge("windows_open", "Open windows.", "partition")
         self.windows_skipped = counter("windows_skipped", "Windows without events left out of long gaps.")
+        self.revisions = counter(
+            "revisions", "Forecasts corrected because of a late event, published or not (output.every)."
+        )
+        self.late_steps = BatchHistogram(
+            "forecaster_late_steps",
+            "Steps by which late events are older than the newest event of their series, repaired or not.",
+            registry, LATE_BUCKETS,
+        )  # fmt: skip
         self.batches = counter("batches", "Batches published.")
         self.batch_events = histogram("batch_events", "Events per batch.", tuple(float(4**power) for power in range(9)))
         self.batch_duration = histogram(
@@ -289,7 +300,7 @@ class Metrics:
         """Counts one published batch.
 
         Args:
-            statuses: number of events by status: ok, missing, duplicate, late, broadcast.
+            statuses: number of events by status: ok, missing, duplicate, late, broadcast, unknown, repaired.
             rejects: records rejected, by reason.
             forecasts: number of published forecasts.
             stages: seconds by stage.

@@ -6,7 +6,8 @@ from collections import Counter
 
 import numpy as np
 
-from forecaster import Status
+from forecaster import Forecasts, Status
+from service.messages.encode import revisions
 from service.monitoring.metrics import Metrics
 from service.publication import Listener, Publication
 
@@ -37,5 +38,15 @@ class PublicationCounts(Listener):
             self._metrics.windows_skipped.inc(windows.skipped)
         self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, publication.seconds)
         self._metrics.silences.inc(silences)
+        if statuses[Status.LATE] or statuses[Status.REPAIRED]:
+            self._count_late(forecasts)
         self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
         self._metrics.position.labels(unit.partition).set(unit.next_position)
+
+    def _count_late(self, forecasts: Forecasts) -> None:
+        """Counts how late events are, as far as the interval of their series is known, and revisions."""
+        self._metrics.revisions.inc(len(revisions(forecasts)))
+        late = np.isin(forecasts.status, (Status.LATE, Status.REPAIRED)) & (forecasts.interval_ms > 0)
+        steps = forecasts.noted_ms[late] / forecasts.interval_ms[late]
+        for value, times in zip(*np.unique(steps, return_counts=True), strict=True):
+            self._metrics.late_steps.observe(float(value), int(times))

@@ -11,7 +11,7 @@ from fastavro import parse_schema, schemaless_writer
 
 from forecaster import Forecasts, Silence
 from service.messages.digits import exact_in_float32
-from service.messages.encode import UNKNOWN, Write, calendar_targets
+from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions
 from service.messages.frames import frame_head
 from service.schemas.forecast_schemas import FORECAST, SILENCE
 from service.schemas.quantile_rows import rows_of, varint
@@ -53,7 +53,7 @@ class AvroFormat:
         """See `OutputFormat`."""
         origins, steps = forecasts.origin_ms.tolist(), calendar_targets(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
-        flagged = forecasts.flagged.astype(np.bool_).tolist()
+        flagged, revised = forecasts.flagged.astype(np.bool_).tolist(), revisions(forecasts)
         fits, quantiles = exact_in_float32(forecasts.quantiles), forecasts.quantiles
         begin, row = varint(2 * quantiles.shape[1]), varint(2 * quantiles.shape[2])  # a count is a signed integer
         narrow_rows = rows_of(quantiles, "<f4", row, _EMPTY)
@@ -81,6 +81,7 @@ class AvroFormat:
                 "model": model,
                 "source": source,
                 "status": status,
+                "revision": 1 if at in revised else None,
             }
             return head + _written(_BEFORE, before) + shared + both + _written(_AFTER, after)
 

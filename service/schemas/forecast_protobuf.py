@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from forecaster import Forecasts, Silence
 from service.messages.digits import exact_in_float32
-from service.messages.encode import UNKNOWN, Write, calendar_targets
+from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions
 from service.messages.frames import frame_head
 from service.schemas.forecast_schemas import SCHEMAS
 from service.schemas.proto_files import file_descriptors
@@ -47,7 +47,7 @@ class ProtobufFormat:
         """See `OutputFormat`."""
         origins, steps = forecasts.origin_ms.tolist(), calendar_targets(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
-        flagged = forecasts.flagged.astype(np.bool_).tolist()
+        flagged, revised = forecasts.flagged.astype(np.bool_).tolist(), revisions(forecasts)
         fits, quantiles = exact_in_float32(forecasts.quantiles), forecasts.quantiles
         narrow_rows = rows_of(quantiles, "<f4", _row_begin("quantiles", 4 * len(levels)))
         row = _row_begin("quantiles_double", 8 * len(levels))
@@ -69,6 +69,8 @@ class ProtobufFormat:
                 rows = narrow_rows[at] if fits[at] else rows_of(quantiles[at : at + 1], "<f8", row)[0]
             if anomalies[at] == anomalies[at]:
                 record.anomaly = anomalies[at]
+            if at in revised:
+                record.revision = 1
             _name_source(record.source, source)
             return head + _serialised(record) + rows  # the fields of a message may be in any order
 

@@ -48,6 +48,7 @@ FORECAST: Final[dict[str, Any]] = {
         {"name": "model", "type": "string"},
         {"name": "source", "type": _SOURCE},
         {"name": "status", "type": "string"},
+        {"name": "revision", "type": ["null", "int"], "default": None},
     ],
 }  # fmt: skip
 SILENCE: Final[dict[str, Any]] = {
@@ -81,6 +82,7 @@ message Forecast {
   string model = 11;
   Source source = 12;
   string status = 13;
+  optional int32 revision = 14;
 }
 
 message Silence {

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from forecaster import CheckpointError, Forecaster
 from forecaster.state import (
-    COLUMNS,
+    ROW_ARRAYS,
     ROWS,
     Capture,
     Mark,
@@ -268,7 +268,7 @@ def read(path: Path, keep: Callable[[str], bool] = lambda _: True) -> Snapshot:
 
 
 def _of_base(name: str) -> bool:
-    return name in {*COLUMNS, "rows", "names", "name_ends"} or name.startswith("history.")
+    return name in {*ROW_ARRAYS, "rows", "names", "name_ends"} or name.startswith("history.")
 
 
 def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None = None) -> Snapshot:

@@ -36,6 +36,7 @@ OTHERS: dict[str, object] = {
     "input.max_record_bytes": 1000,
     "input.max_series_bytes": 100,
     "input.max_ahead": "2d",
+    "input.late_within": 4,
     "input.fields.series": "name",
     "input.fields.timestamp": "time",
     "input.fields.value": "number",
@@ -64,7 +65,10 @@ OTHERS: dict[str, object] = {
     "aggregate.rules": [{"series": "a"}],
 }
 # Further keys that a key needs.
-NEEDED: dict[str, Sections] = {"aggregate.rules": {"aggregate": {"interval": "1m"}}}
+NEEDED: dict[str, Sections] = {
+    "aggregate.rules": {"aggregate": {"interval": "1m"}},
+    "input.late_within": {"input": {"late": "repair"}},
+}
 # Durations by key, as messages show them.
 SHOWN = {"input.max_ahead": '"1d"', "aggregate.interval": '"0s"', "aggregate.grace": '"10s"'}
 # Another value of every key that no replay depends on, where this test can change the key.

@@ -1,0 +1,184 @@
+"""The engine with `input.late = "repair"`: revisions, batches, restarts, crashes, and how late events are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from parts import Bench, due_of, event
+
+from service.config.input import InputConfig
+from service.errors import SettingsChangedError
+from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
+
+WITHIN = 5
+RULES = {"every_events": 60, "first_after_events": 40}
+
+
+def disorder(steps: int, seed: int, most: int = WITHIN) -> list[int]:
+    """Returns steps of which a quarter arrives up to `most` events too late."""
+    rng = np.random.default_rng(seed)
+    behind = np.where(rng.random(steps) < 0.25, rng.integers(1, most + 1, steps), 0)
+    found: list[int] = np.argsort(np.arange(steps) + behind + 0.5 * (behind > 0), kind="stable").tolist()
+    return found
+
+
+def interleaved(*series: list[int]) -> list[bytes]:
+    """Returns the events of series "a", "b", ..., one of each in turn."""
+    return [event(step, "abc"[name]) for steps in zip(*series, strict=True) for name, step in enumerate(steps)]
+
+
+ARRIVED = interleaved(disorder(80, 1), disorder(80, 2))
+SORTED = interleaved([*range(80)], [*range(80)])
+
+
+def bench_of(folder: Path, script: list[bytes | Script], units: list[Any] | None = None, **sections: Any) -> Bench:
+    """Returns an engine that repairs, over a script."""
+    settings = {"late": "repair", "late_within": WITHIN} | sections.pop("input", {})
+    return Bench(folder, MemoryLog({"0": list(script)}, units=units or []), {"input": settings, **sections})
+
+
+def forecasts_of(bench: Bench) -> list[dict[str, Any]]:
+    """Returns the published forecasts."""
+    return [orjson.loads(text) for text in bench.log.forecasts("0")]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, list[tuple[int, int]]]:
+    """The engine after an undisturbed run, and its trainings."""
+    bench = bench_of(tmp_path_factory.mktemp("straight"), ARRIVED, retrain=RULES)
+    return bench, due_of(bench)
+
+
+def test_last_forecasts_of_the_sorted_stream(tmp_path: Path, straight: tuple[Bench, Any]) -> None:
+    """The last forecast of every series is that of the sorted stream, and those before were not published again."""
+    ordered = bench_of(tmp_path, SORTED)
+    ordered.run()
+    found = [
+        {one["series"]: (one["origin"], one["quantiles"]) for one in forecasts_of(bench)}
+        for bench in (straight[0], ordered)
+    ]
+
+    assert found[0] == found[1]
+
+
+def test_revisions(straight: tuple[Bench, Any]) -> None:
+    """A late event has one record: the corrected forecast of the newest event, marked, without an anomaly score."""
+    newest: dict[str, int] = {}
+    late = set[int]()
+    for position, text in enumerate(ARRIVED):
+        record = orjson.loads(text)
+        name, at = record["series"], record["timestamp"]
+        if at < newest.get(name, 0):
+            late.add(position)
+        newest[name] = max(at, newest.get(name, 0))
+    bench, found = straight[0], forecasts_of(straight[0])
+    revisions = [one for one in found if "revision" in one]
+
+    assert {one["source"]["position"] for one in revisions} == late
+    assert all((one["revision"], one["anomaly"], one["flagged"]) == (1, None, False) for one in revisions)
+    assert all(one["status"] == "ok" for one in revisions)
+    plain = [(one["series"], one["origin"]) for one in found if "revision" not in one]
+    assert len(set(plain)) == len(plain) == len(ARRIVED) - len(late)
+    before: dict[str, str] = {}
+    for one in found:
+        assert "revision" not in one or one["origin"] == before[one["series"]]
+        before[one["series"]] = one["origin"]
+    assert bench.sample("revisions_total") == len(late) == bench.sample("events_total", status="repaired")
+    assert bench.sample("forecasts_total") == len(ARRIVED)
+    assert bench.engine.summary.events == len(ARRIVED)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 500])
+def test_batches_do_not_matter(tmp_path: Path, straight: tuple[Bench, Any], limit: int) -> None:
+    """Bytes and trainings do not depend on the batches."""
+    bench = bench_of(tmp_path, ARRIVED, retrain=RULES, input={"max_poll_records": limit})
+
+    assert due_of(bench) == straight[1]
+    assert bench.log.forecasts("0") == straight[0].log.forecasts("0")
+
+
+@pytest.mark.parametrize(("limit", "snapshots"), [(3, False), (500, False), (3, True), (500, True)])
+def test_restart_in_the_middle(tmp_path: Path, straight: tuple[Bench, Any], limit: int, snapshots: bool) -> None:
+    """A new process continues with the same bytes, from a snapshot or by a replay."""
+    settings = {"retrain": RULES, "input": {"max_poll_records": limit}}
+    first = bench_of(tmp_path, ARRIVED[:91], **settings)
+    due = due_of(first)
+    if not snapshots:
+        for path in (tmp_path / "snapshots" / "0").iterdir():
+            path.unlink()
+    second = bench_of(tmp_path, ARRIVED, first.log.units, **settings)
+
+    assert due + due_of(second) == straight[1]
+    assert second.log.forecasts("0") == straight[0].log.forecasts("0")
+
+
+def test_crashes(tmp_path: Path, straight: tuple[Bench, Any]) -> None:
+    """Wherever the process dies, forecasts and revisions equal those of an undisturbed run."""
+    script: list[bytes | Script] = list(ARRIVED)
+    for at, what in [(140, ABORT_PUBLISHED), (77, ABORT_POLL), (40, ABORT_PUBLISH), (9, ABORT_PUBLISHED)]:
+        script.insert(at, what)
+    bench = bench_of(tmp_path, script, retrain=RULES, input={"max_poll_records": 7})
+    due_of(bench)
+
+    assert bench.log.forecasts("0") == straight[0].log.forecasts("0")
+    assert bench.sample("restarts_total") == 4
+
+
+def test_too_late(tmp_path: Path) -> None:
+    """Beyond the bound an event is dropped; the metric has how late it was."""
+    bench = bench_of(tmp_path, [event(step) for step in [*range(20), 22, 20, 3]])
+    bench.run()
+
+    assert bench.sample("events_total", status="late") == 1
+    assert bench.sample("events_total", status="repaired") == 1
+    assert not [one for unit in bench.log.units for one in unit.rejects]
+    assert bench.sample("late_steps_count") == 2
+    assert bench.sample("late_steps_sum") == 2 + 19
+    assert bench.sample("late_steps_bucket", le="2.0") == 1
+
+
+@pytest.mark.parametrize("late", ["drop", "dead-letter"])
+def test_how_late_without_repairs(tmp_path: Path, late: str) -> None:
+    """The metric has the same numbers for every handling of late events; duplicates are none."""
+    bench = bench_of(tmp_path, [event(step) for step in [*range(20), 22, 20, 22, 3]],
+                     input={"late": late, "late_within": 0})  # fmt: skip
+    bench.run()
+
+    assert (bench.sample("late_steps_count"), bench.sample("late_steps_sum")) == (2, 21)
+    assert bench.sample("events_total", status="late") == 2
+
+
+def test_every(tmp_path: Path) -> None:
+    """A revision is published where the forecast that it corrects is."""
+    bench = bench_of(tmp_path, [event(step) for step in [*range(10), 11, 10, 12, 14, 13]], output={"every": 4})
+    bench.run()
+
+    found = [(int(one["origin"][14:16]) - 13, one.get("revision")) for one in forecasts_of(bench)]
+    assert found == [(3, None), (7, None), (11, None), (11, 1)]
+
+
+def test_other_bound(tmp_path: Path) -> None:
+    """After a clean stop another bound holds from there on; a replay with another one is refused."""
+    first = bench_of(tmp_path, ARRIVED[:60], input={"late": "drop", "late_within": 0})
+    first.run()
+    second = bench_of(tmp_path, ARRIVED[:100], first.log.units)
+    second.run()
+    assert second.sample("events_total", status="repaired") > 0
+    for path in (tmp_path / "snapshots" / "0").iterdir():
+        path.unlink()
+    third = bench_of(tmp_path, ARRIVED, second.log.units)
+    with pytest.raises(SettingsChangedError, match=r"input\.late_within: got 5, expected 0"):
+        third.run()
+
+
+@pytest.mark.parametrize(
+    ("late", "within", "expected"), [("repair", 0, "1 step or more"), ("drop", 3, 'or late = "repair"')]
+)
+def test_bound_and_handling_belong_together(late: str, within: int, expected: str) -> None:
+    """A bound without repairs, and repairs without a bound, are refused."""
+    with pytest.raises(ValueError, match=expected):
+        InputConfig.model_validate({"late": late, "late_within": within})
