@@ -35,7 +35,11 @@ class PublicationCounts(Listener):
             statuses[Status.LATE] += windows.late
             self._metrics.window_events.inc(windows.taken)
             self._metrics.windows_skipped.inc(windows.skipped)
-        self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, publication.seconds)
-        self._metrics.silences.inc(silences)
-        self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
+        statuses[Status.DUPLICATE] += len(publication.decoded.duplicates)
+        self._metrics.batch_published(statuses, rejects, max(0, len(unit.forecasts) - silences), publication.seconds)
+        if unit.of_history:  # not published, so there is nothing to alert on
+            self._metrics.bootstrap_events.inc(unit.outcomes.events)
+        else:
+            self._metrics.silences.inc(silences)
+            self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
         self._metrics.position.labels(unit.partition).set(unit.next_position)
