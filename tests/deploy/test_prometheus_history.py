@@ -24,6 +24,7 @@ from service.transport.history import fetch_history
 END_S = 1_700_000_000
 EVERY_S = 15
 STEPS = 400
+KIND = {"content-type": "application/x-ndjson"}
 
 
 def samples() -> list[tuple[int, str, float]]:
@@ -97,7 +98,7 @@ def run(config: Config, pushed: Sequence[bytes], events: int) -> dict[str, bytes
             while not daemon._http.url or daemon.phase != "running":
                 assert time.monotonic() < ends
                 time.sleep(0.05)
-            answer = client.post(f"{daemon._http.url}/api/v1/events", content=b"\n".join(pushed))
+            answer = client.post(f"{daemon._http.url}/api/v1/events", content=b"\n".join(pushed), headers=KIND)
             assert answer.status_code == 200, answer.text
             while daemon.summary.outcomes.events < events:
                 assert time.monotonic() < ends
