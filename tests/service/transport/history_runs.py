@@ -13,7 +13,6 @@ import orjson
 from parts import Bench
 
 from service.snapshots.file import folder_of, newest_first, read
-from service.sources.push_log import PushLog
 from service.transport.build import build_local
 from service.transport.memory import MemoryLog
 
@@ -32,19 +31,19 @@ def written(path: Path, lines: Sequence[bytes]) -> Path:
     return path
 
 
-def run(data: Path, live: Path, push: PushLog | None = None, **sections: Any) -> Bench:
+def run(data: Path, live: Path, **sections: Any) -> Bench:
     """Runs an engine over a live file to its end."""
-    bench = bench_of(data, live, push, **sections)
+    bench = bench_of(data, live, **sections)
     bench.run()
     return bench
 
 
-def bench_of(data: Path, live: Path, push: PushLog | None = None, **sections: Any) -> Bench:
+def bench_of(data: Path, live: Path, *, command: tuple[str, ...] | None = None, **sections: Any) -> Bench:
     """Returns an engine over a live file."""
     sections["input"] = {"files": [str(live)]} | sections.get("input", {})
     sections.setdefault("retrain", {"every_events": 0})
-    bench = Bench(data, MemoryLog({}), sections)
-    bench.engine._connect = lambda: build_local(bench.config, push)
+    bench = Bench(data, MemoryLog({}), sections, command=command)
+    bench.engine._connect = lambda: build_local(bench.config)
     return bench
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,19 @@ def test_killed_anywhere(tmp_path: Path, straight: tuple[Path, Path]) -> None:
     assert state(tmp_path / "data", live) == state(*straight)
     with closing(sqlite3.connect(tmp_path / "data" / "forecasts.sqlite")) as database:
         assert database.execute("SELECT events, duplicates FROM outcomes").fetchone() == (120, 10)
+
+
+def test_trainings_of_a_history(tmp_path: Path) -> None:
+    """Every training of a history is waited for, also where the live input would not wait."""
+    history, live = written(tmp_path / "h.jsonl", EVENTS[:100]), written(tmp_path / "live.jsonl", EVENTS[100:])
+    bench = bench_of(
+        tmp_path / "data", live, command=(sys.executable, "-c", "raise SystemExit('no')"), input={"follow": True},
+        bootstrap={"files": [str(history)]}, retrain={"every_events": 20},
+    )  # fmt: skip
+    bench.on_unit = lambda unit: bench.stop.set() if unit.next_position >= 0 else None
+    bench.run()
+    assert not bench.config.retrain_waits
+    assert bench.trainer.trainings.ended == 5
 
 
 class TestLater:
