@@ -53,7 +53,7 @@ class PositionRecord(msgspec.Struct, frozen=True):
 
 class _Key(msgspec.Struct, frozen=True, array_like=True):
     partition: str
-    base: int = -1
+    base: int | None = None  # of an entry; negative in a history
     path: str = ""
 
 
@@ -83,7 +83,7 @@ def read_positions(
         try:
             found: _Key = _decode_key(key or b"")
             mine = entries.setdefault(found.partition, {})
-            if found.base < 0:
+            if found.base is None:
                 positions[found.partition] = _decode_position(value or b"")
             elif value is None:
                 mine.pop((found.base, found.path), None)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from kafka_tools import kafka_to_sink, patient, produce, settings
+from kafka import KafkaAdminClient
+from kafka_tools import Shelf, kafka_to_sink, lock_of, make_positions, patient, produce, settings
 
 from service.config.kafka import KafkaConfig
 from service.config.sections import Config
 from service.folder_lock import FolderLock
 from service.kafka.records import Partitioner
-from service.ports import HISTORY_BEGIN, Records, Unit
+from service.ports import HISTORY_BEGIN, Adoption, Records, Unit
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources import Source
+from service.sources.file_source import FileSource
+from service.sources.history import HistoryInput
+from service.sources.history_first import HistoryFirst
+from service.sources.local import LocalSource
 from service.transport.history import seam_of, with_history
-from service.transport.kafka_pairs import kafka_to_local
+from service.transport.kafka_pairs import kafka_to_local, local_to_kafka
 from service.transport.pair import Pair
 
 
@@ -111,6 +117,40 @@ def test_files_before_a_topic(bootstrap: str, topics: Callable[..., str], app: s
     assert numbers(own) == [b"2", b"new"]
     assert numbers([one for one in found if one not in own]) == [b"1", b"2"]
     assert replayed == [b"1", b"2", b"new"]
+
+
+def test_files_before_files_to_topics(
+    bootstrap: str, topics: Callable[..., str], app: str, admin: KafkaAdminClient, tmp_path: Path
+) -> None:
+    """Positions of a history stand in the topic of positions: a start after each record goes on behind it."""
+    topics()
+    make_positions(admin, app)
+    history, live = tmp_path / "h.jsonl", tmp_path / "live.jsonl"
+    history.write_bytes(b"1\n2\n")
+    live.write_bytes(b"3\n4\n")
+    config = settings(bootstrap, app).model_copy(update={"topics": ()})
+    model = hashlib.sha256(b"model").hexdigest()
+    found, shelf, ended = list[bytes](), Shelf({model: b"model"}, model), False
+    (tmp_path / "data").mkdir()
+    while not ended:
+        source = HistoryFirst(LocalSource([FileSource(str(live))]), [HistoryInput(str(history))])
+        pair = patient(local_to_kafka(config, source, shelf, lock_of(tmp_path / "data")))
+        pair.start()
+        try:
+            records = pair.poll(1, 0.3)
+            ended = records is None
+            if records is not None:
+                begin = pair.committed(records.partition)
+                adoption = Adoption(HISTORY_BEGIN, model) if begin is None else None
+                begin = pair.earliest(records.partition) if begin is None else begin
+                pair.publish(Unit(records.partition, begin, records.next_position, [], [], adoption=adoption))
+                found += records.values
+            else:
+                assert [one.position for one in pair.adoptions(str(live))] == [HISTORY_BEGIN]
+                replayed = [value for one in pair.replay(str(live), HISTORY_BEGIN, 4, 10) for value in one.values]
+        finally:
+            pair.close()
+    assert found == replayed == [b"1", b"2", b"3", b"4"]
 
 
 def test_series_belong_to_the_partition_of_their_key() -> None:
