@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -56,11 +57,11 @@ def forecasts(data: Path, *, live: bool = True) -> list[dict[str, Any]]:
     return [{name: value for name, value in one.items() if name != "source"} for one in kept]
 
 
-def state(data: Path, live: Path) -> tuple[dict[str, bytes], dict[str, Any], dict[str, Any]]:
-    """Returns the arrays, the header and the progress of the last snapshot, without the seam and the position."""
+def state(data: Path, live: Path) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
+    """Returns the checksums of the arrays, the header and the progress of the last snapshot, without the seam and the position."""
     snapshot = read(newest_first(folder_of(data / "snapshots", str(live)))[0])
     arrays = {
-        name: np.ascontiguousarray(array).tobytes()
+        name: hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
         for name, array in snapshot.arrays.items()
         if not name.startswith("seam.")
     }
