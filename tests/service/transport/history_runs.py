@@ -58,7 +58,7 @@ def forecasts(data: Path, *, live: bool = True) -> list[dict[str, Any]]:
 
 
 def state(data: Path, live: Path) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
-    """Returns the checksums of the arrays, the header and the progress of the last snapshot, without the seam and the position."""
+    """Returns checksums of the arrays, header and progress of the last snapshot, without seam and position."""
     snapshot = read(newest_first(folder_of(data / "snapshots", str(live)))[0])
     arrays = {
         name: hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
