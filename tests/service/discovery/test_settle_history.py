@@ -9,7 +9,7 @@ import pytest
 
 from service.config.load import load_config
 from service.config.sections import Config
-from service.discovery.cadence import seasons_of_files
+from service.discovery.cadence import seasons_of_input
 from service.discovery.settle import keep, settle, settle_history
 from service.errors import ConfigurationError
 from service.transport.history import history_files
@@ -81,4 +81,4 @@ def test_seasons(tmp_path: Path) -> None:
     chosen = load_config(
         None, {**settle_history(config).settings, "input.push": True, "bootstrap.files": config.bootstrap.files}
     )
-    assert 24 in seasons_of_files(chosen)
+    assert 24 in (seasons_of_input(chosen) or ())
