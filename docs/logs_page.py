@@ -67,6 +67,26 @@ MEANINGS: Final = {
         "was before it. Brokers delete records with old timestamps at their next check, however new they are in the "
         "topic. Once per partition and first start."
     ),
+    "taking in the history": (
+        "A first start takes in these inputs of `[bootstrap]` before the live ones (see [history](history.md)). "
+        "Once per partition."
+    ),
+    "taking in the history, continued": "A later start goes on with the history; so many bytes are left.",
+    "history taken in, reading the live input": (
+        "The history of a partition has ended; its files are not needed from the next snapshot on."
+    ),
+    "fetching the history": (
+        "Samples of the server of `bootstrap.url` are fetched, those from `begin` to `end`. A start after a kill goes "
+        "on."
+    ),
+    "fetching the history, continued": "Samples so far, and the time that they reach. Every ten seconds.",
+    "history fetched": "All samples of the server are on disk; the daemon takes them in now.",
+    "server of the history does not answer, retrying": (
+        "The server of `bootstrap.url` is asked again until it answers. Check it and the address."
+    ),
+    "records before kafka.start are left out": (
+        "A first start reads a partition from this offset, by `kafka.start`. Once per partition."
+    ),
     "restored": (
         "A partition is restored to its committed position, after a replay of this many events. Once per partition "
         "and start."

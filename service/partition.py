@@ -21,6 +21,7 @@ from service.config.sections import RetrainConfig
 from service.messages.decode import Decoded
 from service.ports import Records, name_of_run
 from service.schedule import Progress, Schedule
+from service.seam import Seam
 
 _log = structlog.get_logger()
 
@@ -49,6 +50,7 @@ class Partition:
         quality: scores forecasts when their targets arrive, None where it is disabled; not part of the state.
         run: the run of its outputs, see `ports.Transport.run`.
         aggregator: its open windows, at the same position as the rows; None where events are forecast as they are.
+        seam: the end of its history by series; None where it has had none.
     """
 
     name: str
@@ -66,11 +68,17 @@ class Partition:
     quality: QualityWatch | None = None
     run: int = 1
     aggregator: Aggregator | None = None
+    seam: Seam | None = None
 
     @property
     def identity(self) -> str:
         """Partition and run: the same position in two runs is not the same state."""
         return name_of_run(self.name, self.run)
+
+    @property
+    def in_history(self) -> bool:
+        """Whether it has not reached its live records yet."""
+        return self.position < 0
 
     def stands_at(self, position: int | None, run: int) -> bool:
         """Returns whether this is the state at a committed position of a run."""
@@ -98,6 +106,8 @@ class Partition:
         self.schedule.advance(
             self.progress, piece.decoded.timestamp_ms, due=due, of_last_record=piece.decoded.last_record_events
         )
+        if self.position < 0 <= piece.next_position:
+            self.snapshot_due = 0.0  # so that no restart from here on needs the history again
         self.position, self.ahead = piece.next_position, False
         return due or (len(piece.decoded) > 0 and self._drifted())
 
@@ -185,6 +195,8 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
     are added to their windows when it is requested: the open windows then stand at its end, like the rows once it is
     observed, and a later piece that is never requested has not changed them.
     """
+    if partition.seam is not None:
+        decoded = partition.seam.admitted(records, decoded)
     if partition.aggregator is not None:
         yield from _pieces_of_windows(partition, partition.aggregator, records, decoded)
         return
@@ -202,6 +214,8 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
         next_position = records.next_position if last == total else records.positions[last]
         position = records.positions[record] if record < total else partition.position
         part = _part(decoded, event, end, position, next_position)
+        if partition.seam is not None:
+            partition.seam.pass_by(records, part.series, part.timestamp_ms)
         yield Piece(part, position, next_position, due is not None and event + due <= end)
         event, record = end, last
         if record >= total:
@@ -212,8 +226,10 @@ def _pieces_of_windows(partition: Partition, aggregator: Aggregator, records: Re
     """Cuts a batch like `pieces`, after records that close windows; counts are those of the values of windows."""
     tombstones, event, record, total = deque(raw.tombstones), 0, 0, len(records)
     while True:
-        cut = _Cut(partition)
+        cut, begin = _Cut(partition), event
         closed, event = aggregator.take(raw, event, tombstones, cut.ends)
+        if partition.seam is not None:
+            partition.seam.pass_by(records, raw.series[begin:event], raw.timestamp_ms[begin:event])
         last = raw.index[event - 1] + 1 if cut.reached else total
         next_position = records.next_position if last == total else records.positions[last]
         position = records.positions[record] if record < total else partition.position
@@ -253,7 +269,7 @@ class _Cut:
 
 def _part(decoded: Decoded, start: int, end: int, position: int, next_position: int) -> Decoded:
     others = [one.position for ones in (decoded.rejects, decoded.controls, decoded.tombstones) for one in ones]
-    others += [at for at, _ in decoded.filtered]
+    others += [*(at for at, _ in decoded.filtered), *decoded.duplicates]
     if start == 0 and end == len(decoded) and all(at < next_position for at in others):
         return decoded
     span = slice(start, end)
@@ -277,4 +293,5 @@ def _part(decoded: Decoded, start: int, end: int, position: int, next_position: 
         ],
         missing=int((value != value).sum()),  # noqa: PLR0124 - nan differs from itself
         filtered=[one for one in decoded.filtered if position <= one[0] < next_position],
+        duplicates=[at for at in decoded.duplicates if position <= at < next_position],
     )

@@ -15,6 +15,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
+HISTORY_BEGIN: Final = -(1 << 53)
+"""Position of the first record of the history (`[bootstrap]`), whose positions are all negative: live ones follow it,
+whatever they are. JSON readers that hold numbers as doubles read it exactly."""
+
+NO_RECORD: Final = HISTORY_BEGIN - 1
+"""A position before all records."""
+
 
 @dataclass(frozen=True, slots=True)
 class Records:
@@ -23,7 +30,7 @@ class Records:
     Attributes:
         partition: the name of the partition, e.g. "0" or "events-3".
         positions: position of every record; strictly increasing. On Kafka the offset, in files the byte offset
-            of the record in the concatenation of the partition's files.
+            of the record in the concatenation of the partition's files. Negative in the history (`HISTORY_BEGIN`).
         next_position: where reading continues after the last record; greater than every position.
         values: the bytes of every record, without line end.
         keys: the key of every record, or None where the transport has no keys.
@@ -47,6 +54,11 @@ class Records:
     def __len__(self) -> int:
         """The number of records."""
         return len(self.values)
+
+    @property
+    def of_history(self) -> bool:
+        """Whether they are records of the history (`[bootstrap]`), from which no forecasts are published."""
+        return self.next_position < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +145,11 @@ class Unit:
     positions: Sequence[int] = ()
     outcomes: Outcomes = _NOTHING
     run: int = 1
+
+    @property
+    def of_history(self) -> bool:
+        """Whether its records are of the history (`[bootstrap]`)."""
+        return self.next_position < 0
 
 
 @dataclass(frozen=True, slots=True)

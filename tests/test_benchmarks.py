@@ -10,6 +10,7 @@ from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import forecast_formats
+import history
 import late_events
 import raw_events
 import records
@@ -60,6 +61,13 @@ def test_raw_events() -> None:
     assert len(rows) == 6
     assert all(float(row[1].replace(",", "")) > 0 for row in rows)
     assert rows[-1][0] == "the daemon, with 20 forecasts"
+
+
+def test_history() -> None:
+    """Both ways of the same events have a figure."""
+    rows = [line.strip("| ").split(" | ") for line in history.table(3_000, 20).splitlines()[2:]]
+    assert [row[0] for row in rows] == ["history", "live"]
+    assert all(float(row[1].replace(",", "")) > 0 for row in rows)
 
 
 def test_forecast_formats() -> None:

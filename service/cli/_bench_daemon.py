@@ -58,6 +58,7 @@ def throwaway(config: Config, events_file: Path, series: int, events: int) -> Co
     settings["input"]["max_poll_records"] = min(config.input.max_poll_records, events // 5)  # gives several batches
     settings["kafka"]["topics"] = []
     settings["state"] |= {"data_dir": str(events_file.parent), "max_series": max(series, config.state.max_series)}
+    settings["bootstrap"] = {}
     settings["output"] = {"sink": "sqlite", "path": "forecasts.sqlite"}
     settings["http"] = {"port": 0}
     settings["retrain"] |= {"every_events": 0, "every_time": 0, "first_after_events": 0}
@@ -80,12 +81,19 @@ def seconds_per_event(
     return (seen[-1][0] - seen[0][0]) / max(1, counted)
 
 
-def timed_units(config: Config, clock: Callable[[], float] = time.perf_counter) -> list[tuple[float, int]]:
-    """Runs a daemon until its input ends, and returns the time of each published unit and its number of forecasts."""
+def timed_units(
+    config: Config,
+    clock: Callable[[], float] = time.perf_counter,
+    count: Callable[[Unit], int] = lambda unit: len(unit.forecasts),
+) -> list[tuple[float, int]]:
+    """Runs a daemon until its input ends, and returns the time of each published unit and its number of forecasts.
+
+    `count` may count something else.
+    """
     seen: list[tuple[float, int]] = []
 
     def on_unit(unit: Unit) -> None:
-        seen.append((clock(), len(unit.forecasts)))
+        seen.append((clock(), count(unit)))
 
     configure_logging(config.log.model_copy(update={"level": "error"}), io.StringIO())
     with contextlib.redirect_stderr(io.StringIO()):

@@ -17,11 +17,12 @@ from service.cli._options import FLAGS, config_source, with_config
 from service.config.load import load_config
 from service.config.sections import Config
 from service.discovery.cadence import seasons_of_input
-from service.discovery.settle import keep, settle
+from service.discovery.settle import keep, settle, settle_history
 from service.errors import ConfigurationError
-from service.lifecycle import Lifecycle
+from service.lifecycle import Lifecycle, SystemClock
 from service.monitoring.log_limits import LogLimits
 from service.registry.models import has_models
+from service.transport.history import check_bootstrap, fetch_history
 
 _log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ def run(config: Config) -> None:
         raise ConfigurationError(msg)
     limits = LogLimits(time.monotonic)
     configure_logging(config.log, sys.stderr, limits)
+    _fetch_history(config)
     config, source = _settled(config)
     daemon = Daemon(
         config,
@@ -66,16 +68,23 @@ def run(config: Config) -> None:
     end(daemon.summary, config, wanted=lifecycle.stop.is_set())
 
 
+def _fetch_history(config: Config) -> None:
+    """Fetches the history from its server, at the first start; a later start goes on where this one was ended."""
+    check_bootstrap(config)
+    fetch_history(config, SystemClock().wall_ms(), threading.Event())
+
+
 def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, object]]]:
     """Completes the configuration with the fields of the input files and the seasons; logs which ones were chosen."""
     path, flags = config_source()
-    found = settle(config)
-    if found.settings:
-        flags = {**found.settings, **flags}
-        config = load_config(path, flags)
-        _log.info("fields of the input chosen", choice=found.line)
-        if found.is_new:
-            keep(config, found.settings)
+    for found in (settle_history(config), settle(config)):
+        if found.settings:
+            flags = {**found.settings, **flags}
+            config = load_config(path, flags)
+            if found.line:
+                _log.info("fields of the input chosen", choice=found.line)
+            if found.is_new:
+                keep(config, found)
     wanted, learnt = config.model, has_models(config.state.data_dir / "models")
     if wanted.seasons_need_interval or (wanted.seasons == "auto" and not learnt):
         seasons = seasons_of_input(config)

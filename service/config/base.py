@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -30,6 +31,27 @@ def check_timezone(name: str) -> None:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         msg = f'timezone is {name!r}; expected a name of the tz database, such as "Europe/Berlin"'
         raise ValueError(msg) from None
+
+
+def epoch_ms(text: str, also: str = "") -> int:
+    """Returns a time in ISO-8601 as epoch milliseconds.
+
+    Args:
+        text: the time, with its zone.
+        also: other texts that would have been accepted, for the message.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        others = f"{also}, or " if also else ""
+        msg = f"expected {others}a time in ISO-8601 with its zone, such as 2026-11-01T00:00:00Z"
+        raise ValueError(msg)
+    return round(found.timestamp() * 1000)
 
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:

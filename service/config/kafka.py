@@ -10,12 +10,22 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from service.config.base import Section, Texts
+from service.config.base import Section, Texts, epoch_ms
 from service.config.durations import Duration, OptionalDuration
 
 KafkaName = Annotated[str, Field(min_length=1, pattern=r"^[a-zA-Z0-9._-]+$", max_length=200)]
+
+
+STARTS = ("committed", "earliest", "latest")
+"""Values of `kafka.start` that are no times."""
+
+
+def _start(text: str) -> str:
+    if text not in STARTS:
+        epoch_ms(text, also=", ".join(STARTS))
+    return text
 
 
 class KafkaConfig(Section):
@@ -46,6 +56,13 @@ class KafkaConfig(Section):
         0.0,
         description="Copy a snapshot of each partition to the topics <app>.snapshots and <app>.snapshot-chunks this "
         "often, so that another machine can take over without computing the state again. Empty or 0: never.",
+    )
+    start: Annotated[str, AfterValidator(_start)] = Field(
+        "committed",
+        description="Where reading begins in a partition of which nothing was read: earliest (the oldest record), "
+        "latest (only records from the first start on), or a time in ISO-8601, such as 2026-11-01T00:00:00Z (records "
+        "from this time on). committed: latest after a history (bootstrap), else earliest. Offsets that are committed "
+        "always hold.",
     )
     group: str = Field("", description="Consumer group. Empty: the name of the application.")
     membership: Literal["group", "alone"] = Field(

@@ -10,11 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from forecaster import AnomalyConfig, ConfigError, ModelConfig, TrainConfig
 from service.config.aggregate import AggregateConfig
-from service.config.base import Name, Section, Texts, listed
+from service.config.base import Name, Section, Texts, epoch_ms, listed
+from service.config.bootstrap import BootstrapConfig
 from service.config.durations import Duration, OptionalDuration
 from service.config.input import InputConfig
 from service.config.kafka import KafkaConfig
@@ -22,6 +23,12 @@ from service.config.library import AnomalySettings, ModelSettings, TrainSettings
 from service.config.limits import Limit
 from service.config.monitoring import HealthConfig, MetricsConfig
 from service.config.schema_registry import SchemaRegistryConfig
+
+
+def _live_or_time(text: str) -> str:
+    if text != "live":
+        epoch_ms(text, also="live")
+    return text
 
 
 class OutputConfig(Section):
@@ -50,6 +57,12 @@ class OutputConfig(Section):
         description="Publish the forecasts of every n-th step of a series only, and of flagged events. All events "
         "still update the state, and the API shows all of them. 1: publish every forecast.",
     )
+    publish_from: Annotated[str, AfterValidator(_live_or_time)] = Field(
+        "live",
+        description="First events whose forecasts are published. live: those of the live input, none of the history of "
+        "bootstrap. A time in ISO-8601, such as 2026-11-01T00:00:00Z: events from this time on, of history and live "
+        "input alike. Earlier events are taken in all the same.",
+    )
     limits: Annotated[tuple[Limit, ...], BeforeValidator(listed)] = Field(
         (),
         max_length=50,
@@ -57,6 +70,11 @@ class OutputConfig(Section):
         "quantiles outside are moved onto the bound. The first entry that matches a series applies; model.clip bounds "
         "all series.",
     )
+
+    @property
+    def publish_from_ms(self) -> int | None:
+        """`publish_from` as epoch milliseconds; None where it is live."""
+        return None if self.publish_from == "live" else epoch_ms(self.publish_from)
 
 
 class StateConfig(Section):
@@ -247,6 +265,7 @@ class Config(Section):
 
     input: InputConfig = _section(InputConfig)
     aggregate: AggregateConfig = _section(AggregateConfig)
+    bootstrap: BootstrapConfig = _section(BootstrapConfig)
     output: OutputConfig = _section(OutputConfig)
     kafka: KafkaConfig = _section(KafkaConfig)
     schema_registry: SchemaRegistryConfig = _section(SchemaRegistryConfig)
@@ -282,6 +301,11 @@ class Config(Section):
         """The configured interval of the steps, that of the windows where these have one; 0 where it is learnt."""
         lengths = self.aggregate.intervals
         return self.model.interval_ms or (round(lengths[0] * 1000) if len(lengths) == 1 else 0)
+
+    @property
+    def history_waits(self) -> bool:
+        """Whether a partition in its history stops at a trigger until the training has ended."""
+        return self.retrain.wait != "false"
 
     @property
     def retrain_waits(self) -> bool:

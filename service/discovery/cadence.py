@@ -15,6 +15,7 @@ from service.discovery.sample import sample_of_file
 from service.errors import ConfigurationError, ServiceError
 from service.messages.decode import Decoded, Decoder
 from service.sources.pipes import kind_of
+from service.transport.history import history_settings
 
 _MOST_SEASONS: Final = 3  # of one network
 _SERIES, _EVENTS = 64, 48  # checked for calendar steps
@@ -80,15 +81,16 @@ def steps_of(model: ModelSettings, interval_ms: int) -> tuple[int, ...]:
 
 
 def _first_events(config: Config) -> FirstEvents | None:
-    """Returns the first events of the first input file that has some; None for other inputs."""
-    if config.kafka.topics or any(kind_of(entry) != "file" for entry in config.input.files):
-        return None
-    for entry in config.input.files:
+    """Returns the first events of the first file, of history and input, that has some; None without files."""
+    found = history_settings(config)
+    if not config.kafka.topics and not any(kind_of(entry) != "file" for entry in config.input.files):
+        found += [(entry, config.input) for entry in config.input.files]
+    for entry, settings in found:
         try:
-            sample = sample_of_file(entry, config.input)
+            sample = sample_of_file(entry, settings)
         except ServiceError:  # the daemon waits for the file, or reports it
             continue
-        decoded = Decoder(config.input, frames=sample.frames).decode(sample.records)
+        decoded = Decoder(settings, frames=sample.frames).decode(sample.records)
         if len(decoded):
             windows = Aggregator.of(config.aggregate, config.state.max_series)
             values = decoded if windows is None else windows.values_of(decoded)

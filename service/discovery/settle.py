@@ -1,6 +1,7 @@
 """Settles how the records of the input files are read, once: the choice stays in the data folder.
 
     <data_dir>/input.json      the settings that were chosen, and the input files that they were chosen for
+    <data_dir>/history.json    the same for the files of the history
 
 The configuration takes precedence: only what it does not name is chosen, and nothing where the files have the default
 fields. The choice is kept from the first event on, so that every restart and replay reads the same; before, it is made
@@ -25,8 +26,10 @@ from service.errors import ConfigurationError
 from service.messages.decode import Decoder
 from service.registry.models import replace_file
 from service.sources.pipes import kind_of
+from service.transport.history import history_files
 
-_FILE: Final = "input.json"
+_INPUT: Final = "input.json"
+_HISTORY: Final = "history.json"
 
 
 class Settled(NamedTuple):
@@ -36,11 +39,13 @@ class Settled(NamedTuple):
         settings: configuration keys with their values; empty where the configuration suffices.
         line: what was chosen, in a line for people; for a kept choice the files that it was made for.
         is_new: whether it is to be kept.
+        file: the file in the data folder to keep it in.
     """
 
     settings: Mapping[str, Any] = MappingProxyType({})
     line: str = ""
     is_new: bool = False
+    file: str = _INPUT
 
 
 def settle(config: Config) -> Settled:
@@ -56,16 +61,47 @@ def settle(config: Config) -> Settled:
         return Settled()
     if any(kind_of(entry) != "file" for entry in settings.files):
         return Settled()
-    kept = _kept(config.state.data_dir)
+    return _settle(config, settings, _INPUT)
+
+
+def settle_history(config: Config) -> Settled:
+    """Chooses what the configuration does not say of the fields of the files of the history. Writes nothing.
+
+    Raises:
+        ConfigurationError, ServiceError: as `settle`.
+    """
+    settings = history_files(config)
+    if is_named(settings.fields) or not settings.files:
+        return Settled()
+    try:
+        found = _settle(config, settings, _HISTORY)
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace("input.f", "bootstrap.f")) from error
+    if found.is_new or not found.line:
+        given = {name: getattr(settings.fields, name) for name in settings.fields.model_fields_set}
+        chosen: dict[str, Any] = {"bootstrap.fields": given}
+        for key, value in found.settings.items():
+            section, _, name = key.rpartition(".")
+            if section == "input.fields":
+                chosen["bootstrap.fields"][name] = value
+            else:
+                chosen[f"bootstrap.{name}"] = value
+        found = found._replace(settings=chosen, is_new=True)
+    return found
+
+
+def _settle(config: Config, settings: InputConfig, file: str) -> Settled:
+    """Chooses, or returns what is kept in a file of the data folder."""
+    kept = _kept(config.state.data_dir, file)
     if kept is not None:
         files = ", ".join(kept["files"])
-        return Settled(_not_named(kept["settings"], settings), f"chosen at the first start for {files}")
+        return Settled(_not_named(kept["settings"], settings), f"chosen at the first start for {files}", file=file)
     samples = list(_samples(settings))
     if not samples:
-        return Settled()
+        return Settled(file=file)
     choice = _choice(samples[0], settings)
     if not choice.settings:
-        return Settled()
+        return Settled(file=file)
     chosen = with_choice(settings, choice)
     if choice.columns:  # not only the format or the notation of the default fields
         decoded = Decoder(chosen).decode(samples[0].records)
@@ -74,7 +110,7 @@ def settle(config: Config) -> Settled:
             raise ConfigurationError(msg)
     for other in samples[1:]:
         _check_fits(other, samples[0], chosen)
-    return Settled(_not_named(choice.settings, settings), f"{samples[0].source}: {choice.line}", is_new=True)
+    return Settled(_not_named(choice.settings, settings), f"{samples[0].source}: {choice.line}", is_new=True, file=file)
 
 
 def _choice(sample: InputSample, settings: InputConfig) -> Choice:
@@ -120,16 +156,17 @@ def _not_named(settings: Mapping[str, Any], config: InputConfig) -> dict[str, An
     return {key: value for key, value in settings.items() if key not in named}
 
 
-def keep(config: Config, settings: Mapping[str, Any]) -> None:
-    """Stores settings that `settle` returned, when the daemon is about to read the first event."""
-    path = config.state.data_dir / _FILE
+def keep(config: Config, found: Settled) -> None:
+    """Stores what `settle` or `settle_history` returned, when the daemon is about to read the first event."""
+    path = config.state.data_dir / found.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = {"files": list(config.input.files), "settings": dict(settings)}
+    files = config.input.files if found.file == _INPUT else config.bootstrap.files
+    kept = {"files": list(files), "settings": dict(found.settings)}
     replace_file(path, json.dumps(kept, indent=1) + "\n")
 
 
-def _kept(folder: Path) -> Mapping[str, Any] | None:
-    path = folder / _FILE
+def _kept(folder: Path, file: str) -> Mapping[str, Any] | None:
+    path = folder / file
     if not any((folder / "settings").glob("*.json")):  # no event was read with it
         return None
     try:

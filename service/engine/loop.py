@@ -51,7 +51,6 @@ from service.errors import (
     UnreachableError,
 )
 from service.lifecycle import KillPoints
-from service.messages.decode import Decoder
 from service.monitoring.exported_series import ExportedSeries
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
@@ -65,6 +64,7 @@ from service.snapshots.owner import claim
 from service.snapshots.store import SnapshotStore
 from service.snapshots.writer import SnapshotWriter
 from service.trainer.supervisor import Trainer
+from service.transport.history import decoder_of
 
 _log = structlog.get_logger()
 
@@ -129,7 +129,7 @@ class Engine:
         self._kill = (kill or KillPoints()).passed
         self._stop, self._restore_began = threading.Event(), 0.0
         self._schemas = SchemaLookups(config, metrics, health)
-        self._decoder = Decoder(config.input, config.model.horizon, self._schemas.frames)
+        self._decoder = decoder_of(config, self._schemas.frames)
         self._pipeline = Pipeline(config.input.workers, self._decoder, self._adopt, clock, self._kill, self._schemas)
         self._limits = Limits(config.output.limits)
         self._publisher = Publisher(config, registry, metrics, health, clock)
@@ -379,8 +379,7 @@ class Engine:
         if not partitions.queue:  # a trial needs all partitions; a crash may have prevented its verdict
             for one in list(served):
                 self._trials.check(one, served)
-        if partition.progress.is_due and self._config.retrain_waits:  # the process ended before the training
-            self._training.on_training_due(partition, served, self._stop)
+        self._training.resume(partition, served, self._stop)  # where the process ended before the training
 
 
 def _warm_up(model: Model, *, repairs: bool = False) -> None:

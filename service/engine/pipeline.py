@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from forecaster import Forecaster, Forecasts
 from service.engine.schema_lookups import SchemaLookups
-from service.messages.decode import Decoded, Decoder
+from service.messages.decode import Decoded, Decodes
 from service.partition import Partition, Piece, pieces
 from service.ports import Adoption, Clock, Records, Transport
 
@@ -90,7 +90,7 @@ class Pipeline:
     def __init__(
         self,
         workers: int,
-        decoder: Decoder,
+        decoder: Decodes,
         adopt: Callable[[Partition, Piece], Adoption | None],
         clock: Clock,
         kill: Callable[[int], None],

@@ -46,6 +46,7 @@ class Publisher:
         self._every, self._keeps_late = config.output.every, config.input.late == "dead-letter"
         self._registry, self._metrics, self._health, self._clock = registry, metrics, health, clock
         self._config, self._output = config, JSON
+        self._from_ms = config.output.publish_from_ms
 
     def open(self, stop: threading.Event) -> bool:
         """Registers the schema of forecasts where their format has one, and waits while the registry is down.
@@ -84,17 +85,20 @@ class Publisher:
             transport.stage(partition.name, part)
             staging += self._clock.monotonic() - before
 
-        encoded = encode(
-            piece.decoded,
-            forecasts,
-            partition=partition.name,
-            levels=model.config.quantiles,
-            model_sha256=model.sha256,
-            every=self._every,
-            stage=stage,
-            run=partition.run,
-            output=self._output,
-        )
+        encoded = Encoded([], [], [])
+        if self._from_ms is not None or not records.of_history:
+            encoded = encode(
+                piece.decoded,
+                forecasts,
+                partition=partition.name,
+                levels=model.config.quantiles,
+                model_sha256=model.sha256,
+                every=self._every,
+                from_ms=self._from_ms,
+                stage=stage,
+                run=partition.run,
+                output=self._output,
+            )
         rejects = piece.decoded.rejects
         if more := self._refused(piece.decoded, forecasts, records):
             rejects = sorted([*rejects, *more], key=lambda reject: reject.position)
@@ -163,10 +167,11 @@ class Publisher:
 
 def _outcomes(decoded: Decoded, forecasts: Forecasts) -> Outcomes:
     counts = np.bincount(forecasts.status, minlength=len(Status)).tolist()
-    late, duplicates = counts[Status.LATE], counts[Status.DUPLICATE]
+    late, repeated = counts[Status.LATE], counts[Status.DUPLICATE]
+    duplicates = repeated + len(decoded.duplicates)
     if decoded.windows is not None:  # counts are of raw events
         return Outcomes(decoded.windows.taken, late + decoded.windows.late, duplicates)
-    return Outcomes(sum(counts) - late - duplicates, late, duplicates)
+    return Outcomes(sum(counts) - late - repeated, late, duplicates)
 
 
 def _late(decoded: Decoded, forecasts: Forecasts) -> list[tuple[int, Problem]]:

@@ -26,15 +26,16 @@ from service.config.sections import Config
 from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
 from service.engine.schema_lookups import SchemaLookups
 from service.errors import ConfigurationError, SourceGoneError
-from service.messages.decode import Decoder
+from service.messages.decode import Decodes
 from service.monitoring.metrics import Metrics
 from service.partition import Partition, pieces
 from service.ports import Adoption, Transport
 from service.registry.models import Registry
 from service.schedule import Progress, Schedule
 from service.snapshots.file import Snapshot, this_machine
-from service.snapshots.partition_state import restore_tests, restore_windows
+from service.snapshots.partition_state import restore_seam, restore_tests, restore_windows
 from service.snapshots.store import SnapshotStore
+from service.transport.history import seam_of
 
 _log = structlog.get_logger()
 
@@ -61,7 +62,7 @@ class Restorer:
         transport: Transport,
         registry: Registry,
         store: SnapshotStore,
-        decoder: Decoder,
+        decoder: Decodes,
         metrics: Metrics,
         beat: Callable[[], None],
         model: Model,
@@ -74,7 +75,7 @@ class Restorer:
         self._anomaly, self._broadcast = config.library_anomaly(), config.input.broadcast
         self._late_within = config.input.late_within
         self._decoder, self._metrics, self._beat, self._model = decoder, metrics, beat, model
-        self._schemas, self._aggregate = schemas, config.aggregate
+        self._schemas, self._aggregate, self._config = schemas, config.aggregate, config
         self._notes = SettingsNotes(store.root.with_name("settings"))
         self._models = {model.sha256: model}
 
@@ -93,6 +94,9 @@ class Restorer:
         committed = self._transport.committed(name)
         self._store.enter_run(name, self._transport.run(name))
         adoptions = self._transport.adoptions(name)
+        if committed is not None and committed < 0 and not self._config.bootstrap.is_set:
+            msg = f'"{name}": the history has not been taken in to its end, and [bootstrap] does not name it any more'
+            raise SourceGoneError(msg)
         if committed is None:
             self._store.forget(name)
         if committed is None or not adoptions:  # only rejects so far, no events
@@ -181,6 +185,7 @@ class Restorer:
         partition = self._partition(snapshot.partition, forecaster, snapshot.position, schedule, snapshot.progress)
         restore_tests(partition, snapshot, self._load)
         restore_windows(partition, snapshot)
+        restore_seam(partition, snapshot)
         return partition
 
     def _rules_of(self, kept: Mapping[str, Any] | None) -> AnomalyConfig:
@@ -255,6 +260,7 @@ class Restorer:
             quality=quality,
             run=self._transport.run(name),
             aggregator=Aggregator.of(self._aggregate, self._state.max_series),
+            seam=seam_of(self._config, name, self._transport.all_partitions()),
         )
 
     def release(self) -> None:

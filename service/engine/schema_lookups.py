@@ -46,7 +46,7 @@ class SchemaLookups:
 
     def known(self, records: Records) -> bool:
         """Returns whether the batch can be decoded without waiting."""
-        return self.frames is None or self.frames.holds(records.values)
+        return self.frames is None or records.of_history or self.frames.holds(records.values)
 
     def wait(self, records: Records) -> bool:
         """Looks up the schemas of a batch, and retries while the registry does not answer.
@@ -54,7 +54,7 @@ class SchemaLookups:
         Returns:
             False if a stop was requested before all of them were known.
         """
-        if self.frames is None:
+        if self.frames is None or records.of_history:
             return True
         frames = self.frames
         return answered(lambda: frames.prepare(records.values), self._health, self.stop)

@@ -55,6 +55,7 @@ def show(
         metrics.shadow_gain.set(score.gain)
         metrics.shadow_e_value.labels("for").set(score.better)
         metrics.shadow_e_value.labels("against").set(score.worse)
+    metrics.bootstrap_partitions.set(sum(partition.in_history for partition in partitions.values()))
     metrics.evicted.set(sum(partition.forecaster.evicted_total for partition in partitions.values()))
     return {
         "model": champion.sha256 if champion else None,

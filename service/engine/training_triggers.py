@@ -70,16 +70,28 @@ class TrainingTriggers:
         self._metrics.training_triggers.labels(cause).inc()
         if partition.shadow is not None:
             self._trainer.skip("a trial is running")
-        elif self._config.retrain_waits:
+        elif self._waits(partition):
             self._train_here(partition, partitions, stop)
         elif cause == "schedule" and self._config.retrain.grows and self._trainer.is_resting:
             self._trainer.skip("trainings have taken retrain.cpu_share of the time")
         else:
             self._wanted, self._cause = True, cause
 
+    def _waits(self, partition: Partition) -> bool:
+        """Returns whether the stream stops until a training has ended.
+
+        A history is read so fast that a training in the background would be adopted too late.
+        """
+        return self._config.history_waits if partition.in_history else self._config.retrain_waits
+
+    def resume(self, partition: Partition, partitions: Collection[Partition], stop: threading.Event) -> None:
+        """Starts a training that had become due when the process ended, where the stream waits for it."""
+        if partition.progress.is_due and self._waits(partition):
+            self.on_training_due(partition, partitions, stop)
+
     def on_training_due_in_replay(self, partition: Partition) -> None:
         """Starts the trial again that a training at this position of the replay had led to."""
-        decision = self._registry.decision_of(self._job(partition)) if self._config.retrain_waits else None
+        decision = self._registry.decision_of(self._job(partition)) if self._waits(partition) else None
         if decision is not None and decision.action == "shadow" and self._config.retrain.shadow:
             try:
                 challenger = self._registry.load(decision.model)

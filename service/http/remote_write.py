@@ -28,14 +28,15 @@ import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-_NAME: Final = "__name__"
+from service.messages.prometheus_names import NAME as _NAME
+from service.messages.prometheus_names import series_id
+
 # A body has at most one field per this many permitted bytes; a meaningful label needs more.
 FIELD_BYTES: Final = 8
 # Bytes of a sample's line without the identifier of its series: field names, time and value. A series counts as at
 # least one sample.
 LINE_BYTES: Final = 64
 _SMALL_BYTES: Final = 4096  # messages up to this size are decoded without counting their fields
-_ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 class RemoteWriteError(ValueError):
@@ -85,13 +86,6 @@ def _messages() -> tuple[Any, Any]:
 
 
 _WriteRequest, _TimeSeries = _messages()
-
-
-def series_id(labels: Sequence[tuple[str, str]]) -> str:
-    r"""Formats the identifier of a series: `name{label="value",...}`, labels sorted, values escaped like Prometheus."""
-    name = next((value for key, value in labels if key == _NAME), "")
-    inner = ",".join(f'{key}="{value.translate(_ESCAPED)}"' for key, value in sorted(labels) if key != _NAME)
-    return f"{name}{{{inner}}}" if inner or not name else name
 
 
 class RemoteWrite:

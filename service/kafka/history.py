@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from kafka.structs import TopicPartition
 
+from service.config.base import epoch_ms
 from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.columns import columns
@@ -54,6 +55,15 @@ class History:
         """Returns the oldest offset that the brokers still hold."""
         with self._guarded("earliest"):
             return self.reader.earliest(source)
+
+    def first(self, source: TopicPartition, start: str) -> int:
+        """Returns the offset at which a first start begins: that of `kafka.start`, resolved to a time or an end."""
+        with self._guarded("first"):
+            reader = self.reader
+            if start == "earliest":
+                return reader.earliest(source)
+            found = None if start == "latest" else reader.offset_at(source, epoch_ms(start))
+            return reader.committed_end(source) if found is None else found
 
     def past(self, source: Origin, partitions: int) -> Past:
         """Returns runs and adoptions of a partition; `partitions`: number of partitions of the topic of adoptions."""

@@ -75,6 +75,11 @@ class Reader:
         """Returns the end offset of the records before the first open transaction."""
         return int(self._consumer.end_offsets([source])[source])
 
+    def offset_at(self, source: TopicPartition, time_ms: int) -> int | None:
+        """Returns the offset of the first record whose timestamp is not before a time, None where there is none."""
+        found = self._consumer.offsets_for_times({source: time_ms})[source]
+        return None if found is None else int(found.offset)
+
     def read(self, source: TopicPartition, start: int, end: int, limit: int) -> Iterator[list[Any]]:
         """Yields the records of [start, end) that belong to committed transactions, at most `limit` at a time.
 

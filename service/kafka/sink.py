@@ -181,8 +181,8 @@ class KafkaSink(Sink):
             TransportError: not committed, or unknown; a new start finds out.
         """
         origin = self._origin(unit.partition)
-        committed = self.committed(unit.partition) or 0
-        if unit.next_position < unit.position or unit.position < committed:
+        committed = self.committed(unit.partition)
+        if unit.next_position < unit.position or (committed is not None and unit.position < committed):
             msg = (
                 f"got a unit over [{unit.position}, {unit.next_position}), expected one that starts at the committed "
                 f"position {committed} or later"

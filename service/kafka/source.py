@@ -49,15 +49,21 @@ class KafkaSource(Source):
         ahead: number of batches requested at once, so that partitions can be observed in parallel.
         foreign: positions are stored by a sink that is not on this cluster. The group's offsets are then committed
             afterwards, best effort, for tools that display consumer lag, and never read back.
+        after_history: the partitions begin with a history, so that `kafka.start` = committed is their end.
 
     Attributes:
         passed: headers of events that are copied to their forecasts.
     """
 
-    def __init__(self, session: KafkaSession, *, ahead: int = 1, foreign: bool = False) -> None:
+    def __init__(
+        self, session: KafkaSession, *, ahead: int = 1, foreign: bool = False, after_history: bool = False
+    ) -> None:
         settings = session.settings
         self._session, self._settings, self._guarded = session, settings, session.guarded
         self._ahead, self._foreign = ahead, foreign
+        usual = "latest" if after_history else "earliest"
+        self._start = usual if settings.start == "committed" else settings.start
+        self._first: dict[str, int] = {}  # of `first`
         session.stay_alive = self._stay_alive
         self.passed = PassedHeaders(settings.pass_headers, headers_limit(settings.max_request_bytes))
         self._sink: CommittedPositions | None = None
@@ -116,7 +122,7 @@ class KafkaSource(Source):
 
     def _check_topic(self, name: str, topic: str, sink: CommittedPositions) -> None:
         """Checks that a topic was not deleted and recreated, which makes stored offsets invalid."""
-        kept, now = [entry.path for entry in sink.files(name)], self._topics.get(topic)
+        kept, now = [entry.path for entry in sink.files(name) if entry.base >= 0], self._topics.get(topic)
         if not kept or now is None:
             return
         if kept != [now]:
@@ -229,6 +235,13 @@ class KafkaSource(Source):
         """Returns the oldest offset that the brokers still hold."""
         return self._session.history.earliest(self._progress.sources[partition])
 
+    def first(self, partition: str) -> int:
+        """Returns the offset at which a first start begins to read, by `kafka.start`."""
+        if partition not in self._first:
+            place = self._progress.sources[partition]
+            self._first[partition] = self._session.history.first(place, self._start)
+        return self._first[partition]
+
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
         """Reads [start, end) again, outside of the group."""
         return self._session.history.replay(partition, self._progress.sources[partition], range(start, end), limit)
@@ -291,9 +304,18 @@ class KafkaSource(Source):
         for name, source in progress.sources.items():
             if name not in progress.read and name not in self._paused:
                 committed = self._committed(name)
-                progress.read[name] = starts[source] = self._oldest(name) if committed is None else committed
+                progress.read[name] = starts[source] = self._begin(name) if committed is None else committed
         if starts:
             consumer.read_from(starts, reading)
+
+    def _begin(self, partition: str) -> int:
+        """Returns the offset at which a first start begins; that it skips older ones is a batch of its own."""
+        oldest = self._oldest(partition) if self._start == "earliest" else self.earliest(partition)
+        begin = max(oldest, self.first(partition))
+        if begin > oldest:
+            _log.info("records before kafka.start are left out", partition=partition, offset=begin)
+            self._queue.append(Records(partition, [], begin, []))
+        return begin
 
     def _oldest(self, partition: str) -> int:
         """Returns the offset at which a first start begins to read, and logs whether records before it are gone."""

@@ -53,7 +53,7 @@ class PositionRecord(msgspec.Struct, frozen=True):
 
 class _Key(msgspec.Struct, frozen=True, array_like=True):
     partition: str
-    base: int = -1
+    base: int | None = None  # of an entry; negative in a history
     path: str = ""
 
 
@@ -83,7 +83,7 @@ def read_positions(
         try:
             found: _Key = _decode_key(key or b"")
             mine = entries.setdefault(found.partition, {})
-            if found.base < 0:
+            if found.base is None:
                 positions[found.partition] = _decode_position(value or b"")
             elif value is None:
                 mine.pop((found.base, found.path), None)
@@ -227,7 +227,7 @@ def _contradiction(past: Past, position: int | None) -> str:
         return "got no position, but the topic of adoptions shows that events were forecast" if past else ""
     if not past:
         return f"got the position {position}, but the topic of adoptions shows no event that was forecast"
-    adopted = max(past.adopted.get(1, {}), default=-1)
-    if adopted >= position or past.runs.get(1, 0) > position:
+    adopted = max(past.adopted.get(1, {}), default=position - 1)  # positions of the history are negative
+    if adopted >= position or past.runs.get(1, position) > position:
         return f"got the position {position}, but the topic of adoptions has later positions"
     return ""

@@ -20,7 +20,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,7 @@ class Decoded:
         filtered: position of every record of which something does not meet `input.where`, and how many elements of it.
         two_units: some numeric times were interpreted as seconds, others as milliseconds of 1970.
         windows: where the events are values of closed windows, with the record that closed the window; else None.
+        duplicates: position of every event that was left out because the history had it already (`service.seam`).
     """
 
     series: list[str]
@@ -128,6 +129,7 @@ class Decoded:
     clock_changes: int = 0
     filtered: list[tuple[int, int]] = field(default_factory=list)
     windows: Aggregated | None = None
+    duplicates: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         """The number of events."""
@@ -163,6 +165,13 @@ class Decoded:
     def batch(self) -> Batch:
         """The events as a batch for the library."""
         return Batch(self.series, self.timestamp_ms, self.value, self.covariates, self.future)
+
+
+class Decodes(Protocol):
+    """What decodes records: a `Decoder`, or several of them."""
+
+    def decode(self, records: Records) -> Decoded:
+        """Decodes a batch, see `Decoder.decode`."""
 
 
 class Decoder:

@@ -104,6 +104,7 @@ def encode(
     levels: Sequence[float],
     model_sha256: str,
     every: int = 1,
+    from_ms: int | None = None,
     stage: Callable[[Encoded], None] | None = None,
     run: int = 1,
     output: OutputFormat = JSON,
@@ -124,6 +125,7 @@ def encode(
         forecasts: the forecasts of the library, one row per event; duplicate and late events have none.
         levels: the quantile levels. model_sha256: the model that made the forecasts.
         every: only of every n-th step of a series, and of flagged events.
+        from_ms: only of events from this time on, epoch milliseconds; None: of all.
         stage: called with a few hundred forecasts at a time, as soon as they are encoded.
         run: of the partition; `source` has it from the second run on.
         output: the format of the records.
@@ -131,8 +133,12 @@ def encode(
     Returns:
         Series and bytes of the forecasts, in the order of the events; each is a function of its event only.
     """
-    wanted = ((forecasts.steps % every == 0) | (forecasts.flagged != 0)).tolist()
+    asked = (forecasts.steps % every == 0) | (forecasts.flagged != 0)
     silences = forecasts.silences[::-1]
+    if from_ms is not None:
+        asked &= forecasts.origin_ms >= from_ms
+        silences = [one for one in silences if forecasts.origin_ms[one.event] >= from_ms]
+    wanted = asked.tolist()
     write = output.writer(decoded.series, forecasts, levels, model_sha256[:_MODEL_DIGITS])
     series, encoded, positions = list[str](), list[bytes](), list[int]()
     revised = revisions(forecasts)

@@ -71,6 +71,8 @@ class Metrics:
         self.filtered = counter(
             "filtered_records", "Records, and elements of arrays in records, that do not meet input.where."
         )
+        self.bootstrap_events = counter("bootstrap_events", "Events of the history of bootstrap that were taken in.")
+        self.bootstrap_partitions = gauge("bootstrap_partitions", "Partitions that are taking in their history.")
         self.forecasts = counter("forecasts", "Forecasts published.")
         self.anomalies = counter("anomalies", "Events flagged as anomalies.")
         self.silences = counter("silences", "Series announced as silent.")

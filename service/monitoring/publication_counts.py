@@ -36,16 +36,20 @@ class PublicationCounts(Listener):
             statuses[Status.LATE] += windows.late
             self._metrics.window_events.inc(windows.taken)
             self._metrics.windows_skipped.inc(windows.skipped)
-        self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, publication.seconds)
-        self._metrics.silences.inc(silences)
+        statuses[Status.DUPLICATE] += len(publication.decoded.duplicates)
+        self._metrics.batch_published(statuses, rejects, max(0, len(unit.forecasts) - silences), publication.seconds)
         if statuses[Status.LATE] or statuses[Status.REPAIRED]:
             self._count_late(forecasts)
-        self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
+        if unit.of_history:  # not published, so there is nothing to alert on
+            self._metrics.bootstrap_events.inc(unit.outcomes.events)
+        else:
+            self._metrics.revisions.inc(len(revisions(forecasts)))
+            self._metrics.silences.inc(silences)
+            self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
         self._metrics.position.labels(unit.partition).set(unit.next_position)
 
     def _count_late(self, forecasts: Forecasts) -> None:
-        """Counts how late events are, as far as the interval of their series is known, and revisions."""
-        self._metrics.revisions.inc(len(revisions(forecasts)))
+        """Counts how late events are, as far as the interval of their series is known."""
         late = np.isin(forecasts.status, (Status.LATE, Status.REPAIRED)) & (forecasts.interval_ms > 0)
         steps = forecasts.noted_ms[late] / forecasts.interval_ms[late]
         for value, times in zip(*np.unique(steps, return_counts=True), strict=True):

@@ -55,7 +55,7 @@ class Sink(Protocol):
         """Returns the models of adoptions that a replay may still need.
 
         Args:
-            earliest: returns the oldest position that the source holds of a partition; -1 for one not read now.
+            earliest: returns the oldest position that the source holds of a partition; `NO_RECORD`: it is not read now.
         """
 
     def outcomes(self, partitions: Sequence[str]) -> Outcomes | None:

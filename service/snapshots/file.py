@@ -44,7 +44,8 @@ SUFFIX: Final = ".snapshot"
 # File systems limit names to 255 bytes; the rest of a longer partition name is replaced by a checksum.
 _NAME_LIMIT: Final = 150
 _IN_FOLDER_NAMES: Final = "-_=+,@"
-_FILE_NAME: Final = re.compile(r"(\d+)(?:-(\d+))?")
+_FILE_NAME: Final = re.compile(r"(-?\d+)(?:-(-?\d+))?")  # positions of the history are negative
+NO_POSITION: Final = -(1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +134,15 @@ def folder_of(root: Path, partition: str, run: int = 1) -> Path:
 
 
 def position_of(path: Path) -> int:
-    """Returns the position of a snapshot from its name; -1 for other files."""
+    """Returns the position of a snapshot from its name; `NO_POSITION` for other files."""
     found = _FILE_NAME.fullmatch(path.stem)
-    return -1 if found is None else int(found[1])
+    return NO_POSITION if found is None else int(found[1])
 
 
 def base_of(path: Path) -> int:
     """Returns the position of the full snapshot that a snapshot depends on, from its name; its own for a full one."""
     found = _FILE_NAME.fullmatch(path.stem)
-    return -1 if found is None else int(found[2] or found[1])
+    return NO_POSITION if found is None else int(found[2] or found[1])
 
 
 def newest_first(folder: Path) -> list[Path]:
@@ -149,7 +150,7 @@ def newest_first(folder: Path) -> list[Path]:
 
     At the same position, a full one comes first, as it replaces the other.
     """
-    found = [path for path in folder.glob(f"*{SUFFIX}") if position_of(path) >= 0]
+    found = [path for path in folder.glob(f"*{SUFFIX}") if position_of(path) > NO_POSITION]
     return sorted(found, key=lambda path: (position_of(path), base_of(path)), reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""Converts partitions to snapshots and back: forecaster, drift test, shadow model and open windows."""
+"""Converts partitions to snapshots and back: forecaster, drift test, shadow model, open windows and seam."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from forecaster import ForecasterError, Model, Shadow
 from forecaster.state import checked
 from service.errors import ServiceError
 from service.partition import Partition
+from service.seam import Seam
 from service.snapshots.file import Snapshot, take
 from service.snapshots.store import SnapshotStore
 
@@ -43,6 +44,8 @@ def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
         found.arrays.update({f"shadow.{name}": array for name, array in partition.shadow.state().items()})
         model = {"model": partition.shadow.model.sha256, "guard": partition.guard}
         found.library["shadow"] = partition.shadow.header() | model
+    if partition.seam is not None:
+        found.arrays.update({f"seam.{name}": array for name, array in partition.seam.arrays().items()})
     if partition.aggregator is not None:
         found.arrays.update({f"{_WINDOWS}.{name}": array for name, array in partition.aggregator.arrays().items()})
         found.library[_WINDOWS] = {"settings": partition.aggregator.settings, "open": len(partition.aggregator)}
@@ -69,6 +72,18 @@ def restore_windows(partition: Partition, snapshot: Snapshot) -> None:
     partition.aggregator.restore(
         {name.removeprefix(start): array for name, array in snapshot.arrays.items() if name.startswith(start)}
     )
+
+
+def restore_seam(partition: Partition, snapshot: Snapshot) -> None:
+    """Restores the seam of a snapshot, as far as it has one.
+
+    Raises:
+        CheckpointError: it is invalid, so that its decisions could not be repeated.
+    """
+    found = {name: snapshot.arrays[f"seam.{name}"] for name in Seam.ARRAYS if f"seam.{name}" in snapshot.arrays}
+    if found:
+        partition.seam = partition.seam or Seam(0)
+        partition.seam.restore(found)
 
 
 def restore_tests(partition: Partition, snapshot: Snapshot, load: Callable[[str], Model]) -> None:

@@ -22,6 +22,7 @@ from forecaster.state import Mark
 from service.monitoring.metrics import Metrics
 from service.ports import OutputIdentity, name_of_run
 from service.snapshots.file import (
+    NO_POSITION,
     SUFFIX,
     Base,
     Snapshot,
@@ -141,7 +142,9 @@ class SnapshotStore:
         """
         folder, output = self._folder(partition), self.output()
         if self._shared is not None:
-            here = max((at for path in newest_first(folder) if (at := position_of(path)) <= committed), default=-1)
+            here = max(
+                (at for path in newest_first(folder) if (at := position_of(path)) <= committed), default=NO_POSITION
+            )
             self._shared.bring(self._shared_as(partition), here, committed, folder)
         for path in newest_first(folder):
             if position_of(path) > committed:

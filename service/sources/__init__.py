@@ -64,6 +64,10 @@ class Source(Protocol):
     def earliest(self, partition: str) -> int:
         """Returns the oldest position that can still be read."""
 
+    def first(self, partition: str) -> int:
+        """Returns the position at which a partition begins to be read where nothing is committed."""
+        return self.earliest(partition)
+
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
         """Returns the next records, see `service.ports.Transport.poll`."""
 

@@ -98,7 +98,7 @@ class LocalSource(Source):
             spool.start()
         for name, reader in self._readers.items():
             committed = sink.committed(name)
-            reader.open(sink.files(name), committed)
+            reader.open([entry for entry in sink.files(name) if entry.base >= 0], committed)  # not of a history before
             self._published[name] = reader.position
 
     def partitions(self) -> Sequence[str]:

@@ -27,6 +27,7 @@ from service.sinks.stdout_sink import StdoutSink
 from service.snapshots.sharing import Exchange
 from service.sources.local import local_source
 from service.sources.push_log import PushLog
+from service.transport.history import check_bootstrap, with_history
 from service.transport.pair import Pair
 
 
@@ -44,6 +45,7 @@ def check_transport(config: Config) -> None:
     else:
         local_source(config)
     _check_output_format(config)
+    check_bootstrap(config)
     if not config.uses_kafka:
         return
     if kafka.client == "confluent" and importlib.util.find_spec("confluent_kafka") is None:
@@ -186,7 +188,7 @@ def build_local(config: Config, push: PushLog | None = None) -> Pair:
     Raises:
         ConfigurationError: see `service.sources.local.local_source`.
     """
-    return Pair(local_source(config, push), local_sink(config), lock=data_lock(config))
+    return Pair(with_history(local_source(config, push), config), local_sink(config), lock=data_lock(config))
 
 
 def connector(config: Config, registry: Registry, push: PushLog | None = None) -> Callable[[], Transport]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from service.config.kafka import KafkaConfig
 from service.config.sections import Config
 from service.folder_lock import FolderLock
@@ -19,6 +21,7 @@ from service.sources import Source
 from service.sources.local import local_source
 from service.sources.push_log import PushLog
 from service.transport.build import data_lock, local_sink
+from service.transport.history import with_history
 from service.transport.pair import Pair
 
 
@@ -40,11 +43,14 @@ def build_with_kafka(
     """
     lock, ahead = data_lock(config), config.input.workers
     if not config.kafka.topics:
-        return local_to_kafka(config.kafka, local_source(config, push), shelf, lock, fenced, watchdog)
+        return local_to_kafka(
+            config.kafka, with_history(local_source(config, push), config), shelf, lock, fenced, watchdog
+        )
     if config.sink == "kafka":
         reader = ForecastReader(config.schema_registry)
         return kafka_to_kafka(config.kafka, shelf, lock, fenced, watchdog, ahead, reader)
-    return kafka_to_local(config.kafka, local_sink(config), lock, fenced, watchdog, ahead)
+    wrapped = (lambda live: with_history(live, config)) if config.bootstrap.is_set else None
+    return kafka_to_local(config.kafka, local_sink(config), lock, fenced, watchdog, ahead, wrapped)
 
 
 def kafka_to_kafka(
@@ -83,7 +89,12 @@ def kafka_to_local(
     fenced: FencedBefore | None = None,
     watchdog: Watchdog | None = None,
     ahead: int = 1,
+    wrapped: Callable[[Source], Source] | None = None,
 ) -> Pair:
-    """Constructs a pair from topics to a local sink, which stores the offsets; `settings.membership` is "alone"."""
+    """Constructs a pair from topics to a local sink, which stores the offsets; `settings.membership` is "alone".
+
+    `wrapped` may put a history before the topics.
+    """
     session = KafkaSession(settings, fenced, watchdog)
-    return Pair(KafkaSource(session, ahead=ahead, foreign=True), sink, lock=lock, shared=session)
+    source: Source = KafkaSource(session, ahead=ahead, foreign=True, after_history=wrapped is not None)
+    return Pair(source if wrapped is None else wrapped(source), sink, lock=lock, shared=session)

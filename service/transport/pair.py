@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from service.folder_lock import FolderLock
-from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, Unit
+from service.ports import NO_RECORD, Adoption, Encoded, Outcomes, OutputIdentity, Records, Unit
 from service.sinks import Sink
 from service.sources import Source
 
@@ -93,7 +93,7 @@ class Pair:
     def models_needed(self) -> Collection[str]:
         """Returns the models of the sink's adoptions that a replay of the source may still need."""
         names = frozenset(self.source.partitions())
-        return self.sink.models_needed(lambda name: self.source.earliest(name) if name in names else -1)
+        return self.sink.models_needed(lambda name: self.source.earliest(name) if name in names else NO_RECORD)
 
     def outcomes(self) -> Outcomes | None:
         """Returns the outcome counters from the sink."""

@@ -23,7 +23,7 @@ from service.reload import is_live
 from service.transport.memory import MemoryLog
 
 EVENTS = [event(step, series) for step in range(40) for series in "ab"]
-CLASSIFIED = ("aggregate", "input", "model", "anomaly", "state", "output")
+CLASSIFIED = ("aggregate", "input", "model", "anomaly", "state", "output", "bootstrap")
 Sections = dict[str, dict[str, Any]]
 
 # Another valid value of every key that a replay depends on.
@@ -63,6 +63,13 @@ OTHERS: dict[str, object] = {
     "aggregate.counters": "increase",
     "aggregate.timezone": "Europe/Berlin",
     "aggregate.rules": [{"series": "a"}],
+    "bootstrap.format": "csv",
+    "bootstrap.fields": {"value": "number"},
+    "bootstrap.separator": ";",
+    "bootstrap.header": False,
+    "bootstrap.skip_lines": 1,
+    "bootstrap.envelope": "none",
+    "bootstrap.partitioner": "crc32",
 }
 # Further keys that a key needs.
 NEEDED: dict[str, Sections] = {

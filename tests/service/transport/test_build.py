@@ -20,6 +20,7 @@ from service.lifecycle import SystemClock
 from service.registry.models import Registry
 from service.sinks.sqlite_sink import SqliteSink
 from service.sinks.stdout_sink import StdoutSink
+from service.sources.history_first import HistoryFirst
 from service.sources.local import LocalSource
 from service.transport.build import check_transport, connector
 from service.transport.pair import Pair
@@ -47,6 +48,9 @@ def config(folder: Path, **flags: object) -> Config:
         ({**TOPICS, "output.sink": "kafka"}, KafkaSource, KafkaSink, True),
         ({**ALONE, "output.sink": "sqlite"}, KafkaSource, SqliteSink, True),
         ({**ALONE, "output.sink": "stdout"}, KafkaSource, StdoutSink, False),
+        ({"bootstrap.files": ["h.csv"]}, HistoryFirst, SqliteSink, True),
+        ({"bootstrap.files": ["h.csv"], "output.sink": "kafka"}, HistoryFirst, KafkaSink, True),
+        ({**ALONE, "output.sink": "sqlite", "bootstrap.files": ["h.csv"]}, HistoryFirst, SqliteSink, True),
     ],
 )
 def test_pairs(tmp_path: Path, settings: dict[str, object], source: type, sink: type, atomic: bool) -> None:
@@ -65,6 +69,16 @@ def test_pairs(tmp_path: Path, settings: dict[str, object], source: type, sink: 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"bootstrap.files": ["-"]}, 'bootstrap.files: got "-", expected names or globs of files'),
+        ({"bootstrap.files": ["h.csv"], "input.push": True}, "bootstrap.files: got 2 inputs"),
+        (
+            {**TOPICS, "bootstrap.files": ["h.csv"]},
+            'bootstrap.files: got output.sink = "kafka" with kafka.topics, expected output.sink = "sqlite" or "stdout"',
+        ),
+        (
+            {**ALONE, "output.sink": "sqlite", "kafka.topics": "a, b", "bootstrap.files": ["h.csv"]},
+            "bootstrap.files: got 2 topics, expected one",
+        ),
         ({**TOPICS, "input.push": True}, "got input.push and kafka.topics, expected one of them"),
         ({**TOPICS, "output.sink": "sqlite"}, 'Set kafka.membership = "alone", or output.sink = "kafka"'),
         (

@@ -1,0 +1,183 @@
+"""A history before the live input: state, models and forecasts after the seam are those of one live stream."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from history_runs import bench_of, forecasts, line, models, run, state, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import SourceGoneError, SourceUnavailableError
+from service.ports import HISTORY_BEGIN
+from service.sources.history import begin_of, number_of
+
+EVENTS = [line(step, name) for step in range(60) for name in ("a", "b")]
+
+
+def outcome(data: Path, live: Path) -> tuple[object, ...]:
+    """Returns all that must be equal."""
+    return forecasts(data)[-20:], state(data, live), models(data)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The data folder and the file of a run over one live stream."""
+    folder = tmp_path_factory.mktemp("straight")
+    live = written(folder / "live.jsonl", EVENTS)
+    run(folder / "data", live)
+    return folder / "data", live
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    cut=st.integers(1, len(EVENTS) - 20),
+    overlap=st.integers(0, 60),
+    inputs=st.integers(1, 3),
+    batch=st.integers(1, 50),
+)
+def test_equal_to_live(
+    tmp_path_factory: pytest.TempPathFactory,
+    straight: tuple[Path, Path],
+    cut: int,
+    overlap: int,
+    inputs: int,
+    batch: int,
+) -> None:
+    """Whatever the seam, the overlap, the inputs and the batches: nothing differs from one live stream."""
+    reference, _ = straight
+    folder = tmp_path_factory.mktemp("seam")
+    parts = [EVENTS[:cut][number * cut // inputs : (number + 1) * cut // inputs] for number in range(inputs)]
+    files = [written(folder / f"h{number}.jsonl", part) for number, part in enumerate(parts)]
+    live = written(folder / "live.jsonl", EVENTS[max(0, cut - overlap) :])
+    bench = run(
+        folder / "data", live, input={"max_poll_records": batch}, bootstrap={"files": [str(file) for file in files]}
+    )
+    assert forecasts(folder / "data", live=False) == forecasts(reference)[cut:]
+    assert state(folder / "data", live) == state(*straight)
+    assert models(folder / "data") == models(reference)
+    assert bench.sample("bootstrap_events_total") == cut
+    assert bench.sample("events_total", status="duplicate") == min(cut, overlap)
+
+
+def test_a_gap_is_a_gap(tmp_path: Path) -> None:
+    """Events that neither has are missing steps, as in a live stream that lacks them."""
+    live = written(tmp_path / "live.jsonl", EVENTS[:40] + EVENTS[60:])
+    run(tmp_path / "straight", live)
+    history = written(tmp_path / "h.jsonl", EVENTS[:40])
+    expected = forecasts(tmp_path / "straight")[40:], state(tmp_path / "straight", live)
+    written(live, EVENTS[60:])
+    run(tmp_path / "data", live, bootstrap={"files": [str(history)]})
+    assert (forecasts(tmp_path / "data", live=False), state(tmp_path / "data", live)) == expected
+
+
+def test_killed_anywhere(tmp_path: Path, straight: tuple[Path, Path]) -> None:
+    """An engine that fails after any of its steps goes on where it was: nothing is taken in twice or left out."""
+    history, live = tmp_path / "h.jsonl", tmp_path / "live.jsonl"
+    written(history, EVENTS[:70])
+    written(live, EVENTS[60:110])
+    settings: dict[str, Any] = {
+        "bootstrap": {"files": [str(history)]}, "input": {"max_poll_records": 7}, "state": {"snapshot_every": 0.01}
+    }  # fmt: skip
+
+    class Killed(BaseException):
+        pass
+
+    for count in range(1, 60):
+        left = count
+
+        def kill(step: int) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                raise Killed
+
+        bench = bench_of(tmp_path / "data", live, **settings)
+        bench.engine._kill = kill
+        bench.engine._pipeline._kill = kill
+        try:
+            bench.run()
+        except Killed:
+            continue
+        break
+    written(live, EVENTS[60:])
+    run(tmp_path / "data", live, **settings)
+    assert forecasts(tmp_path / "data", live=False) == forecasts(straight[0])[70:]
+    assert state(tmp_path / "data", live) == state(*straight)
+    with closing(sqlite3.connect(tmp_path / "data" / "forecasts.sqlite")) as database:
+        assert database.execute("SELECT events, duplicates FROM outcomes").fetchone() == (120, 10)
+
+
+def test_trainings_of_a_history(tmp_path: Path) -> None:
+    """Every training of a history is waited for, also where the live input would not wait."""
+    history, live = written(tmp_path / "h.jsonl", EVENTS[:100]), written(tmp_path / "live.jsonl", EVENTS[100:])
+    bench = bench_of(
+        tmp_path / "data", live, command=(sys.executable, "-c", "raise SystemExit('no')"), input={"follow": True},
+        bootstrap={"files": [str(history)]}, retrain={"every_events": 20},
+    )  # fmt: skip
+    bench.on_unit = lambda unit: bench.stop.set() if unit.next_position >= 0 else None
+    bench.run()
+    assert not bench.config.retrain_waits
+    assert bench.trainer.trainings.ended == 5
+
+
+class TestLater:
+    """Starts after the history was taken in."""
+
+    def test_files_may_go(self, tmp_path: Path, straight: tuple[Path, Path]) -> None:
+        """Once live, the files of the history and the setting may be removed."""
+        history, live = tmp_path / "h.jsonl", tmp_path / "live.jsonl"
+        written(history, EVENTS[:70])
+        written(live, EVENTS[70:90])
+        run(tmp_path / "data", live, bootstrap={"files": [str(history)]})
+        history.unlink()
+        written(live, EVENTS[70:100])
+        run(tmp_path / "data", live, bootstrap={"files": [str(history)]})
+        written(live, EVENTS[70:])
+        run(tmp_path / "data", live)
+        assert forecasts(tmp_path / "data", live=False) == forecasts(straight[0])[70:]
+        assert state(tmp_path / "data", live) == state(*straight)
+
+    def test_removed_before_the_end(self, tmp_path: Path) -> None:
+        """A start without the setting is refused while the history was not taken in to its end."""
+        history, live = written(tmp_path / "h.jsonl", EVENTS), written(tmp_path / "live.jsonl", EVENTS)
+        bench = bench_of(tmp_path / "data", live, bootstrap={"files": [str(history)]}, input={"max_poll_records": 9})
+        bench.on_unit = lambda _: bench.stop.set()
+        bench.run()
+        with pytest.raises(SourceGoneError, match="has not been taken in to its end"):
+            run(tmp_path / "data", live)
+
+    def test_not_the_first_start(self, tmp_path: Path) -> None:
+        """A partition that is live has no history: the setting changes nothing."""
+        live = written(tmp_path / "live.jsonl", EVENTS[:50])
+        run(tmp_path / "data", live)
+        bench = run(tmp_path / "data", live, bootstrap={"files": [str(written(tmp_path / "h.jsonl", EVENTS[50:]))]})
+        assert bench.sample("bootstrap_events_total") == 0
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """A file that is not there is an error at the start, whatever is before it."""
+    live = written(tmp_path / "live.jsonl", EVENTS)
+    with pytest.raises(SourceUnavailableError, match=r"bootstrap\.files: got .*none.csv"):
+        run(tmp_path / "data", live, bootstrap={"files": [str(live), str(tmp_path / "none.csv")]})
+
+
+def test_published_from(tmp_path: Path) -> None:
+    """With a time, forecasts of events from then on are published, of history and live stream alike."""
+    history, live = written(tmp_path / "h.jsonl", EVENTS[:70]), written(tmp_path / "live.jsonl", EVENTS[70:])
+    settings = {"publish_from": "2023-11-14T22:43:20Z"}  # 30 minutes after the first event
+    run(tmp_path / "data", live, bootstrap={"files": [str(history)]}, output=settings)
+    assert len(forecasts(tmp_path / "data", live=False)) == len(EVENTS) - 60
+    assert len(forecasts(tmp_path / "data")) == len(EVENTS) - 70
+
+
+@given(st.integers(0, 500), st.integers(0, 1 << 43))
+def test_positions(number: int, offset: int) -> None:
+    """A position says in which input it is; all are negative."""
+    assert HISTORY_BEGIN <= begin_of(number) + offset < 0
+    assert number_of(begin_of(number) + offset) == number
