@@ -88,12 +88,17 @@ def plain(quantiles: NDArray[np.floating]) -> list[Any]:
 
 
 def _read_back(short: NDArray[np.float32], wide: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Returns the rows whose shortest float32 digits are exact, e.g. a bound such as 0.1 among float32 values."""
+    """Returns the rows whose shortest float32 digits are exact, e.g. a bound such as 0.1 among float32 values.
+
+    Those of a float32 value may be less exact than the grid of the row.
+    """
     near = np.maximum(-wide[:, 0], wide[:, -1]) < EXACT
     if not near.any():
         return near
     parsed = np.array(orjson.loads(orjson.dumps(short, option=orjson.OPT_SERIALIZE_NUMPY)), np.float64)
-    found: NDArray[np.bool_] = near & ((short == wide) | (parsed == wide)).all(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        fine = np.abs(parsed - wide) <= GRID * (wide[:, -1:] - wide[:, :1])
+    found: NDArray[np.bool_] = near & (((short == wide) & fine) | (parsed == wide)).all(axis=1)
     return found
 
 

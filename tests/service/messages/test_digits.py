@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.messages.digits import EXACT, GRID, exact_in_float32, narrow, plain, printable
@@ -39,6 +39,7 @@ def test_ordinary_series(numbers: list[float], kind: type) -> None:
     st.floats(-(2.0**53), 2.0**53),
     st.floats(1e-6, 1e6),
 )
+@example([0.0, 0.00390625, 1e-07], 1.0, 1.0)
 def test_large_levels(numbers: list[float], level: float, scale: float) -> None:
     """Whatever level and width, the error is at most GRID times the width, and the order is kept."""
     quantiles = np.sort(level + scale * np.array(numbers)).reshape(1, 1, 3)
