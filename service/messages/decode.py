@@ -237,10 +237,11 @@ class Decoder:
     ) -> list[tuple[Sequence[tuple[str, bytes]], Sequence[int]]]:
         """Groups the indices of the records to parse by their headers."""
         values, headers = records.values, records.headers
-        for index, value in enumerate(values):
-            if len(value) > self._max_bytes and index not in problems:
-                text = f"got {len(value)} bytes, expected at most {self._max_bytes}"
-                problems[index] = Problem("too_large", text)
+        if max(map(len, values), default=0) > self._max_bytes:
+            for index, value in enumerate(values):
+                if len(value) > self._max_bytes and index not in problems:
+                    text = f"got {len(value)} bytes, expected at most {self._max_bytes}"
+                    problems[index] = Problem("too_large", text)
         good = [i for i in range(len(values)) if i not in problems] if problems else range(len(values))
         if headers is None:
             return [((), good)]
@@ -314,7 +315,7 @@ class Decoder:
             times,
             value,
             None if covariates is None else _as_float32(covariates),
-            [records.positions[i] for i in index],
+            list(map(records.positions.__getitem__, index)),
             index,
             [reject_of(records, i, rejected[i]) for i in sorted(rejected) if i not in records.tombstones],
             len(value) - int(finite.sum()),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from codecs import BOM_UTF8
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
 
 from service.config.input import InputConfig
@@ -50,6 +52,29 @@ class JsonParser:
         around: Around = NOTHING_AROUND,
     ) -> None:
         """See `Parser`."""
+        struct, found = self._struct, None
+        if self._frames is not None and struct is not None and struct.wanted is not None:
+            chosen = values if len(indices) == len(values) else [values[index] for index in indices]
+            found = self._frames.columns(chosen, struct.wanted)
+        if struct is None or found is None:
+            self._parse_each(values, indices, into, problems, around)
+            return
+        ends = np.flatnonzero(np.diff(found.usual)) + 1
+        for begin, end in pairwise([0, *ends.tolist(), len(indices)]):
+            if found.usual[begin]:
+                struct.append_columns(found, begin, end, indices[begin:end], into)
+            else:
+                self._parse_each(values, indices[begin:end], into, problems, around)
+
+    def _parse_each(
+        self,
+        values: Sequence[bytes],
+        indices: Sequence[int],
+        into: Parsed,
+        problems: dict[int, Problem],
+        around: Around,
+    ) -> None:
+        """Does what `parse` does, record by record."""
         framed = self._framed(values, indices)
         if deep := deep_ones(values, [index for index in indices if index not in framed] if framed else indices):
             text = (

@@ -20,12 +20,13 @@ from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
 from service.config.where import paths_of
 from service.messages.columns import interleaved, joined, repeated
+from service.messages.frames import Columns, Wanted
 from service.messages.keys import EXACT
 from service.messages.mapping import is_glob
 from service.messages.numbers import Notation
 from service.messages.parsed import Parsed
 from service.messages.record_filter import RecordFilter
-from service.messages.timestamps import Milliseconds
+from service.messages.timestamps import Milliseconds, plain_milliseconds
 
 _Tree = dict[str, Any]
 _MOMENT, _MOMENT_OR_NONE = "moment", "moment or none"  # kinds of times, until the struct is made
@@ -53,6 +54,7 @@ class RecordStruct:
         has_condition: whether there is such a condition.
         required: the keys of the fields that every event has.
         literals: texts of nested paths, as names in JSON.
+        wanted: the fields, where `append_columns` can append their columns; else None.
     """
 
     def __init__(self, settings: InputConfig, horizon: int) -> None:
@@ -96,6 +98,7 @@ class RecordStruct:
         self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(_struct(tree, _OF_JSON)).decode
         self._kind = _struct(tree, _AS_IT_IS)
         self.decode_wanted = self._wanted if settings.condition else self.decode
+        self.wanted = self._wanted_fields(settings)
 
     @classmethod
     def of(cls, settings: InputConfig, horizon: int) -> Self | None:
@@ -180,6 +183,27 @@ class RecordStruct:
             return
         self._append(events, indices, columns, into)
 
+    def _wanted_fields(self, settings: InputConfig) -> Wanted | None:
+        names = settings.fields
+        (time,) = names.timestamp_paths
+        texts = [part for part in names.series_parts if isinstance(part, FieldPath)]
+        paths = [_names(path) for path in [*texts, time, *names.value_paths]]
+        if settings.condition or self._covariates or self._future or names.record_time or len(set(paths)) < len(paths):
+            return None
+        count = len(texts)
+        plain = plain_milliseconds(names.time_unit)
+        return Wanted(tuple(paths[:count]), paths[count], tuple(paths[count + 1 :]), frozenset(self._texts), plain)
+
+    def append_columns(self, found: Columns, begin: int, end: int, indices: Sequence[int], into: Parsed) -> None:
+        """Appends the rows of records from `begin` to before `end`, all of them usual, which have these indices."""
+        several = len(self._paths)
+        texts = iter(found.texts[:, begin:end].tolist())
+        parts = [next(texts) if isinstance(part, attrgetter) else part for part in self._parts]
+        into.index += repeated(indices, several)
+        into.series += interleaved([_joined(parts, path.text, end - begin) for path in self._paths])
+        into.times += repeated(found.times[begin:end].tolist(), several)
+        into.values += found.numbers[:, begin:end].T.ravel().tolist()
+
     def _append(
         self, events: Sequence[Any], indices: Sequence[int], values: Mapping[str, Sequence[Any]], into: Parsed
     ) -> None:
@@ -200,13 +224,20 @@ class RecordStruct:
             into.future += repeated([[getattr(one, name, None) for name in self._future] for one in known], several)
 
     def _named(self, events: Sequence[Any], field: str) -> list[str]:
-        name: list[str] | str = ""
-        for part in self._parts:
-            if isinstance(part, attrgetter):
-                name = joined(name, list(map(part, events)))
-            else:
-                name = joined(name, field if isinstance(part, Outside) else str(part))
-        return [name] * len(events) if isinstance(name, str) else name
+        parts = [list(map(part, events)) if isinstance(part, attrgetter) else part for part in self._parts]
+        return _joined(parts, field, len(events))
+
+
+def _joined(parts: Sequence[list[str] | Part], field: str, count: int) -> list[str]:
+    """Returns the names of series of their parts: a text per record, one for all, or the name of a field of values."""
+    name: list[str] | str = ""
+    for part in parts:
+        name = joined(name, part if isinstance(part, list) else field if isinstance(part, Outside) else str(part))
+    return [name] * count if isinstance(name, str) else name
+
+
+def _names(path: FieldPath) -> tuple[str, ...]:
+    return tuple(map(str, path.keys))
 
 
 def compared_paths(settings: InputConfig) -> list[FieldPath]:

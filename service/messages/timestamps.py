@@ -136,12 +136,20 @@ def written(time_ms: int, unit: TimeUnit = "auto") -> int | str:
     return format_times(np.array([time_ms], np.int64))[0]
 
 
+def plain_milliseconds(unit: TimeUnit) -> tuple[int, int]:
+    """Returns the first and the last time in milliseconds that a plain number means with this unit of numbers."""
+    if unit == "auto":
+        return _SECONDS[1], LATEST_MS
+    return (EARLIEST_MS, LATEST_MS) if unit == "ms" else (0, -1)
+
+
 def on_both_sides(times: Sequence[Time]) -> bool:
     """Returns whether a column has integers that are interpreted as milliseconds and others that are seconds."""
-    numbers = [abs(time) for time in times if type(time) is int]
+    numbers = [time for time in times if type(time) is int]
     if not numbers or min(numbers) >= _SECONDS[0]:
         return False
-    return any(_SECONDS[0] <= number < _SECONDS[1] for number in numbers)
+    sizes = list(map(abs, numbers))
+    return min(sizes) < _SECONDS[0] and any(_SECONDS[0] <= size < _SECONDS[1] for size in sizes)
 
 
 def count_clock_changes(times: Sequence[Time], zone: str, order: DateOrder = "ymd") -> int:

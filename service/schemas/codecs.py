@@ -7,7 +7,7 @@ from collections.abc import Callable
 from service.messages.depth import MAX_DEPTH, too_deep
 from service.messages.frames import HEADER_BYTES, FrameError
 from service.messages.parse_json import load_json
-from service.schemas.avro import avro_decoder
+from service.schemas.avro import AvroDecoder
 from service.schemas.protobuf import protobuf_decoder
 from service.schemas.schema import AVRO, JSON_SCHEMA, PROTOBUF, TYPE_OF_FORMAT, RegisteredSchema, SchemaError
 
@@ -40,7 +40,7 @@ def codec_of(schema: RegisteredSchema) -> Codec:
         SchemaRegistryError: it could not be compiled, for reasons other than itself; call it again later.
     """
     if schema.kind == AVRO:
-        return avro_decoder(schema)
+        return AvroDecoder(schema)
     if schema.kind == JSON_SCHEMA:
         return _decode_json
     if schema.kind == PROTOBUF:

@@ -12,11 +12,13 @@ from typing import Any, Final
 from service.messages.timestamps import Milliseconds
 
 _DAY_MS: Final = 86_400_000
-_MAX_DECIMAL_BYTES: Final = 64  # 154 digits
+DECIMAL: Final = "forecaster-decimal"
+MAX_DECIMAL_BYTES: Final = 64  # 154 digits
 _MAX_SCALE: Final = 1000
 _KEPT: Final = ("name", "namespace", "symbols", "size", "scale")
 
-_FACTORS: Final = {"days": (_DAY_MS, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
+FACTORS: Final = {"days": (_DAY_MS, 1), "ms": (1, 1), "us": (1, 1000), "ns": (1, 1_000_000)}
+"""Factor and divisor from the units of times to milliseconds; `forecaster-<unit>` is a logical type."""
 _UNITS: Final = {
     "timestamp-millis": "ms", "timestamp-micros": "us", "timestamp-nanos": "ns", "date": "days",
     "local-timestamp-millis": "ms", "local-timestamp-micros": "us", "local-timestamp-nanos": "ns",
@@ -59,14 +61,12 @@ def _logical(schema: dict[str, Any]) -> str | None:
         return None if unit is None else f"forecaster-{unit}"
     scale = schema.get("scale", 0)
     is_decimal = kind in {"bytes", "fixed"} and schema.get("logicalType") == "decimal"
-    return "forecaster-decimal" if is_decimal and type(scale) is int and 0 <= scale <= _MAX_SCALE else None
+    return DECIMAL if is_decimal and type(scale) is int and 0 <= scale <= _MAX_SCALE else None
 
 
 def readers() -> dict[str, Callable[..., object]]:
     """Returns the functions for the library's table of logical types."""
-    times = {
-        f"{kind}-forecaster-{unit}": _time_reader(*_FACTORS[unit]) for kind in ("int", "long") for unit in _FACTORS
-    }
+    times = {f"{kind}-forecaster-{unit}": _time_reader(*FACTORS[unit]) for kind in ("int", "long") for unit in FACTORS}
     return times | {f"{kind}-forecaster-decimal": _read_decimal for kind in ("bytes", "fixed")}
 
 
@@ -91,8 +91,8 @@ def decimal_of(data: bytes, scale: int) -> float:
     Raises:
         ValueError: it has too many digits.
     """
-    if len(data) > _MAX_DECIMAL_BYTES:
-        msg = f"got a decimal of {len(data)} bytes, expected at most {_MAX_DECIMAL_BYTES}"
+    if len(data) > MAX_DECIMAL_BYTES:
+        msg = f"got a decimal of {len(data)} bytes, expected at most {MAX_DECIMAL_BYTES}"
         raise ValueError(msg)
     unscaled = int.from_bytes(data, "big", signed=True)
     return float(f"{unscaled}e{-scale}")  # a division would round twice
