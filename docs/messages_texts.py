@@ -28,10 +28,11 @@ line ends within quotes; empty, `null`, `NA` and `none` are missing values:
 
 CLOUD_TEXT: Final = """Envelopes around JSON records are recognised by their fields and removed \
 (`input.envelope`); a rejected record keeps its envelope.
-An event without a time of its own has that of its envelope (`ts_ms` of Debezium, `time` of a CloudEvent), else, on \
-Kafka, that of its record.
+An event without a time of its own has that of its envelope (`ts_ms` of Debezium, `time` or the header `ce_time` of a \
+CloudEvent), else, on Kafka, that of its record.
 A CloudEvent in structured mode has the event in `data`, or, as base64, in `data_base64`.
-In binary mode the attributes are headers (`ce_id`, `ce_type` ...) and the value is the event, as usual:
+In binary mode the attributes are headers (`ce_id`, `ce_type` ...) and the value is the event, as usual; its series \
+may be named by one of them (`input.fields.series = "{header:ce_subject}"`):
 """
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from service.config.input import InputConfig
 from service.messages.decode import CSV_HEADER, Decoder
-from service.messages.mapping import FILE_NAME
+from service.messages.outside import FILE_NAME
 from service.messages.timestamps import format_times
 from service.ports import Records
 

@@ -17,29 +17,19 @@ from service.config.field_paths import COLUMNS, FieldPath, Keys, innermost, pars
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
 from service.messages.field_lookup import ABSENT, find
-from service.messages.keys import text_of_field, text_of_key
+from service.messages.keys import text_of_field
 from service.messages.numbers import MalformedNumber, Notation, number, number_of_identifier, out_of_union
-from service.messages.parsed import Around, Parsed, Problem
+from service.messages.outside import event_time, name_of_key, text_outside
+from service.messages.parsed import Around, Parsed, Problem, RejectedError
 from service.messages.record_filter import RecordFilter
 from service.messages.timestamps import EXPECTED, Milliseconds, Time
 
 MOST_EVENTS: Final = 10_000
 """Largest number of events of one record: more would let a small input fill the memory with forecasts."""
 
-FILE_NAME: Final = "file-name"
-"""Name of the record header with the name of the record's file, without folder and suffix."""
-
 _FIELD: Final = Outside("field")
 _NUMBERS: Final = "a list of numbers; in CSV separated by spaces or |, or an empty field"
 _SHOWN: Final = 80  # characters of a wrong value in a message
-
-
-class _RejectedError(Exception):
-    """A part of a record cannot be used."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(reason, detail)
 
 
 class RecordMapping:
@@ -66,6 +56,7 @@ class RecordMapping:
         self._covariates = [parse_path(name) for name in settings.covariates]
         self._future = [(names.future, name) for name in settings.future_covariates]
         self._notation = Notation(names.decimal, names.thousands)
+        self._takes_cloudevents = settings.envelope in {"auto", "cloudevents"}
         self._blank = settings.partial == "blank"
         condition = settings.condition
         self._filter = None if condition is None else RecordFilter(condition, self._notation)
@@ -102,10 +93,10 @@ class RecordMapping:
         for bases, time in ((bases, time) for one, time in records for bases in self._elements([one], 0)):
             room = MOST_EVENTS - (len(into.index) - before)
             try:
-                if isinstance(bases, _RejectedError):
+                if isinstance(bases, RejectedError):
                     raise bases
                 problem = self._add_rows(bases, index, around, into, room, time) or problem
-            except _RejectedError as error:
+            except RejectedError as error:
                 problem = error.problem
             if not room:
                 break
@@ -121,13 +112,13 @@ class RecordMapping:
     def _expected(self) -> str:
         return ", ".join(path.text for path, _, _ in self._values)
 
-    def _elements(self, bases: list[object], level: int) -> Iterator[list[object] | _RejectedError]:
+    def _elements(self, bases: list[object], level: int) -> Iterator[list[object] | RejectedError]:
         """Yields the elements of the innermost array, each with the elements and the record around it.
 
         In place of an array that is not there comes the reason, because the elements behind it may be good.
         """
         if level == len(self._arrays) or isinstance(bases[0], Problem):
-            yield _RejectedError(*bases[0]) if isinstance(bases[0], Problem) else bases
+            yield RejectedError(*bases[0]) if isinstance(bases[0], Problem) else bases
             return
         keys = self._arrays[level]
         if keys[-1:] == (COLUMNS,):
@@ -138,13 +129,13 @@ class RecordMapping:
             for element in array:
                 yield from self._elements([*bases, element], level + 1)
         elif array is ABSENT:
-            yield _RejectedError("missing_field", f"got nothing at {_text(keys)}, expected an array of samples")
+            yield RejectedError("missing_field", f"got nothing at {_text(keys)}, expected an array of samples")
         else:
-            yield _RejectedError("wrong_type", f"got {_shown(array)} at {_text(keys)}, expected an array of samples")
+            yield RejectedError("wrong_type", f"got {_shown(array)} at {_text(keys)}, expected an array of samples")
 
     def _columns_as_elements(
         self, bases: list[object], keys: Keys, level: int
-    ) -> Iterator[list[object] | _RejectedError]:
+    ) -> Iterator[list[object] | RejectedError]:
         """Yields the elements of the arrays of an object, as objects: the first ones of all arrays, and so on."""
         parent = find(bases[-1], keys)
         arrays = (
@@ -152,7 +143,7 @@ class RecordMapping:
         )
         if not arrays:
             problem = "missing_field" if parent is ABSENT else "wrong_type"
-            yield _RejectedError(problem, f"got no arrays at {_text(keys)}, expected an object of arrays of samples")
+            yield RejectedError(problem, f"got no arrays at {_text(keys)}, expected an object of arrays of samples")
             return
         longest = max(map(len, arrays.values()))
         elements: list[dict[str, object]] = [{} for _ in range(min(longest, MOST_EVENTS))]
@@ -162,7 +153,7 @@ class RecordMapping:
         for element in elements:
             yield from self._elements([*bases, element], level + 1)
         if longest > MOST_EVENTS:
-            yield _RejectedError("too_large", f"got arrays of {longest} elements, expected at most {MOST_EVENTS}")
+            yield RejectedError("too_large", f"got arrays of {longest} elements, expected at most {MOST_EVENTS}")
 
     def _add_rows(
         self, bases: list[object], index: int, around: Around, into: Parsed, room: int, own: int | None
@@ -219,7 +210,7 @@ class RecordMapping:
                 yield label, _identified(bases[-1]) if label in self._identifiers else bases[-1]
                 return
             text = f"got {_shown(bases[-1])}, expected an object with the fields of an event"
-            raise _RejectedError("wrong_type", text)
+            raise RejectedError("wrong_type", text)
         matched = set[tuple[Keys, ...]]()
         for path, glob, label in self._values:
             if glob:
@@ -229,7 +220,7 @@ class RecordMapping:
             if raw is not ABSENT:
                 yield label, _identified(raw) if label in self._identifiers else raw
             elif not self._several:
-                raise _RejectedError("missing_field", f"Object missing required field `{path.text}`")
+                raise RejectedError("missing_field", f"Object missing required field `{path.text}`")
 
     def _matching(
         self, bases: list[object], path: FieldPath, matched: set[tuple[Keys, ...]]
@@ -270,14 +261,15 @@ class RecordMapping:
         parts = [self._get(bases, path) for path in self._times]
         absent = [path.text for path, raw in zip(self._times, parts, strict=True) if raw is ABSENT or raw is None]
         if absent:
-            outer = around.timestamps_ms[index] if own is None and around.timestamps_ms is not None else own
+            outer = event_time(around, index) if own is None and self._takes_cloudevents else own
+            outer = around.timestamps_ms[index] if outer is None and around.timestamps_ms is not None else outer
             if outer is not None and len(absent) == len(parts):
                 return Milliseconds(outer)
-            raise _RejectedError("missing_field", f"Object missing required field `{absent[0]}`")
+            raise RejectedError("missing_field", f"Object missing required field `{absent[0]}`")
         times = [time for time in map(_as_time, parts) if time is not None]
         if len(times) < len(parts):
             shown = _shown(parts[0] if len(parts) == 1 else parts)
-            raise _RejectedError("wrong_type", f"got {shown} as {self._time_name}, expected {EXPECTED}")
+            raise RejectedError("wrong_type", f"got {shown} as {self._time_name}, expected {EXPECTED}")
         return times[0] if len(times) == 1 else " ".join(str(time).strip() for time in times)
 
     def _resolved(self, bases: list[object], part: Part, index: int, around: Around) -> str | None:
@@ -286,7 +278,7 @@ class RecordMapping:
             return part
         if isinstance(part, FieldPath):
             return self._series_field(bases, part, index, around)
-        return None if part == _FIELD else _outside(part, index, around)
+        return None if part == _FIELD else text_outside(part, index, around)
 
     def _series_field(self, bases: list[object], path: FieldPath, index: int, around: Around) -> str:
         raw = self._get(bases, path)
@@ -294,20 +286,20 @@ class RecordMapping:
             key = None if around.keys is None else around.keys[index]
             fields = [part for part in self._parts if isinstance(part, FieldPath)]
             if key is None or len(fields) > 1:
-                raise _RejectedError("missing_field", f"Object missing required field `{path.text}`")
-            return _name_of_key(key)
+                raise RejectedError("missing_field", f"Object missing required field `{path.text}`")
+            return name_of_key(key)
         text = text_of_field(raw)
         if text is None:
-            raise _RejectedError("wrong_type", f"got {_shown(raw)} as {path.text}, expected the name of a series")
+            raise RejectedError("wrong_type", f"got {_shown(raw)} as {path.text}, expected the name of a series")
         if not text:
-            raise _RejectedError("missing_field", "got an empty series, expected its name")
+            raise RejectedError("missing_field", "got an empty series, expected its name")
         return text
 
     def _covariate(self, bases: list[object], path: FieldPath) -> float:
         raw = self._get(bases, path)
         value = math.nan if raw is ABSENT else number(raw, self._notation)
         if value is None:
-            raise _RejectedError(
+            raise RejectedError(
                 "wrong_type", f"got {_shown(raw)} as {path.text}, expected a number, or null if missing"
             )
         return value
@@ -321,31 +313,8 @@ class RecordMapping:
         fits = isinstance(raw, list) and isinstance(ahead, dict)
         numbers = [number(one, self._notation) for one in raw[: self._horizon]] if fits else []
         if not fits or None in numbers:
-            raise _RejectedError("wrong_type", f"got {_shown(raw)} as {field}.{name}, expected {_NUMBERS}")
+            raise RejectedError("wrong_type", f"got {_shown(raw)} as {field}.{name}, expected {_NUMBERS}")
         return numbers
-
-
-def _name_of_key(key: bytes) -> str:
-    if (name := text_of_key(key)) is None:
-        raise _RejectedError("undecodable", "got a key that is not UTF-8, expected the name of a series")
-    if not name:
-        raise _RejectedError("missing_field", "got an empty key, expected the name of a series")
-    return name
-
-
-def _outside(part: Outside, index: int, around: Around) -> str:
-    if part.place == "topic":
-        return around.topic
-    if part.place == "key":
-        key = None if around.keys is None else around.keys[index]
-        if key is None:
-            raise _RejectedError("missing_field", "got a record without a key, expected one for {key} in the series")
-        return _name_of_key(key)
-    name = FILE_NAME if part.place == "file" else part.name
-    if (value := _header_of(around, index, name)) is None:
-        missing = "file name" if part.place == "file" else f"header {name!r}"
-        raise _RejectedError("missing_field", f"got a record without a {missing}, expected one for the series")
-    return value
 
 
 def _label(path: FieldPath) -> str:
@@ -356,17 +325,6 @@ def _label(path: FieldPath) -> str:
 def is_glob(path: FieldPath) -> bool:
     """Returns whether the path is a glob of the names of fields."""
     return bool(path.keys) and any(sign in str(path.keys[-1]) for sign in "*?")
-
-
-def file_of(around: Around, index: int) -> str | None:
-    """Returns the name of the file of a record, without folder and suffix, or None."""
-    return _header_of(around, index, FILE_NAME)
-
-
-def _header_of(around: Around, index: int, name: str) -> str | None:
-    headers: Sequence[tuple[str, bytes]] = () if around.headers is None else around.headers[index]
-    value = next((value for known, value in headers if known == name), None)
-    return None if value is None else value.decode("utf-8", "replace")
 
 
 def _identified(raw: object) -> object:

@@ -14,8 +14,9 @@ from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
 from service.config.where import paths_of
 from service.messages.columns import interleaved, joined, repeated
-from service.messages.mapping import MOST_EVENTS, RecordMapping, file_of, is_glob
+from service.messages.mapping import MOST_EVENTS, RecordMapping, is_glob
 from service.messages.numbers import PLAIN, Notation, number_of, number_of_identifier
+from service.messages.outside import file_of
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
 from service.messages.record_filter import RecordFilter
 

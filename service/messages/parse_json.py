@@ -19,6 +19,7 @@ from service.messages.envelopes import NotAnEvent, Unwrapped, unwrap
 from service.messages.field_lookup import is_there
 from service.messages.frames import FrameError, Frames, json_payload, schema_id
 from service.messages.mapping import RecordMapping
+from service.messages.outside import is_cloudevent
 from service.messages.parse_influx import InfluxParser
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
 from service.messages.record_struct import NotWantedError, RecordStruct
@@ -199,9 +200,10 @@ class JsonParser:
     def _add(self, record: object, index: int, around: Around, into: Parsed) -> Problem | None:
         """Removes the envelope, of each element of an array, and appends the rows."""
         payloads, times, problem = list[object](), list[int | None](), None
+        is_data = self._envelope == "cloudevents" and is_cloudevent(around, index)  # in binary mode
         for one in record if isinstance(record, list) else [record]:
             try:
-                payload, time = Unwrapped(one) if self._has_fields(one) else unwrap(one, self._envelope)
+                payload, time = Unwrapped(one) if is_data or self._has_fields(one) else unwrap(one, self._envelope)
                 payloads.append(payload)
                 times.append(time)
             except NotAnEvent as error:

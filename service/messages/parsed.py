@@ -17,6 +17,14 @@ class Problem(NamedTuple):
     detail: str
 
 
+class RejectedError(Exception):
+    """A part of a record cannot be used; `problem` is the reason."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = Problem(reason, detail)
+
+
 @dataclass(slots=True)
 class Parsed:
     """Columns that the parsers append to; `covariates`, `record_times` and `future` stay empty if not configured.

@@ -9,7 +9,7 @@ from pathlib import Path
 from service.config.csv_start import USUAL_START, CsvStart
 from service.errors import SourceGoneError
 from service.messages.decode import CSV_HEADER
-from service.messages.mapping import FILE_NAME
+from service.messages.outside import FILE_NAME
 from service.messages.parse_influx import FORMAT_HEADER, INFLUX
 from service.ports import Records
 from service.sources.byte_source import CheckedBytes, open_bytes

@@ -17,7 +17,7 @@ from service.discovery.sample import InputSample, of_json, sample_of_file
 from service.discovery.summary import summarise
 from service.errors import ConfigurationError, ServiceError
 from service.messages.decode import Decoder
-from service.messages.mapping import FILE_NAME
+from service.messages.outside import FILE_NAME
 from service.ports import Records
 
 HOUR = 3600

@@ -432,11 +432,13 @@ def test_data_in_base64_of_any_json() -> None:
     assert unwrap(cloudevent(data_base64=text)) == (ROW, 1767571200002)
 
 
-def _event(record: object, at: int | None = None) -> list[tuple[str, int]]:
-    """Decodes a record, which a source may have given a time; returns series and time of its events."""
-    values = [json.dumps(record).encode()]
-    records = Records("events-0", [0], 1, values, timestamps_ms=None if at is None else [at])
-    decoded = Decoder(InputConfig.model_validate({"fields": {"series": "series"}})).decode(records)
+def _event(record: object, at: int | None = None, envelope: str = "auto", **headers: str) -> list[tuple[str, int]]:
+    """Decodes a record, which a source may have given a time and headers; returns series and time of its events."""
+    values, named = [json.dumps(record).encode()], [(name, text.encode()) for name, text in headers.items()]
+    times = None if at is None else [at]
+    records = Records("events-0", [0], 1, values, timestamps_ms=times, headers=[named])
+    settings = {"fields": {"series": "series"}, "envelope": envelope}
+    decoded = Decoder(InputConfig.model_validate(settings)).decode(records)
     return list(zip(decoded.series, decoded.timestamp_ms.tolist(), strict=True))
 
 
@@ -463,3 +465,23 @@ class TestTimesOfEnvelopes:
         assert _event(self.CLOUD | {"data": row | {"timestamp": 3000}}) == [("a", 3000)]
         assert _event(self.CLOUD | {"time": "soon", "data": row}, 9000) == [("a", 9000)]
         assert _event(self.CHANGE | {"ts_ms": 10**30, "after": row}) == []
+
+    @pytest.mark.parametrize("envelope", ["auto", "cloudevents"])
+    def test_binary_mode(self, envelope: str) -> None:
+        """The time in the headers of a CloudEvent counts before that of the record, behind all in its value."""
+        row, around = {"series": "a", "value": 1}, {"ce_specversion": "1.0", "ce_time": "1970-01-01T00:00:05Z"}
+        assert _event(row, 9000, envelope, **around) == [("a", 5000)]
+        assert _event(row, None, envelope, **around) == [("a", 5000)]
+        assert _event([row, row], 9000, envelope, **around) == [("a", 5000)] * 2
+        assert _event(row | {"timestamp": 3000}, 9000, envelope, **around) == [("a", 3000)]
+        assert _event(row, 9000, envelope, **around | {"ce_time": "soon"}) == [("a", 9000)]
+        assert _event(row, 9000, envelope, ce_specversion="1.0") == [("a", 9000)]
+        if envelope == "auto":
+            assert _event(self.CHANGE | {"after": row}, 9000, **around) == [("a", 7000)]
+
+    def test_other_headers(self) -> None:
+        """A header of this name alone makes no CloudEvent, nor does any where other envelopes are configured."""
+        row, time = {"series": "a", "value": 1}, {"ce_time": "1970-01-01T00:00:05Z"}
+        assert _event(row, 9000, **time) == [("a", 9000)]
+        assert _event(row, 9000, "none", ce_specversion="1.0", **time) == [("a", 9000)]
+        assert _event(row, 9000, "cloudevents", **time) == []

@@ -14,7 +14,7 @@ from mapped_records import (
     record,
 )
 
-from service.messages.mapping import FILE_NAME
+from service.messages.outside import FILE_NAME
 from service.ports import Records
 
 
