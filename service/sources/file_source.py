@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 
 import structlog
@@ -26,6 +25,7 @@ from service.sources.file_replay import as_records, headers_of, read_header, rep
 from service.sources.lines import Lines
 from service.sources.manifest import LINE_END, FileEntry, checksum_of, file_format, form_of
 from service.sources.row_files import check_installed
+from service.sources.start_check import check_files
 
 _log = structlog.get_logger(__name__)
 
@@ -164,48 +164,13 @@ class FileSource:
                 msg = f'input.files: got "{self._pattern}", which is no file; expected a name or glob of files'
                 raise SourceUnavailableError(msg)
             return
-        changed = self._check_entries()
+        changed, self._earliest = check_files(self._catalog, self._position, self._format)
         if changed and not self._cold:
             raise self._catalog.gone(*next(iter(changed.values())))
         for path in changed:  # positions keep rising: the present files follow at the committed position
             self._catalog.forget(path)
         if self._catalog.entries and self._catalog.entries[-1].base == entries[-1].base:
             self._resume(self._catalog.entries[-1])
-
-    def _check_entries(self) -> dict[str, tuple[FileEntry, str]]:
-        """Returns the files that differ from what was read, by name, and sets the earliest position.
-
-        A file that was left may be missing: then only the bytes read after it can be replayed.
-        """
-        changed: dict[str, tuple[FileEntry, str]] = {}
-        gone, checked = set[tuple[int, str]](), set[str]()
-        entries = self._catalog.entries
-        for at, entry in reversed(list(enumerate(entries))):
-            newest, last = self._catalog.newest(entry.path), at == len(entries) - 1
-            another = newest is not None and newest.identity != entry.identity  # another file has its name now
-            if another or (not last and not Path(entry.path).exists()):
-                gone.add(entry.key)
-                continue
-            if entry.path in checked:  # a later stretch of the file covers this one
-                continue
-            checked.add(entry.path)
-            end = self._position if last else entry.base + (entry.size or 0)
-            if reason := entry.mismatch(end, setting=self._format):
-                changed[entry.path] = entry, reason
-            elif entry.checksum is None:  # written by an earlier version
-                checksum = checksum_of(entry.path, end - entry.base, self._format)
-                status = os.stat(entry.path)  # noqa: PTH116 - of ten thousand files
-                self._catalog.put(at, replace(
-                    entry, checked=end - entry.base, checksum=checksum, device=status.st_dev, inode=status.st_ino,
-                    stored=end - entry.base if not entry.path.endswith(".gz") else status.st_size,
-                ))  # fmt: skip
-        self._earliest = self._position
-        for entry, following in reversed([*zip_longest(entries, entries[1:])]):
-            end = entry.base + (entry.size or 0)
-            if entry.key in gone or entry.path in changed or (following is not None and following.base != end):
-                break
-            self._earliest = min(entry.base, self._position if following is None else following.base)
-        return changed
 
     def _resume(self, entry: FileEntry) -> None:
         header, header_end = read_header(entry.path, self._format, self._max_bytes, self._csv)
