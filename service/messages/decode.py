@@ -315,7 +315,7 @@ class Decoder:
             times,
             value,
             None if covariates is None else _as_float32(covariates),
-            list(map(records.positions.__getitem__, index)),
+            _positions_of(records, index),
             index,
             [reject_of(records, i, rejected[i]) for i in sorted(rejected) if i not in records.tombstones],
             len(value) - int(finite.sum()),
@@ -341,6 +341,14 @@ class Decoder:
                 if ahead:
                     out[at, name, : len(ahead)] = [math.nan if item is None else item for item in ahead]
         return out
+
+
+def _positions_of(records: Records, index: Sequence[int]) -> list[int]:
+    """Returns the positions of the records of rows: in the usual batch, each record has one."""
+    positions = records.positions
+    if len(index) == len(positions) and index == list(range(len(index))):
+        return list(positions)
+    return [positions[i] for i in index]
 
 
 def numbers_within(index: Sequence[int]) -> list[int] | None:

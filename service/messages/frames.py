@@ -41,28 +41,45 @@ class Wanted(NamedTuple):
     plain: tuple[int, int]
 
 
-class Columns(NamedTuple):
+class Columns:
     """The wanted fields of the records of a batch.
 
+    Args:
+        wanted: the fields.
+        count: the number of records, none of which is usual.
+
     Attributes:
+        rows: the indices of all records, shape (n,).
         usual: the records whose fields are here; the others are to be decoded one by one, shape (n,).
-        texts: shape (T, n). times: shape (n,). numbers: nan where null, shape (V, n).
+        numbers: nan where null, shape (V, n).
     """
 
-    usual: NDArray[np.bool_]
-    texts: NDArray[Any]
-    times: NDArray[Any]
-    numbers: NDArray[np.float64]
+    __slots__ = ("_objects", "numbers", "rows", "usual")
 
-    @classmethod
-    def empty(cls, wanted: Wanted, count: int) -> Columns:
-        """Creates the columns of so many records, none of them usual."""
-        return cls(
-            np.zeros(count, np.bool_),
-            np.empty((len(wanted.texts), count), object),
-            np.empty(count, object),
-            np.full((len(wanted.numbers), count), np.nan),
-        )
+    def __init__(self, wanted: Wanted, count: int) -> None:
+        self.rows, self.usual = np.arange(count), np.zeros(count, np.bool_)
+        self.numbers = np.full((len(wanted.numbers), count), np.nan)
+        self._objects: list[Any] = [None] * (len(wanted.texts) + 1)  # the texts, and the time
+
+    def put(self, slot: int, rows: NDArray[np.int64], found: Any) -> None:
+        """Stores texts or times of some records.
+
+        Args:
+            slot: which text; -1: the time.
+            rows: of the records; of all of them the same object as the attribute.
+            found: a list of plain objects, or an array of objects.
+        """
+        if rows is self.rows:
+            self._objects[slot] = found  # without a copy, as most batches have one schema
+            return
+        if self._objects[slot] is None:
+            self._objects[slot] = np.empty(len(self.rows), object)
+        self._objects[slot][rows] = found
+
+    def objects(self, slot: int, begin: int, end: int) -> list[Any]:
+        """Returns the texts or times of usual records from `begin` to before `end`."""
+        found = self._objects[slot][begin:end]
+        return found if isinstance(found, list) else found.tolist()
 
 
 class Frames(Protocol):

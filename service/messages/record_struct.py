@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from operator import attrgetter
 from typing import Any, Final, Self
 
@@ -190,18 +191,19 @@ class RecordStruct:
         paths = [_names(path) for path in [*texts, time, *names.value_paths]]
         if settings.condition or self._covariates or self._future or names.record_time or len(set(paths)) < len(paths):
             return None
-        count = len(texts)
-        plain = plain_milliseconds(names.time_unit)
-        return Wanted(tuple(paths[:count]), paths[count], tuple(paths[count + 1 :]), frozenset(self._texts), plain)
+        at, plain = len(texts), plain_milliseconds(names.time_unit)
+        return Wanted(tuple(paths[:at]), paths[at], tuple(paths[at + 1 :]), frozenset(self._texts), plain)
 
     def append_columns(self, found: Columns, begin: int, end: int, indices: Sequence[int], into: Parsed) -> None:
         """Appends the rows of records from `begin` to before `end`, all of them usual, which have these indices."""
         several = len(self._paths)
-        texts = iter(found.texts[:, begin:end].tolist())
-        parts = [next(texts) if isinstance(part, attrgetter) else part for part in self._parts]
+        slots = count()
+        parts = [
+            found.objects(next(slots), begin, end) if isinstance(part, attrgetter) else part for part in self._parts
+        ]
         into.index += repeated(indices, several)
         into.series += interleaved([_joined(parts, path.text, end - begin) for path in self._paths])
-        into.times += repeated(found.times[begin:end].tolist(), several)
+        into.times += repeated(found.objects(-1, begin, end), several)
         into.values += found.numbers[:, begin:end].T.ravel().tolist()
 
     def _append(

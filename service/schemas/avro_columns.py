@@ -26,6 +26,7 @@ _Skip = Callable[[Payloads, Walk], None]
 _Tree = dict[str, Any]  # of wanted fields by name: a tree for a record, a leaf for a value
 
 _FIXED: Final = {"boolean": 1, "float": 4, "double": 8}
+_TIME: Final = -1  # the slot of times among the objects of columns
 _LARGEST_DAYS: Final = 10**11  # in milliseconds an int64
 _TIME_PREFIX: Final = "forecaster-"
 
@@ -215,13 +216,14 @@ def _read_number(kind: str, slot: int, payloads: Payloads, walk: Walk, into: Col
 def _read_text(slot: int, payloads: Payloads, walk: Walk, into: Columns) -> None:
     found = payloads.strings(walk)
     kept = walk.keep(found.end > found.begin)  # an empty name is rejected
-    into.texts[slot, walk.rows] = payloads.texts(found.part(kept))
+    texts = payloads.texts(found.part(kept))
+    into.put(slot, walk.rows, texts)
 
 
 def _read_symbol(symbols: Any, slot: int, payloads: Payloads, walk: Walk, into: Columns) -> None:
     found = payloads.varints(walk)
     kept = walk.keep((found >= 0) & (found < len(symbols)))
-    into.texts[slot, walk.rows] = symbols[found[kept]]
+    into.put(slot, walk.rows, symbols[found[kept]])
 
 
 def _read_time(
@@ -235,7 +237,7 @@ def _read_time(
     """
     found = _numbers(kind, payloads, walk)
     if unit is None:
-        into.times[walk.rows] = found.tolist()
+        into.put(_TIME, walk.rows, found.tolist())
         return
     first, last = plain
     factor, divisor = unit
@@ -245,9 +247,9 @@ def _read_time(
     times = found.tolist()
     if len(found) and not (first <= found.min() and found.max() <= last):
         # Of a list, numpy would ask each of these objects whether it is an array.
-        into.times[walk.rows] = np.fromiter(map(Milliseconds, times), object, len(times))
+        into.put(_TIME, walk.rows, np.fromiter(map(Milliseconds, times), object, len(times)))
     else:
-        into.times[walk.rows] = times
+        into.put(_TIME, walk.rows, times)
 
 
 def _numbers(kind: str, payloads: Payloads, walk: Walk) -> Any:

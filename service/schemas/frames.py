@@ -137,10 +137,13 @@ class SchemaFrames:
         lengths = np.fromiter(map(len, values), np.int64, len(values))
         if lengths.sum() > _MOST_BYTES:
             return None
-        payloads, found = Payloads(values, lengths), Columns.empty(wanted, len(values))
+        payloads, found = Payloads(values, lengths), Columns(wanted, len(values))
         ids = payloads.schema_ids()
-        order = np.argsort(ids, kind="stable")
-        for rows in np.split(order, np.flatnonzero(np.diff(ids[order])) + 1):
+        groups = [found.rows]
+        if (ids != ids[0]).any():
+            order = np.argsort(ids, kind="stable")
+            groups = np.split(order, np.flatnonzero(np.diff(ids[order])) + 1)
+        for rows in groups:
             codec = self._known.get(int(ids[rows[0]]))
             if isinstance(codec, BatchDecoder) and len(rows) >= _FEWEST:
                 codec.read(payloads, rows, wanted, found)
