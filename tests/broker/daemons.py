@@ -89,9 +89,9 @@ class Daemons:
             self._launchers[name] = Launcher(self._config(name))
         return self._launchers[name]
 
-    def start(self, name: str = "one", kill_at: str = "") -> int:
-        """Starts a daemon; returns its pid."""
-        self._pids[name] = self._launcher(name).start(kill_at)
+    def start(self, name: str = "one", kill_at: str = "", max_poll: int = 0) -> int:
+        """Starts a daemon; returns its pid. After `max_poll` seconds without a poll it leaves its group."""
+        self._pids[name] = self._launcher(name).start(kill_at, max_poll)
         return self._pids[name]
 
     def wait(self, name: str = "one", seconds: float = 240.0) -> int:

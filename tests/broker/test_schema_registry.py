@@ -193,6 +193,44 @@ def test_outage(bootstrap, topics, app, tmp_path, registry, plain):
     assert "schema registry available again" in said
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("away", "max_poll"),
+    [(12.0, 6), pytest.param(60.0, 0, marks=pytest.mark.long)],
+    ids=["beyond-the-poll-interval", "minute"],
+)
+def test_long_outage(bootstrap, topics, app, tmp_path, registry, plain, away, max_poll):
+    """A registry that is away, also for so long that the process leaves its group, costs no record and no reject."""
+    topic, lines = topics(), events(3 * COUNT, bad=False)
+    parts = [lines[at : at + COUNT] for at in range(0, len(lines), COUNT)]
+    other = {**OLD, "name": "Other"}
+    old, new = registry.register(f"{app}-value", OLD), registry.register(f"{app}-new", other)
+    (port,) = free_ports(1)
+    more = {"schema_registry": {"url": registry.url, "timeout": "2s"}, "http": {"port": port}}
+    produce(bootstrap, topic, in_avro(old, OLD, parts[0]))
+    with Daemons(tmp_path / "avro", bootstrap, app, topic, more, stop_at_end=False) as daemons:
+        pid = daemons.start(max_poll=max_poll)
+        await_sample(port, "forecaster_forecasts_total", COUNT, daemons)
+        registry.kill()
+        produce(bootstrap, topic, [*in_avro(new, other, parts[1]), *in_avro(old, OLD, parts[2])])
+        await_sample(port, 'forecaster_condition{reason="schema_registry_down"}', 1, daemons)
+        time.sleep(away)  # how long the registry is down; waits for nothing
+        assert len(read_topic(bootstrap, f"{app}.forecasts")) == COUNT  # nothing is passed
+        registry.start()
+        deadline = time.monotonic() + 120
+        while len(read_topic(bootstrap, f"{app}.forecasts")) < len(lines) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        os.kill(pid, signal.SIGKILL)
+        daemons.wait()
+        said = daemons.log()
+    assert forecasts(bootstrap, app) == plain(lines), said
+    assert read_topic(bootstrap, f"{app}.rejects") == []
+    assert said.count("schema registry available again") == 1
+    assert ("transport failed, restarting" in said) == bool(
+        max_poll
+    )  # it has left its group
+
+
 def with_schema(bootstrap: str, app: str, url: str) -> dict[str, list[object]]:
     """Returns all forecasts by series, which have a schema, as the JSON format has them."""
     found: dict[str, list[object]] = {}

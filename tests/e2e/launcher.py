@@ -27,12 +27,15 @@ from service.cli._logging import configure_logging
 from service.config.load import load_config
 from service.engine.loop import _warm_up
 from service.errors import ConfigurationError
+from service.kafka import group
 from service.lifecycle import KILL_VARIABLE
 
 
-def child(config_path: Path, kill_at: str) -> int:
+def child(config_path: Path, kill_at: str, max_poll: int) -> int:
     """Runs one daemon to its end."""
     os.environ[KILL_VARIABLE] = kill_at
+    if max_poll:
+        group._MAX_POLL_SECONDS = max_poll
     config = load_config(config_path)
     with (config_path.parent / "daemon.log").open("a") as log:
         configure_logging(config.log, log)
@@ -55,7 +58,7 @@ def serve(config_path: Path, orders: socket.socket) -> None:
                 if pid == 0:
                     status = 1
                     try:
-                        status = child(config_path, order.get("kill_at", ""))
+                        status = child(config_path, order.get("kill_at", ""), order.get("max_poll", 0))
                     except BaseException:
                         traceback.print_exc()
                         raise

@@ -33,9 +33,14 @@ class Launcher:
         self._socket.sendall(json.dumps(order).encode() + b"\n")
         return int(self._answers.readline())
 
-    def start(self, kill_at: str = "") -> int:
-        """Starts a daemon, killed at a step if `kill_at` is given; returns its pid."""
-        return self._ask(do="start", kill_at=kill_at)
+    def start(self, kill_at: str = "", max_poll: int = 0) -> int:
+        """Starts a daemon; returns its pid.
+
+        Args:
+            kill_at: the step at which it is killed, if any.
+            max_poll: seconds without a poll after which it leaves its group; 0 for as many as usual.
+        """
+        return self._ask(do="start", kill_at=kill_at, max_poll=max_poll)
 
     def wait(self, seconds: float = 240.0) -> int:
         """Waits for the daemon's end, or kills it after `seconds`; returns its exit status."""
