@@ -35,6 +35,8 @@ class PublicationCounts(Listener):
             statuses[Status.LATE] += windows.late
             self._metrics.window_events.inc(windows.taken)
             self._metrics.windows_skipped.inc(windows.skipped)
+            self._metrics.windows_dropped.inc(windows.dropped)
+            self._metrics.time_marks.inc(windows.mark_ms is not None)
         self._metrics.batch_published(statuses, rejects, len(unit.forecasts) - silences, publication.seconds)
         self._metrics.silences.inc(silences)
         self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
