@@ -19,7 +19,7 @@ from forecaster import DriftTest, Forecaster, Forecasts, Model, QualityWatch, Sh
 from service.aggregate.aggregator import Aggregator
 from service.config.sections import RetrainConfig
 from service.messages.decode import Decoded
-from service.ports import Records, name_of_run
+from service.ports import Records, TimeMark, name_of_run
 from service.schedule import Progress, Schedule
 from service.seam import Seam
 
@@ -80,9 +80,15 @@ class Partition:
         """Whether it has not reached its live records yet."""
         return self.position < 0
 
-    def stands_at(self, position: int | None, run: int) -> bool:
-        """Returns whether this is the state at a committed position of a run."""
-        return not self.ahead and (self.position, self.run) == (position, run)
+    def stands_at(self, position: int | None, run: int, marks: Sequence[TimeMark]) -> bool:
+        """Returns whether this is the state at a committed position of a run, behind these time marks."""
+        at_end = not self.ahead and (self.position, self.run) == (position, run)
+        return at_end and (self.aggregator is None or not self.unseen(marks))
+
+    def unseen(self, marks: Sequence[TimeMark]) -> list[TimeMark]:
+        """Returns the time marks from the position on that the open windows do not include."""
+        last = None if self.aggregator is None else self.aggregator.marked
+        return [mark for mark in marks if mark.position >= self.position and (last is None or mark > last)]
 
     def advance(self, piece: Piece, forecasts: Forecasts | None) -> bool:
         """Advances past a piece that the rows include and that is committed (or was, in a replay).
@@ -173,7 +179,7 @@ class Piece:
     """A part of a batch that becomes one unit.
 
     Attributes:
-        decoded: events and rejects of the part.
+        decoded: events and rejects of the part. mark: the time mark that it stands for, None for records.
         position, next_position: source positions that it covers.
         due: whether a training becomes due at its last event.
     """
@@ -182,6 +188,23 @@ class Piece:
     position: int
     next_position: int
     due: bool
+    mark: TimeMark | None = None
+
+
+def marked_piece(partition: Partition, mark: TimeMark) -> Piece:
+    """Returns the values of the windows that a time mark at the position of a partition closes.
+
+    Raises:
+        ValueError: the partition has no windows.
+    """
+    if partition.aggregator is None:
+        msg = f"partition {partition.name!r} has no windows, expected some for a time mark"
+        raise ValueError(msg)
+    cut, closed = _Cut(partition), partition.aggregator.mark(mark)
+    if len(closed):
+        cut.ends(closed.start_ms)
+    nothing = Decoded([], np.zeros(0, np.int64), np.zeros(0), None, [], [], [], 0)
+    return Piece(closed.events(nothing, [mark.position]), mark.position, mark.position, cut.due, mark)
 
 
 def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator[Piece]:

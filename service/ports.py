@@ -81,6 +81,13 @@ class Adoption:
     model_sha256: str
 
 
+class TimeMark(NamedTuple):
+    """A time mark: event time has reached `time_ms` behind the records before `position`, as no others arrived."""
+
+    position: int
+    time_ms: int
+
+
 class Encoded(NamedTuple):
     """Outgoing records: the key and the bytes of every forecast, and the position of its event."""
 
@@ -133,6 +140,7 @@ class Unit:
         positions: position of the event of every forecast; empty where not needed.
         outcomes: counts of its events; the rejects are those above.
         run: of the partition, see `Transport.run`.
+        mark: the time mark that closed the windows of these forecasts; such a unit has no records. Else None.
     """
 
     partition: str
@@ -145,6 +153,7 @@ class Unit:
     positions: Sequence[int] = ()
     outcomes: Outcomes = _NOTHING
     run: int = 1
+    mark: TimeMark | None = None
 
     @property
     def of_history(self) -> bool:
@@ -256,6 +265,9 @@ class Transport(Protocol):
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """Returns all committed adoptions of the partition's run, by rising position."""
+
+    def marks(self, partition: str) -> Sequence[TimeMark]:
+        """Returns all committed time marks of the partition's run, in order. Called after `committed`."""
 
     def models_needed(self) -> Collection[str]:
         """Returns the models of adoptions that a replay may still need, of all partitions that were ever read."""

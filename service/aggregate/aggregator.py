@@ -1,8 +1,8 @@
 """Turns the raw events of a partition into the values of closed windows, record by record.
 
 A window closes at the end of the record with which the watermark reaches its end and the grace, at most `MOST_CLOSED`
-values per record; the others close with the following records. All of it is a function of the events in the order of
-their records: batches do not matter.
+values per record; the others close with the following records. A time mark closes windows between two records, where
+the source has been silent. All of it is a function of the events and marks in their order: batches do not matter.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from service.aggregate.closed_windows import ClosedWindows
 from service.aggregate.histogram_buckets import MOST_BUCKETS
 from service.aggregate.open_window import OpenWindow
 from service.aggregate.watermark import Watermark
-from service.aggregate.window_arrays import arrays_of, table_from, watermark_from
+from service.aggregate.window_arrays import arrays_of, marked_arrays, marked_from, table_from, watermark_from
 from service.aggregate.window_rules import WindowRule, WindowRules
 from service.aggregate.window_table import MOST_OF_SERIES, SeriesWindows, WindowTable
 from service.config.aggregate import AggregateConfig
 from service.messages.controls import Tombstone
 from service.messages.decode import Decoded
 from service.messages.parsed import Problem
+from service.ports import TimeMark
 
 MOST_CLOSED: Final = 16_384
 """Values of closed windows that one record adds, about: each becomes a forecast of the same unit."""
@@ -32,9 +33,30 @@ MOST_CLOSED: Final = 16_384
 MOST_EMPTY: Final = 1000
 """Empty windows of one gap, the newest ones; earlier ones are left out, like missing events."""
 
-_LEAP: Final = 3  # longest intervals by which one event may move the watermark
+_LEAP: Final = 3  # longest intervals, and the grace, beyond which one event does not move the watermark
 # End, series, begin, values by function; None where an empty window has none.
 _Row = tuple[int, str, int, Sequence[float | None], WindowRule]
+
+
+class _Rows:
+    """Windows that close together. made: number of their values."""
+
+    def __init__(self) -> None:
+        self.rows: list[_Row] = []
+        self.made = 0
+
+    def move_to(self, closed: ClosedWindows, record: int) -> None:
+        """Adds them to the closed windows of a record, by end and name."""
+        self.rows.sort(key=lambda row: row[:2])
+        for end, name, start, values, rule in self.rows:
+            for series_name, value in zip(rule.names(name), values, strict=True):
+                if value is None:
+                    continue
+                closed.series.append(series_name)
+                closed.start_ms.append(start)
+                closed.end_ms.append(end)
+                closed.values.append(value)
+                closed.index.append(record)
 
 
 class Aggregator:
@@ -43,14 +65,18 @@ class Aggregator:
     Args:
         settings: with an interval.
         most_series: bound of the series with windows.
+
+    Attributes:
+        marked: the last time mark, None without any.
     """
 
     def __init__(self, settings: AggregateConfig, most_series: int) -> None:
         self._rules = WindowRules(settings)
         self._table = WindowTable(self._rules, most_series)
         self._grace = self._rules.grace_ms
-        self._watermark = Watermark(_LEAP * self._rules.longest_ms + self._grace)
+        self._watermark = Watermark(_LEAP * self._rules.longest_ms + self._grace, self._rules.longest_ms)
         self._waiting = False  # windows wait for the next record to close
+        self.marked: TimeMark | None = None
 
     @classmethod
     def of(cls, settings: AggregateConfig, most_series: int) -> Aggregator | None:
@@ -112,13 +138,15 @@ class Aggregator:
                     continue
                 closed.taken += 1
             for one in range(at, end):
-                time_ms, now = times[one], watermark.ms
-                if now is not None and now - leap <= time_ms <= now and not watermark.count and not watermark.behind:
-                    continue
-                watermark.observe(names[one], time_ms, table.active)
+                name, time_ms, now, target = names[one], times[one], watermark.ms, watermark.target
+                if (
+                    now is None or target is None or not now - leap <= time_ms < target
+                    or watermark.tail or watermark.behind or name in watermark.passed
+                ):  # fmt: skip
+                    watermark.observe(name, time_ms, table.active)
             before = len(closed)
-            if self._is_due():
-                self._close(index[at], closed)
+            if self._waiting or watermark.tail:
+                self._close_reached(index[at], closed)
             at = end
             if len(closed) > before and ends(closed.start_ms[before:]):
                 return closed, at
@@ -143,8 +171,9 @@ class Aggregator:
         start, end = found.rule.grid.bounds(time_ms)
         now, leap = self._watermark.ms, self._watermark.leap
         wrong_ms = 0 if now is None or found.closed_ms is None else found.closed_ms - max(now, time_ms)
-        if wrong_ms > leap:
-            # A watermark that was wrong closed it, and began anew since: the series does so as well. Windows without
+        covered = self.marked is not None and (found.closed_ms or 0) + self._grace <= self.marked.time_ms
+        if wrong_ms > (MOST_EMPTY * found.rule.grid.interval_ms if covered else leap):
+            # A watermark that was wrong closed it, and went back since: the series does so as well. Windows without
             # events have shown its rows the wrong time many times, so that they would take the right one for late. A
             # time that is wrong by fewer intervals passes, and may be the right one where older events are sent again.
             found.closed_ms, found.values = None, []
@@ -166,6 +195,9 @@ class Aggregator:
             closed.refused.append((record, Problem("too_many_windows", text)))
             return None
         found.recent = window
+        self._watermark.resting.pop(name, None)
+        if self._watermark.target is None or end + self._grace < self._watermark.target:
+            self._watermark.aim(end + self._grace)
         return window
 
     def _forget(self, tombstone: Tombstone, closed: ClosedWindows) -> None:
@@ -173,34 +205,83 @@ class Aggregator:
             (series,), _ = self._rules.by_histogram([tombstone.series])
             closed.forget += [(len(closed), name) for name in self._rules.of(series).names(series)]
             self._table.forget(series)
-            self._watermark.ahead.discard(series)
+            self._watermark.forget(series)
+            self._aim()
 
     def _is_due(self) -> bool:
         end, now = self._table.next_end, self._watermark.ms
         return end is not None and now is not None and end + self._grace <= now
 
-    def _close(self, record: int, closed: ClosedWindows) -> None:
-        """Closes the windows that are due, and those without events before them, by end and name."""
-        rows, made = list[_Row](), 0
-        while made < MOST_CLOSED and self._is_due():
-            name, series, window = self._table.close_next()
-            rule, before = series.rule, len(rows)
-            if rule.fills and series.closed_ms is not None and series.closed_ms < window.start:
-                self._fill(name, series, window.start, rows, closed)
-            series.closed_ms, series.values = window.end, window.values(rule.functions)
-            rows.append((window.end, name, window.start, series.values, rule))
-            made += (len(rows) - before) * len(rule.functions)
+    def _aim(self) -> None:
+        end = self._table.next_end
+        self._watermark.aim(None if end is None else end + self._grace)
+
+    def _close_reached(self, record: int, closed: ClosedWindows) -> None:
+        """Closes the windows whose time has come with a record, and further ones for which the watermark moves on."""
+        rows, watermark = _Rows(), self._watermark
+        while self._waiting or watermark.is_reached(self._table.active):
+            near = not self._waiting and watermark.ms is not None and watermark.is_near(self._table.active)
+            if not self._waiting:
+                watermark.ms = watermark.target
+            while rows.made < MOST_CLOSED and self._is_due():
+                self._close_next(rows, closed, near=near)
+            watermark.rest(self._grace)
+            self._aim()
+            self._waiting = self._is_due()
+            if self._waiting:
+                break
+        rows.move_to(closed, record)
+
+    def mark(self, mark: TimeMark) -> ClosedWindows:
+        """Closes the windows whose closing time a time mark has reached, about `MOST_CLOSED` values at most.
+
+        The watermark stays, so that events of other windows are not late because of it.
+        """
+        rows, closed = _Rows(), ClosedWindows(mark_ms=mark.time_ms)
+        while rows.made < MOST_CLOSED and (end := self._table.next_end) is not None:
+            if end + self._grace > mark.time_ms:
+                break
+            self._close_next(rows, closed, near=False)
+        self._watermark.pause()
+        self._aim()
         self._waiting = self._is_due()
-        rows.sort(key=lambda row: row[:2])
-        for end, name, start, values, rule in rows:
-            for series_name, value in zip(rule.names(name), values, strict=True):
-                if value is None:
-                    continue
-                closed.series.append(series_name)
-                closed.start_ms.append(start)
-                closed.end_ms.append(end)
-                closed.values.append(value)
-                closed.index.append(record)
+        self.marked = mark
+        rows.move_to(closed, 0)
+        return closed
+
+    @property
+    def next_closing_ms(self) -> int | None:
+        """The event time at which the next windows close, None without open ones."""
+        end = self._table.next_end
+        return None if end is None else end + self._grace
+
+    def present_ms(self) -> int:
+        """Returns the event time that most series have reached, from their oldest open windows; 0 without any."""
+        oldest = (min(one.open.items())[1] for one in self._table.series.values() if one.open)
+        times = sorted(max(window.start, window.last_ms) for window in oldest)
+        return times[(len(times) - 1) // 2] if times else 0
+
+    def _close_next(self, rows: _Rows, closed: ClosedWindows, *, near: bool) -> None:
+        """Closes the window that ends first, and those without events before it.
+
+        Args:
+            rows, closed: extended.
+            near: whether it is sure that the time is that of this window, so that much later ones are wrong.
+        """
+        name, series, window = self._table.close_next()
+        rule, before = series.rule, len(rows.rows)
+        if rule.fills and series.closed_ms is not None and series.closed_ms < window.start:
+            self._fill(name, series, window.start, rows.rows, closed)
+        series.closed_ms, series.values = window.end, window.values(rule.functions)
+        rows.rows.append((window.end, name, window.start, series.values, rule))
+        rows.made += (len(rows.rows) - before) * len(rule.functions)
+        if near and series.open:
+            end = next(iter(series.open))  # the one that was opened first
+            if end - window.end > MOST_OF_SERIES * rule.grid.interval_ms:
+                self._table.drop(name, end)
+                closed.dropped += 1
+        if not series.open:
+            self._watermark.resting[name] = window.end
 
     def _fill(self, name: str, series: SeriesWindows, until: int, rows: list[_Row], closed: ClosedWindows) -> None:
         """Appends the windows without events between the last closed one and the next, the newest `MOST_EMPTY`."""
@@ -219,7 +300,7 @@ class Aggregator:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Returns the state; it does not change with further events."""
-        return arrays_of(self._table, self._watermark)
+        return arrays_of(self._table, self._watermark) | marked_arrays(self.marked)
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restores what `arrays` returned.
@@ -229,6 +310,9 @@ class Aggregator:
         """
         self._table.replace(table_from(arrays, self._rules))
         watermark_from(arrays, self._watermark)
+        self.marked = marked_from(arrays)
+        end = self._table.next_end
+        self._watermark.target = None if end is None else end + self._grace
         self._waiting = self._is_due()
 
 

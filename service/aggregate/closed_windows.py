@@ -22,7 +22,9 @@ class ClosedWindows:
         taken: number of raw events that were added to windows.
         refused: index of the record and problem of each raw event that was not: late, or beyond a bound.
         skipped: empty windows that were left out of long gaps.
+        dropped: windows with events that were far ahead of all others, so that their times were wrong.
         forget: series whose state is removed, each with the number of closed windows before that.
+        mark_ms: event time of the time mark that closed them, None where records did.
     """
 
     series: list[str] = field(default_factory=list)
@@ -33,7 +35,9 @@ class ClosedWindows:
     taken: int = 0
     refused: list[tuple[int, Problem]] = field(default_factory=list)
     skipped: int = 0
+    dropped: int = 0
     forget: list[tuple[int, str]] = field(default_factory=list)
+    mark_ms: int | None = None
 
     def __len__(self) -> int:
         """The number of values."""
@@ -58,5 +62,13 @@ class ClosedWindows:
             index=self.index,
             within=numbers_within(self.index),
             missing=int(np.isnan(value).sum()),
-            windows=Aggregated(np.array(self.end_ms, np.int64), self.taken, self.refused, self.skipped, self.forget),
+            windows=Aggregated(
+                np.array(self.end_ms, np.int64),
+                self.taken,
+                self.refused,
+                self.skipped,
+                self.forget,
+                self.dropped,
+                self.mark_ms,
+            ),
         )

@@ -4,8 +4,11 @@ names, name_ends     the series, UTF-8 one after the other, and where each name 
 series               (s, 4) int64: number of open windows, number of values, whether a window closed, its end
 values               of the last closed windows, one after the other
 windows              the open windows of one series after the other, as msgspec encodes them
-watermark            int64: whether it has begun, the watermark, count, low, near, high, behind
-ahead, ahead_ends    the series ahead of it, like `names`: those of refused events too, which have no windows
+watermark            int64: whether there is one, the watermark, `behind`, `row`, length and times of the tail
+voters, voter_ends   series that have passed the target or rest, like `names`: those of refused events have no windows
+votes                (v, 5) int64: whether it has passed, its newest time, how long it has gone on; whether it rests,
+                     the end of its last window
+marked               int64: whether there was a time mark, position and time of the last one
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from numpy.typing import NDArray
 from forecaster.state import checked
 from service.aggregate.number_arrays import from_bytes, to_bytes
 from service.aggregate.open_window import OpenWindow, WindowParts
-from service.aggregate.watermark import Watermark
+from service.aggregate.watermark import AGREEING, Watermark
 from service.aggregate.window_rules import WindowRules
 from service.aggregate.window_table import SeriesWindows, WindowTable
+from service.ports import TimeMark
 
 _WHERE: Final = "the state of open windows"
 _ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=to_bytes)
@@ -33,7 +37,8 @@ Arrays = dict[str, NDArray[Any]]
 
 def arrays_of(table: WindowTable, watermark: Watermark) -> Arrays:
     """Returns the state of all windows of a partition."""
-    names, ahead = _encoded(table.series), _encoded(sorted(watermark.ahead))
+    names, voters = _encoded(table.series), sorted({*watermark.passed, *watermark.resting})
+    voter_names, tail = _encoded(voters), watermark.tail
     held = list(table.series.values())
     series = (
         [len(one.open) for one in held],
@@ -49,14 +54,20 @@ def arrays_of(table: WindowTable, watermark: Watermark) -> Arrays:
         "windows": np.frombuffer(_ENCODER.encode([window for one in held for window in one.open.values()]), np.uint8),
         "watermark": np.array(
             [
-                watermark.ms is not None, watermark.ms or 0, watermark.count, watermark.low, watermark.near,
-                watermark.high, watermark.behind,
+                watermark.ms is not None, watermark.ms or 0, watermark.behind, watermark.row, len(tail), *tail,
+                *[0] * (AGREEING - len(tail)),
             ],
             np.int64,
         ),
-        "ahead": np.frombuffer(b"".join(ahead), np.uint8),
-        "ahead_ends": _ends(ahead),
+        "voters": np.frombuffer(b"".join(voter_names), np.uint8),
+        "voter_ends": _ends(voter_names),
+        "votes": np.array([_vote(watermark, name) for name in voters], np.int64).reshape(-1, 5),
     }  # fmt: skip
+
+
+def _vote(watermark: Watermark, name: str) -> tuple[bool, int, int, bool, int]:
+    passed, rests = watermark.passed.get(name), watermark.resting.get(name)
+    return passed is not None, passed or 0, watermark.gone_on.get(name, 0), rests is not None, rests or 0
 
 
 def _encoded(names: Iterable[str]) -> list[bytes]:
@@ -150,11 +161,34 @@ def watermark_from(arrays: Arrays, watermark: Watermark) -> None:
         CheckpointError: the arrays are not such a state.
     """
     with checked(_WHERE):
-        has_begun, ms, count, low, near, high, behind = _flat(arrays, "watermark", np.int64).tolist()
-        if min(count, behind) < 0:
-            msg = f"got a watermark with the counts {count} and {behind}, expected whole numbers"
+        has_begun, ms, behind, row, length, *tail = _flat(arrays, "watermark", np.int64).tolist()
+        names, votes = list(_names(arrays, "voters", "voter_ends")), arrays["votes"]
+        if votes.dtype != np.int64 or votes.ndim != 2 or votes.shape[1] != 5:
+            msg = f"got votes of shape {votes.shape}, {votes.dtype}, expected (n, 5) of int64"
+            raise ValueError(msg)
+        if not (0 <= length <= len(tail) == AGREEING and min(behind, row) >= 0 and len(votes) == len(names)):
+            msg = f"got a watermark with {behind} and {length} events and {len(votes)} votes of {len(names)} series"
             raise ValueError(msg)
         watermark.ms = ms if has_begun else None
-        watermark.count, watermark.behind = count, behind
-        watermark.low, watermark.near, watermark.high = low, near, high
-        watermark.ahead = set(_names(arrays, "ahead", "ahead_ends"))
+        watermark.behind, watermark.row, watermark.tail = behind, row, tail[:length]
+        pairs = list(zip(names, votes.tolist(), strict=True))
+        watermark.passed = {name: vote[1] for name, vote in pairs if vote[0]}
+        watermark.gone_on = {name: vote[2] for name, vote in pairs if vote[2]}
+        watermark.longest = max(watermark.gone_on.values(), default=0)
+        watermark.resting = {name: vote[4] for name, vote in pairs if vote[3]}
+
+
+def marked_arrays(mark: TimeMark | None) -> Arrays:
+    """Returns the last time mark as an array."""
+    return {"marked": np.array([mark is not None, *(mark or (0, 0))], np.int64)}
+
+
+def marked_from(arrays: Arrays) -> TimeMark | None:
+    """Returns the last time mark of a state.
+
+    Raises:
+        CheckpointError: the array is not such a mark.
+    """
+    with checked(_WHERE):
+        is_marked, position, time_ms = _flat(arrays, "marked", np.int64).tolist()
+        return TimeMark(position, time_ms) if is_marked else None

@@ -117,6 +117,16 @@ class WindowTable:
         self._trim()
         return name, series, window
 
+    def drop(self, name: str, end: int) -> None:
+        """Removes one open window of a series; the series stays."""
+        series = self.series[name]
+        del series.open[end]
+        series.recent = None
+        self._count -= 1
+        if not series.open:
+            self.active -= 1
+        self._trim()
+
     def forget(self, name: str) -> None:
         """Removes a series and its open windows."""
         series = self.series.pop(name, None)

@@ -83,6 +83,11 @@ class AggregateConfig(Section):
         description="Event time for which a window stays open after its end, for events that arrive later. Events "
         'behind a closed window are late (input.late). Default "10s".',
     )
+    idle: OptionalDuration = Field(
+        60.0,
+        description="Wall time without an event of a partition after which its event time goes on with the clock, so "
+        'that its open windows close at their end and the grace. Empty or 0: they wait for events. Default "1m".',
+    )
     empty: Empty = Field(
         "auto",
         description="The value of a window without events between two windows with events: zero, missing, or last (the "

@@ -29,6 +29,7 @@ from service.engine.champion import Champion
 from service.engine.clip import Limits
 from service.engine.conditions import Conditions
 from service.engine.housekeeping import Housekeeping, Kept
+from service.engine.idle_marks import IdleMarks
 from service.engine.interval_reports import IntervalReports
 from service.engine.malloc_trim import MallocTrimmer
 from service.engine.partition_set import PartitionSet
@@ -135,6 +136,7 @@ class Engine:
         self._publisher = Publisher(config, registry, metrics, health, clock)
         self._writer = SnapshotWriter(store, metrics, clock)
         self._snapshots = SnapshotTimer(config, store, self._writer, clock)
+        self._idle = IdleMarks(config.aggregate.idle, clock)
         self._champion = Champion(config, registry, metrics)
         self._trials = Trials(config.retrain, registry, self._champion, metrics)
         self._training = TrainingTriggers(
@@ -275,6 +277,10 @@ class Engine:
                 if self._stop.is_set():  # perhaps during a training, whose model is to be adopted before the next event
                     return
 
+            for partition, mark in self._idle.due(partitions.served.values()):
+                if not self._process(session, partitions, self._pipeline.marked(partition, mark)):
+                    return
+
             # 1. Poll. Nothing is acknowledged before step 4.
             limit = self._pipeline.limit(self._config.input.max_poll_records)
             records = transport.poll(limit, 0.0 if partitions.queue else POLL_SECONDS)
@@ -304,6 +310,8 @@ class Engine:
             False if a stop was requested and a piece could not be published.
         """
         transport, partition = session.transport, batch.partition
+        if len(batch.records):
+            self._idle.observe(partition.name)
         for piece, adoption, observe, seconds in self._pipeline.pieces(batch):
             # 3. Observe: rows are updated in place. From here on, memory is ahead of the committed position.
             observed = observe()

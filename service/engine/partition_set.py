@@ -74,7 +74,8 @@ class PartitionSet:
         for name, position in committed.items():
             was_here = name in before
             partition = before.pop(name, None) or self._left.take(name)
-            if partition is not None and partition.stands_at(position, transport.run(name)):
+            marks = () if partition is None or partition.aggregator is None else transport.marks(name)
+            if partition is not None and partition.stands_at(position, transport.run(name), marks):
                 self.served[name] = partition
                 if not was_here:
                     self._metrics.partition_restored(name)

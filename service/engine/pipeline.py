@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 from forecaster import Forecaster, Forecasts
 from service.engine.schema_lookups import SchemaLookups
 from service.messages.decode import Decoded, Decodes
-from service.partition import Partition, Piece, pieces
-from service.ports import Adoption, Clock, Records, Transport
+from service.partition import Partition, Piece, marked_piece, pieces
+from service.ports import Adoption, Clock, Records, TimeMark, Transport
 
 # Batches in flight per thread: while the first is published, the threads observe the others.
 _BATCHES_PER_WORKER: Final = 2
@@ -161,6 +161,14 @@ class Pipeline:
         return InFlightBatch(
             partition, records, seconds, piece, cut, adoption, self._begin(partition.forecaster, piece)
         )
+
+    def marked(self, partition: Partition, mark: TimeMark) -> InFlightBatch:
+        """Returns a batch without records, of the windows that a time mark closes, with the model in force."""
+        piece = marked_piece(partition, mark)
+        partition.ahead = True
+        nothing = Records(partition.name, [], partition.position, [])
+        observe = self._here(partition.forecaster, piece)
+        return InFlightBatch(partition, nothing, 0.0, piece, iter(()), None, observe)
 
     def _begin(self, forecaster: Forecaster, piece: Piece) -> Callable[[], Observed]:
         if self._workers == 1:

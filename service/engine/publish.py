@@ -113,6 +113,7 @@ class Publisher:
             encoded.positions,
             _outcomes(piece.decoded, forecasts),
             partition.run,
+            piece.mark,
         )
         return unit, staging
 

@@ -68,6 +68,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         "input",
         "files follow late push push_metrics push_resource push_spool push_body max_poll_records workers",
     )
+    | _roles(Role.FREE, "aggregate", "idle")  # the time marks are recorded
     | _roles(
         Role.MODEL,
         "model",

@@ -28,8 +28,8 @@ from service.engine.schema_lookups import SchemaLookups
 from service.errors import ConfigurationError, SourceGoneError
 from service.messages.decode import Decodes
 from service.monitoring.metrics import Metrics
-from service.partition import Partition, pieces
-from service.ports import Adoption, Transport
+from service.partition import Partition, Piece, marked_piece, pieces
+from service.ports import Adoption, TimeMark, Transport
 from service.registry.models import Registry
 from service.schedule import Progress, Schedule
 from service.snapshots.file import Snapshot, this_machine
@@ -196,13 +196,19 @@ class Restorer:
             return self._anomaly
 
     def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> Iterator[int]:
-        """Replays [position, committed); models change at the positions of their adoptions."""
-        changes = [a for a in adoptions if partition.position <= a.position < committed]
-        ends = [*(change.position for change in changes), committed]
-        yield from self._replay_to(partition, ends[0])
-        for change, end in zip(changes, ends[1:], strict=True):
-            partition.adopt(self._load(change.model_sha256))
-            yield from self._replay_to(partition, end)
+        """Replays [position, committed); models change at the positions of their adoptions, behind time marks there."""
+        marks = () if partition.aggregator is None else self._transport.marks(partition.name)
+        changes: list[tuple[int, int, Adoption | TimeMark]] = [
+            (a.position, 1, a) for a in adoptions if partition.position <= a.position < committed
+        ]
+        changes += [(mark.position, 0, mark) for mark in partition.unseen(marks) if mark.position <= committed]
+        for position, _, change in sorted(changes, key=lambda one: one[:2]):
+            yield from self._replay_to(partition, position)
+            if isinstance(change, Adoption):
+                partition.adopt(self._load(change.model_sha256))
+            else:
+                self._observe(partition, marked_piece(partition, change))
+        yield from self._replay_to(partition, committed)
 
     def _replay_to(self, partition: Partition, end: int) -> Iterator[int]:
         if partition.position >= end:
@@ -212,11 +218,7 @@ class Restorer:
                 yield partition.position
             decoded = self._decoder.decode(records)
             for piece in pieces(partition, records, decoded):
-                events = piece.decoded
-                given = len(events) or events.forget
-                forecasts = partition.forecaster.observe(events.batch, events.forget) if given else None
-                if partition.advance(piece, forecasts):
-                    self._on_training_due(partition)
+                self._observe(partition, piece)
             self._metrics.replayed_events.inc(len(decoded))
             damaged = [reject.position for reject in decoded.rejects if reject.reason == "damaged"]
             if damaged:  # they may have been intact when they were forecast
@@ -226,6 +228,13 @@ class Restorer:
             self._beat()
             yield partition.position
         partition.position = end
+
+    def _observe(self, partition: Partition, piece: Piece) -> None:
+        events = piece.decoded
+        given = len(events) or events.forget
+        forecasts = partition.forecaster.observe(events.batch, events.forget) if given else None
+        if partition.advance(piece, forecasts):
+            self._on_training_due(partition)
 
     def _empty(
         self, name: str, position: int, schedule: Schedule, model: Model, rules: AnomalyConfig | None = None

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from kafka.partitioner.default import murmur2
 
-from service.ports import Adoption, Encoded, Reject
+from service.ports import Adoption, Encoded, Reject, TimeMark
 
 Headers = list[tuple[str, bytes]]
 
@@ -232,6 +232,15 @@ def adoption_message(adoption: Adoption, source: Origin, topic: str, partitions:
     return Message(topic, source.partition % partitions, key.encode(), json.dumps(value).encode(), [])
 
 
+def mark_message(mark: TimeMark, source: Origin, topic: str, partitions: int, run: int = 1) -> Message:
+    """Converts a time mark to a record, for the topic of adoptions; its key is unique."""
+    value = {"partition": str(source), "position": mark.position, "mark": mark.time_ms}
+    key = f"{source}@{mark.position}:{mark.time_ms}"
+    if run > 1:
+        value, key = value | {"run": run}, f"{key}/{run}"
+    return Message(topic, source.partition % partitions, key.encode(), json.dumps(value).encode(), [])
+
+
 def run_message(run: int, source: Origin, position: int, topic: str, partitions: int) -> Message:
     """Returns the record of the begin of a run, for the topic of adoptions; its key is unique."""
     value = {"partition": str(source), "run": run, "begins": position}
@@ -245,10 +254,12 @@ class Past:
     Attributes:
         runs: start position of each run.
         adopted: of each run, the adoptions by position.
+        marked: of each run, the time marks.
     """
 
     runs: dict[int, int] = field(default_factory=dict)
     adopted: dict[int, dict[int, Adoption]] = field(default_factory=dict)
+    marked: dict[int, set[TimeMark]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether any event was ever forecast or rejected."""
@@ -269,6 +280,10 @@ class Past:
         """Returns the adoptions of a run, by rising position."""
         return [adoption for _, adoption in sorted(self.adopted.get(run, {}).items())]
 
+    def marks(self, run: int) -> list[TimeMark]:
+        """Returns the time marks of a run, in order."""
+        return sorted(self.marked.get(run, ()))
+
 
 def read_past(values: Sequence[bytes], source: Origin) -> Past:
     """Parses the records of the topic of adoptions for one partition."""
@@ -280,6 +295,9 @@ def read_past(values: Sequence[bytes], source: Origin) -> Past:
         run = int(str(content.get("run", 1)))
         if "begins" in content:
             past.runs[run] = int(str(content["begins"]))
+        elif "mark" in content:
+            mark = TimeMark(int(str(content["position"])), int(str(content["mark"])))
+            past.marked.setdefault(run, set()).add(mark)
         else:
             position = int(str(content["position"]))
             past.adopted.setdefault(run, {})[position] = Adoption(position, str(content["model"]))

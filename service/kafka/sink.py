@@ -15,10 +15,10 @@ from service.errors import TransportError
 from service.kafka.client import Producer
 from service.kafka.models import ModelShelf, ModelsTopic
 from service.kafka.passed_headers import PassedHeaders
-from service.kafka.records import Message, Origin
+from service.kafka.records import Message, Origin, Past
 from service.kafka.session import KafkaSession
 from service.kafka.units import Units
-from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Unit
+from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, TimeMark, Unit
 from service.sinks import Sink
 from service.sources.manifest import FileEntry
 
@@ -135,12 +135,18 @@ class KafkaSink(Sink):
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """Returns all committed adoptions of the partition; afterwards the shelf has their models."""
-        self.committed(partition)  # afterwards no transaction of a predecessor for this partition is open
-        history = self._session.history
-        past = history.past(self._origin(partition), self._counts[self._settings.adoptions])
+        past = self._past(partition)
         with self._guarded("adoptions"):
-            self._models.read(history.reader)
+            self._models.read(self._session.history.reader)
         return past.adoptions(self._positions.run(partition))
+
+    def marks(self, partition: str) -> Sequence[TimeMark]:
+        """Returns all committed time marks of the partition."""
+        return self._past(partition).marks(self._positions.run(partition))
+
+    def _past(self, partition: str) -> Past:
+        self.committed(partition)  # afterwards no transaction of a predecessor for this partition is open
+        return self._session.history.past(self._origin(partition), self._counts[self._settings.adoptions])
 
     def models_needed(self, earliest: Callable[[str], int]) -> frozenset[str]:  # noqa: ARG002 - see docstring
         """Returns all models of the models topic: it keeps them, so every start would download deleted ones again."""

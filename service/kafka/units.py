@@ -14,6 +14,7 @@ from service.kafka.records import (
     adoption_message,
     cut,
     forecast_messages,
+    mark_message,
     reject_message,
     size,
 )
@@ -51,7 +52,7 @@ class Units:
         )
 
     def messages(self, unit: Unit, source: Origin, staged: int = 0) -> list[Message]:
-        """Returns the records of forecasts (except the first `staged`), rejects, and an adoption with its model."""
+        """Returns the records of forecasts (except the first `staged`), rejects, an adoption, its model, and a mark."""
         settings, counts = self._settings, self._counts
         forecasts = Encoded(unit.series[staged:], unit.forecasts[staged:], unit.positions[staged:])
         messages = self.forecasts(unit.partition, forecasts, source)
@@ -63,6 +64,9 @@ class Units:
             messages += self._models.messages(unit.adoption.model_sha256)
             count = counts[settings.adoptions]
             messages.append(adoption_message(unit.adoption, source, settings.adoptions, count, unit.run))
+        if unit.mark is not None:
+            count = counts[settings.adoptions]
+            messages.append(mark_message(unit.mark, source, settings.adoptions, count, unit.run))
         return messages
 
     def _cut(self, messages: list[Message], source: Origin, own: int = 0) -> list[Message]:

@@ -74,6 +74,8 @@ class Aggregated(NamedTuple):
         refused: raw events that were not, with the index of their record in the batch: late, or beyond a bound.
         skipped: windows without events that were left out of long gaps.
         forget: see `Decoded.forget`.
+        dropped: windows with events whose times were wrong, far ahead of all others.
+        mark_ms: event time of the time mark that closed them, None where records did.
     """
 
     end_ms: NDArray[np.int64]
@@ -81,6 +83,8 @@ class Aggregated(NamedTuple):
     refused: Sequence[tuple[int, Problem]]
     skipped: int
     forget: list[tuple[int, str]]
+    dropped: int = 0
+    mark_ms: int | None = None
 
     @property
     def late(self) -> int:

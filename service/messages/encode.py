@@ -90,7 +90,10 @@ def _text_of(source: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns a source with the times of its window as texts."""
     if (window := source.get("window")) is None:
         return source
-    return {**source, "window": dict(zip(window, format_times(np.array([*window.values()])), strict=True))}
+    found = {**source, "window": dict(zip(window, format_times(np.array([*window.values()])), strict=True))}
+    if "mark" in source:
+        (found["mark"],) = format_times(np.array([source["mark"]]))
+    return found
 
 
 JSON: Final[OutputFormat] = JsonFormat()
@@ -115,7 +118,8 @@ def encode(
     `targets`, the time of every step), `levels`, `quantiles` (one row per step, one column per level), `anomaly` (null
     while unknown), `flagged`, `model` (prefix of its sha256), `source` (partition and position, the identity of the
     forecast) and `status`: "ok", "missing" if the event had no value, or "unknown" while the series has no forecast,
-    and `quantiles` is null. The source of a value of a closed window has `window`, its begin and end.
+    and `quantiles` is null. The source of a value of a closed window has `window`, its begin and end, and `mark`, the
+    event time of the time mark, where no record but such a mark has closed it.
     The record of a late event that was put in its place has `revision` = 1: it is the corrected forecast of the newest
     event of the series, at `origin`; its source is the late event. Without a forecast there is no such record.
     An event that reveals that a series is silent is followed by a record with `kind` = "silence".
@@ -194,4 +198,6 @@ def _source(source: Mapping[str, object], decoded: Decoded, at: int) -> dict[str
         found["event"] = number
     if decoded.windows is not None:
         found["window"] = {"start": int(decoded.timestamp_ms[at]), "end": int(decoded.windows.end_ms[at])}
+        if decoded.windows.mark_ms is not None:
+            found["mark"] = decoded.windows.mark_ms
     return found

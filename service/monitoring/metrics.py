@@ -89,6 +89,10 @@ class Metrics:
         self.window_events = counter("window_events", "Raw events added to windows.")
         self.windows_open = gauge("windows_open", "Open windows.", "partition")
         self.windows_skipped = counter("windows_skipped", "Windows without events left out of long gaps.")
+        self.windows_dropped = counter(
+            "windows_dropped", "Windows removed because their event times were far too late."
+        )
+        self.time_marks = counter("time_marks", "Time marks, which close windows of silent partitions.")
         self.revisions = counter(
             "revisions", "Forecasts corrected because of a late event, published or not (output.every)."
         )

@@ -36,6 +36,8 @@ class PublicationCounts(Listener):
             statuses[Status.LATE] += windows.late
             self._metrics.window_events.inc(windows.taken)
             self._metrics.windows_skipped.inc(windows.skipped)
+            self._metrics.windows_dropped.inc(windows.dropped)
+            self._metrics.time_marks.inc(windows.mark_ms is not None)
         statuses[Status.DUPLICATE] += len(publication.decoded.duplicates)
         self._metrics.batch_published(statuses, rejects, max(0, len(unit.forecasts) - silences), publication.seconds)
         if statuses[Status.LATE] or statuses[Status.REPAIRED]:

@@ -99,6 +99,8 @@ def _name_source(record: Any, source: Mapping[str, Any]) -> None:
     if "window" in source:
         record.window.start.FromMilliseconds(source["window"]["start"])
         record.window.end.FromMilliseconds(source["window"]["end"])
+    if "mark" in source:
+        record.mark.FromMilliseconds(source["mark"])
 
 
 def _serialised(record: Message) -> bytes:

@@ -80,7 +80,7 @@ def as_json(record: object) -> dict[str, Any]:
     found["source"] = source
     if "window" in source:
         source["window"] = dict(source["window"])
-    for part, names in ((found, _TIMES), (source.get("window", {}), ("start", "end"))):
+    for part, names in ((found, _TIMES), (source, ("mark",)), (source.get("window", {}), ("start", "end"))):
         for name in names:
             if name in part:
                 (part[name],) = format_times(np.array([part[name]], np.int64))

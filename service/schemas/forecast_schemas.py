@@ -25,6 +25,7 @@ _SOURCE: Final = {
         {"name": "run", "type": "int", "default": 1},
         {"name": "event", "type": ["null", "int"], "default": None},
         {"name": "window", "type": ["null", _WINDOW], "default": None},
+        {"name": "mark", "type": ["null", _TIME], "default": None},
     ],
 }  # fmt: skip
 
@@ -101,6 +102,7 @@ message Source {
   int32 run = 3;
   optional int32 event = 4;
   optional Window window = 5;
+  google.protobuf.Timestamp mark = 6;
 }
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Unit
+from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, TimeMark, Unit
 from service.sources.manifest import FileEntry
 
 
@@ -51,6 +51,9 @@ class Sink(Protocol):
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """Returns all committed adoptions of the partition's run, by rising position; their models can be loaded."""
 
+    def marks(self, partition: str) -> Sequence[TimeMark]:
+        """Returns all committed time marks of the partition's run, in order; called after `committed`."""
+
     def models_needed(self, earliest: Callable[[str], int]) -> Collection[str]:
         """Returns the models of adoptions that a replay may still need.
 
@@ -74,7 +77,7 @@ class Sink(Protocol):
         return
 
     def publish(self, unit: Unit, files: Sequence[FileEntry] = (), removed: Sequence[tuple[int, str]] = ()) -> None:
-        """Makes outputs, adoption, position and the source's entries durable as a whole.
+        """Makes outputs, adoption, mark, position and the source's entries durable as a whole.
 
         Args:
             unit: the results of one batch.

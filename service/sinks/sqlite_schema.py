@@ -23,10 +23,17 @@ STARTS = """
 CREATE TABLE IF NOT EXISTS starts ( -- starts of daemons that have committed here, in their order
     start TEXT PRIMARY KEY          -- random; the first one was created with the file, or when the file had none
 )"""
+MARKS = """
+CREATE TABLE IF NOT EXISTS marks ( -- time marks, which closed windows of a silent partition
+    partition TEXT NOT NULL,
+    position INTEGER NOT NULL,     -- behind the last record before it
+    time_ms INTEGER NOT NULL,      -- event time that it stands for
+    PRIMARY KEY (partition, position, time_ms)
+)"""
 SCHEMA = """
 CREATE TABLE batches (
     partition TEXT NOT NULL,
-    position INTEGER NOT NULL,        -- of the first record of the batch
+    position INTEGER NOT NULL,        -- of the first record of the batch; next_position: of time marks
     next_position INTEGER NOT NULL,
     n INTEGER NOT NULL,               -- forecasts in the batch
     forecasts TEXT NOT NULL,          -- JSON array of the forecast objects
@@ -154,6 +161,7 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
         raise SinkFormatError(msg)
     database.execute(OUTCOMES)
     database.execute(STARTS)
+    database.execute(MARKS)
     first = "INSERT INTO starts SELECT ? WHERE NOT EXISTS (SELECT 1 FROM starts)"
     database.execute(first, (secrets.token_hex(16),))
     present = {row[1] for row in database.execute("PRAGMA table_info(files)")}

@@ -21,13 +21,20 @@ import orjson
 
 from service.errors import SinkFormatError, SinkUnavailableError, TransportError
 from service.folder_lock import FolderLock
-from service.ports import Adoption, Outcomes, OutputIdentity, Reject, Unit, models_from
+from service.ports import Adoption, Outcomes, OutputIdentity, Reject, TimeMark, Unit, models_from
 from service.sinks import Sink
 from service.sinks.sqlite_schema import ADDED, prepare
 from service.sources.manifest import FileEntry
 
 _BUSY_MS = 1000  # maximum wait for a reader that converts the journal, or a backup
 _THIS_START: Final = secrets.token_hex(16)
+# The text is given as bytes, which avoids a copy into a Python str. Several time marks behind the same record have one
+# row, as both of its positions are the same.
+_INSERT_BATCH: Final = """
+INSERT INTO batches VALUES (?, ?, ?, ?, CAST(? AS TEXT))
+ON CONFLICT (partition, position, next_position) DO UPDATE SET n = n + excluded.n,
+    forecasts = substr(forecasts, 1, length(forecasts) - 1) || ',' || substr(excluded.forecasts, 2)
+    WHERE position = next_position"""
 _MOST_STARTS: Final = 10_000  # maximum number of stored starts: more than occur between two snapshots
 
 # Certainly nothing was committed, and the cause may be temporary: the unit may be retried.
@@ -126,6 +133,11 @@ class SqliteSink(Sink):
         """Returns all committed adoptions, by rising position."""
         query = "SELECT position, model FROM adoptions WHERE partition = ? ORDER BY position"
         return [Adoption(int(str(position)), str(model)) for position, model in self._rows(query, partition)]
+
+    def marks(self, partition: str) -> list[TimeMark]:
+        """Returns all committed time marks, in order."""
+        query = "SELECT position, time_ms FROM marks WHERE partition = ? ORDER BY position, time_ms"
+        return [TimeMark(int(str(position)), int(str(time))) for position, time in self._rows(query, partition)]
 
     def run(self, partition: str) -> int:  # noqa: ARG002 - positions are in the same file as the forecasts
         """Returns 1: the first run is the only one."""
@@ -256,7 +268,7 @@ class SqliteSink(Sink):
         database, partition = self._connection(), unit.partition
         if forecasts and unit.forecasts:
             database.execute(
-                "INSERT INTO batches VALUES (?, ?, ?, ?, CAST(? AS TEXT))",  # avoids a copy into a Python str
+                _INSERT_BATCH,
                 (
                     partition,
                     unit.position,
@@ -269,6 +281,8 @@ class SqliteSink(Sink):
             "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
             ((partition, r.position, r.reason, r.detail, r.value, r.key, _headers_text(r)) for r in unit.rejects),
         )
+        if unit.mark is not None:
+            database.execute("INSERT INTO marks VALUES (?, ?, ?)", (partition, *unit.mark))
         if unit.adoption is not None:
             database.execute(
                 "INSERT OR REPLACE INTO adoptions VALUES (?, ?, ?)",

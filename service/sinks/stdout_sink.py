@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from service.errors import SinkClosedError, SinkUnavailableError
-from service.ports import Adoption, Outcomes, OutputIdentity, Unit
+from service.ports import Adoption, Outcomes, OutputIdentity, TimeMark, Unit
 from service.sinks import Sink
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources.manifest import FileEntry
@@ -50,6 +50,10 @@ class StdoutSink(Sink):
     def adoptions(self, partition: str) -> list[Adoption]:
         """Returns all committed adoptions, by rising position."""
         return self._database.adoptions(partition)
+
+    def marks(self, partition: str) -> list[TimeMark]:
+        """Returns all committed time marks, in order."""
+        return self._database.marks(partition)
 
     def run(self, partition: str) -> int:
         """Returns the run of the database, which is always the first."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from service.errors import SinkUnavailableError, SourceGoneError, TransportBusyError, TransportError
-from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, Unit, models_from
+from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, TimeMark, Unit, models_from
 
 
 class Abort(TransportError):  # noqa: N818 - named after what it stands for, the death of the process
@@ -124,6 +124,10 @@ class MemoryTransport:
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """Returns the adoptions of the published units."""
         return [unit.adoption for unit in self._log.units if unit.partition == partition and unit.adoption]
+
+    def marks(self, partition: str) -> Sequence[TimeMark]:
+        """Returns the time marks of the published units."""
+        return [unit.mark for unit in self._log.units if unit.partition == partition and unit.mark]
 
     def models_needed(self) -> set[str]:
         """Returns the models that records still held by the log need."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from service.folder_lock import FolderLock
-from service.ports import NO_RECORD, Adoption, Encoded, Outcomes, OutputIdentity, Records, Unit
+from service.ports import NO_RECORD, Adoption, Encoded, Outcomes, OutputIdentity, Records, TimeMark, Unit
 from service.sinks import Sink
 from service.sources import Source
 
@@ -89,6 +89,10 @@ class Pair:
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """Returns the committed adoptions from the sink."""
         return self.sink.adoptions(partition)
+
+    def marks(self, partition: str) -> Sequence[TimeMark]:
+        """Returns the committed time marks from the sink."""
+        return self.sink.marks(partition)
 
     def models_needed(self) -> Collection[str]:
         """Returns the models of the sink's adoptions that a replay of the source may still need."""

@@ -226,9 +226,7 @@ def test_long_outage(bootstrap, topics, app, tmp_path, registry, plain, away, ma
     assert forecasts(bootstrap, app) == plain(lines), said
     assert read_topic(bootstrap, f"{app}.rejects") == []
     assert said.count("schema registry available again") == 1
-    assert ("transport failed, restarting" in said) == bool(
-        max_poll
-    )  # it has left its group
+    assert ("transport failed, restarting" in said) == bool(max_poll)  # it has left its group
 
 
 def with_schema(bootstrap: str, app: str, url: str) -> dict[str, list[object]]:

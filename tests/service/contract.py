@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from service.errors import TransportBusyError
-from service.ports import Adoption, Encoded, Records, Reject, Transport, Unit
+from service.ports import Adoption, Encoded, Records, Reject, TimeMark, Transport, Unit
 
 RECORDS = [b'{"series":"s%d","timestamp":%d,"value":%d}' % (i % 3, i, i) for i in range(25)]
 
@@ -151,6 +151,27 @@ class TransportContract:
         again.start()
         assert again.committed(partition) == records.next_position
         assert again.adoptions(partition) == [adoption]
+        again.close()
+
+    def test_time_marks(self, world: World):
+        """Several time marks behind the same record are stored over a restart, each with its forecasts."""
+        transport = world.transport()
+        transport.start()
+        (partition,) = transport.partitions()
+        records = transport.poll(5, 0.0)
+        assert records is not None
+        transport.publish(unit_of(records))
+        before, at = len(world.forecasts()), records.next_position
+        marks = [TimeMark(at, 1_700_000_000_000), TimeMark(at, 1_700_000_060_000)]
+        for number, mark in enumerate(marks):
+            texts = [b'{"series":"cpu","mark":%d}' % number]
+            transport.publish(Unit(partition, at, at, ["cpu"], texts, positions=[at], mark=mark))
+        world.crash(transport)
+        again = world.transport()
+        again.start()
+        assert again.committed(partition) == at
+        assert again.marks(partition) == marks
+        assert len(world.forecasts()) == before + 2
         again.close()
 
     @pytest.mark.parametrize("limit", [1, 4, 1000])

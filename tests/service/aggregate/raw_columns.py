@@ -17,7 +17,9 @@ from service.messages.controls import Tombstone
 from service.messages.decode import Decoded, numbers_within
 
 TICK = "~tick"
-"""A series whose events only move the watermark."""
+"""The begin of the names of series whose events only move the watermark."""
+
+_TICKS = 9  # series of `ticks`, more than a test has others
 
 
 class Raw(NamedTuple):
@@ -64,7 +66,7 @@ def rows(closed: ClosedWindows) -> list[tuple[str, int, int, float]]:
 
 def ticks(start_ms: int, end_ms: int, step_ms: int) -> list[Raw]:
     """Returns events that move the watermark from one time to another."""
-    return [Raw(TICK, time) for time in range(start_ms, end_ms + step_ms, step_ms)]
+    return [Raw(f"{TICK}{at}", time) for time in range(start_ms, end_ms + step_ms, step_ms) for at in range(_TICKS)]
 
 
 def encoded(part: Any) -> bytes:
