@@ -139,7 +139,7 @@ class FieldNames(Section):
         """
         own = {name: getattr(self, name) for name in self.model_fields_set}
         usual: dict[str, Any] = {"series": "{series} {field}"}
-        if not {"value", "values"} & own.keys():
+        if not {"value", "values", "identifiers"} & own.keys():
             usual["values"] = ("*",)
         return FieldNames.model_validate(usual | own)
 
