@@ -34,8 +34,9 @@ def test_killed_with_windows_over_a_topic(bootstrap, topics, app, tmp_path):
         assert daemons.finish() == 0, daemons.log()
     found = [json.loads(record.value) for record in read_topic(bootstrap, f"{app}.forecasts")]
 
-    # Window n has the records 12 n to 12 n + 11; the tombstone is at 174, so records from 174 on have the next offset.
-    closing = [13 + 12 * window + (window >= 14) for window in range(24)]
+    # Window n has the records 12 n to 12 n + 11, and closes when both series have passed its end and the grace: with
+    # record 12 n + 14. The tombstone is at 174, so records from 174 on have the next offset.
+    closing = [14 + 12 * window + (window >= 14) for window in range(24)]
     names = ["a.count", "a.max", "b.count", "b.max"]
     assert [(one["source"]["position"], one["series"]) for one in found] == [
         (offset, name) for offset in closing for name in names

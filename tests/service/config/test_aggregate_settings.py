@@ -41,7 +41,6 @@ def loaded(folder: Path, text: str) -> str:
             "identifiers has 'user', expected fields of value or values: ['amount']",
         ),
         ('[aggregate]\ninterval = "1m"\ntimezone = "Berlin"', "expected a name of the tz database"),
-        ('[aggregate]\ninterval = "1m"\nidle = "1m"', "aggregate.idle: unknown key"),
         ('[aggregate]\ninterval = "1m"\n[input]\ncovariates = ["t"]', "input.covariates: got ('t',), expected none"),
         ('[aggregate]\ninterval = "1m"\n[input]\nbroadcast = "all"', "input.broadcast: got 'all', expected none"),
         (

@@ -14,8 +14,8 @@ def test_counts_and_first_reasons() -> None:
     rejects = [Reject(at, b"", reason, f"got {at}") for at, reason in enumerate(("late", "too_large", "late"))]
 
     with capture_logs() as said:
-        summary.count("p", [5, 1, 2, 3, 1, 2], rejects)
-        summary.count("p", [1, 0, 0, 0, 0, 0], rejects)
+        summary.count("p", [5, 1, 2, 3, 1, 2, 0], rejects)
+        summary.count("p", [1, 0, 0, 0, 0, 0, 0], rejects)
 
     assert (summary.events, summary.duplicates, summary.late) == (10, 2, 3)
     assert summary.rejects == {"late": 4, "too_large": 2}
@@ -37,7 +37,7 @@ def test_times_of_two_units() -> None:
 def test_the_total_counts_no_record_twice() -> None:
     """A late event that is rejected counts only as late."""
     summary = RunSummary()
-    summary.count("p", [1, 0, 2, 3, 0, 4], [Reject(0, b"", "late", "got 0"), Reject(1, b"", "too_large", "got 1")])
+    summary.count("p", [1, 0, 2, 3, 0, 4, 0], [Reject(0, b"", "late", "got 0"), Reject(1, b"", "too_large", "got 1")])
 
     assert summary.total == Outcomes(5, 3, 2, {"too_large": 1}, "got 0")
     assert (summary.total.unusable, summary.total.records) == (6, 11)
@@ -47,10 +47,10 @@ def test_events_without_a_value() -> None:
     """A run is valueless only if its events have neither a value nor a forecast."""
     summary = RunSummary()
     assert not summary.valueless
-    summary.count("p", [0, 0, 0, 0, 0, 3], [], 3)
+    summary.count("p", [0, 0, 0, 0, 0, 3, 0], [], 3)
     assert summary.valueless
-    summary.count("p", [0, 0, 0, 0, 0, 1], [], 0)
+    summary.count("p", [0, 0, 0, 0, 0, 1, 0], [], 0)
     assert not summary.valueless
     other = RunSummary()
-    other.count("p", [0, 2, 0, 0, 0, 1], [], 3)
+    other.count("p", [0, 2, 0, 0, 0, 1, 0], [], 3)
     assert not other.valueless

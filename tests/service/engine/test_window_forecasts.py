@@ -266,7 +266,7 @@ class TestRestart:
             units = bench.log.units
         newest = max((tmp_path / "snapshots" / "0").iterdir())
         arrays, header = read_checkpoint(newest, "snapshot")
-        arrays["windows.sums"] = arrays["windows.sums"][:-1]
+        arrays["windows.windows"] = arrays["windows.windows"][:-1]
         write_checkpoint(newest, arrays, header, "snapshot")
         last = bench_of(tmp_path, EVENTS, units, retrain=RULES)
         due_of(last)
