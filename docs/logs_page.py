@@ -71,6 +71,9 @@ MEANINGS: Final = {
         "A first start takes in these inputs of `[bootstrap]` before the live ones (see [history](history.md)). "
         "Once per partition."
     ),
+    "partition begins without the history, which is no longer there": (
+        "A partition was added after the others had gone live, and the files of the history were removed."
+    ),
     "taking in the history, continued": "A later start goes on with the history; so many bytes are left.",
     "history taken in, reading the live input": (
         "The history of a partition has ended; its files are not needed from the next snapshot on."

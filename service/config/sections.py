@@ -310,11 +310,14 @@ class Config(Section):
     @property
     def retrain_waits(self) -> bool:
         """Whether the engine stops at a trigger until the training has ended (`retrain.wait` resolved)."""
-        if self.retrain.wait == "auto":
-            if self.kafka.topics:
-                return self.kafka.stop_at_end
-            return not self.input.follow and not self.input.push and "-" not in self.input.files
-        return self.retrain.wait == "true"
+        return self.input_ends if self.retrain.wait == "auto" else self.retrain.wait == "true"
+
+    @property
+    def input_ends(self) -> bool:
+        """Whether the input is finite: files that are not followed, or topics up to their present end."""
+        if self.kafka.topics:
+            return self.kafka.stop_at_end
+        return not self.input.follow and not self.input.push and "-" not in self.input.files
 
     def library_model(self, seasons: tuple[int, ...] | None = None) -> ModelConfig:
         """Builds the library's ModelConfig from these settings.

@@ -1,12 +1,13 @@
 """Decides when a silent partition gets a time mark, by the clock; the mark is recorded, so that a replay repeats it.
 
 From the last event of a partition on, its event time goes on with the clock. Once the partition has been silent for
-`aggregate.idle`, its windows close when this event time reaches their end and the grace.
+`aggregate.idle`, its windows close when this event time reaches their end and the grace. A partition with records that
+were not read yet is not silent, however long they wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from service.aggregate.aggregator import Aggregator
@@ -29,7 +30,7 @@ class IdleMarks:
     """Time marks of silent partitions. Used in the loop's thread only.
 
     Args:
-        idle: seconds of silence; 0: no marks.
+        idle: seconds of silence; 0: no marks, as for an input that ends.
         clock: measures them.
     """
 
@@ -42,11 +43,14 @@ class IdleMarks:
         """Notes that records of a partition have arrived."""
         self._silent.pop(partition, None)
 
-    def due(self, partitions: Iterable[Partition]) -> Iterator[tuple[Partition, TimeMark]]:
+    def due(
+        self, partitions: Iterable[Partition], read_lag: Callable[[], Mapping[str, int]]
+    ) -> Iterator[tuple[Partition, TimeMark]]:
         """Yields the partitions whose windows are to be closed now, with the marks.
 
         Args:
             partitions: those that are read.
+            read_lag: returns how far each partition is behind the end of its source; called where a mark is due.
         """
         if not self._idle:
             return
@@ -67,5 +71,9 @@ class IdleMarks:
             time_ms = found.event_ms + silent_ms
             if windows.marked is not None and windows.marked.position == partition.position:
                 time_ms = max(time_ms, windows.marked.time_ms + 1)  # of a silence before a restart, or of the same ms
-            if silent_ms >= 1000 * self._idle and time_ms >= closing:
+            if silent_ms < 1000 * self._idle or time_ms < closing:
+                continue
+            if read_lag().get(partition.name, 0) > 0:
+                self._silent.pop(partition.name)
+            else:
                 yield partition, TimeMark(partition.position, time_ms)

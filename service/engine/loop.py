@@ -136,7 +136,7 @@ class Engine:
         self._publisher = Publisher(config, registry, metrics, health, clock)
         self._writer = SnapshotWriter(store, metrics, clock)
         self._snapshots = SnapshotTimer(config, store, self._writer, clock)
-        self._idle = IdleMarks(config.aggregate.idle, clock)
+        self._idle = IdleMarks(0.0 if config.input_ends else config.aggregate.idle, clock)
         self._champion = Champion(config, registry, metrics)
         self._trials = Trials(config.retrain, registry, self._champion, metrics)
         self._training = TrainingTriggers(
@@ -277,7 +277,7 @@ class Engine:
                 if self._stop.is_set():  # perhaps during a training, whose model is to be adopted before the next event
                     return
 
-            for partition, mark in self._idle.due(partitions.served.values()):
+            for partition, mark in self._idle.due(partitions.served.values(), transport.lag):
                 if not self._process(session, partitions, self._pipeline.marked(partition, mark)):
                     return
 

@@ -82,6 +82,7 @@ class RunSummary(Listener):
         """Counts one published unit."""
         decoded, partition = publication.decoded, publication.partition
         statuses = np.bincount(publication.forecasts.status, minlength=len(self._statuses)).tolist()
+        statuses[Status.DUPLICATE] += len(decoded.duplicates)
         if decoded.windows is not None:
             self._raw = (self._raw or 0) + decoded.windows.taken
             statuses[Status.LATE] += decoded.windows.late

@@ -32,6 +32,10 @@ class HistoryInput(NamedTuple):
     named: bool = False
     csv: CsvStart = USUAL_START
 
+    def is_there(self) -> bool:
+        """Returns whether there is a file."""
+        return bool(Catalog(self.entry).pending(now=True))
+
 
 def begin_of(number: int) -> int:
     """Returns the position at which an input begins."""
@@ -84,7 +88,7 @@ class PartitionHistory:
     def _reader(self, number: int) -> FileSource:
         if number not in self._readers:
             one = self._inputs[number]
-            if number_of(self.position) <= number and not Catalog(one.entry).pending(now=True):
+            if number_of(self.position) <= number and not one.is_there():
                 msg = f'bootstrap.files: got "{one.entry}", which is no file; expected a name or glob of files'
                 raise SourceUnavailableError(msg)
             reader = FileSource(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import structlog
 
+from service.errors import SourceGoneError
 from service.ports import Records, Reject
 from service.sources import CommittedPositions, Source
 from service.sources.history import HistoryInput, PartitionHistory
@@ -70,8 +71,13 @@ class HistoryFirst(Source):
         """Opens the histories of the present partitions."""
         self.generation, before = self._live.generation, self._histories
         self._histories = {}
-        for name in self._live.partitions():
-            committed = None if self._sink is None else self._sink.committed(name)
+        places = {name: None if self._sink is None else self._sink.committed(name) for name in self._live.partitions()}
+        others_live = any(place is not None and place >= 0 for place in places.values())
+        for name, committed in places.items():
+            if committed is None and others_live and not all(one.is_there() for one in self._inputs):
+                _log.warning("partition begins without the history, which is no longer there", partition=name)
+                self._histories[name] = PartitionHistory(name, (), (), None)
+                continue
             entries = () if self._sink is None else self._sink.files(name)
             first = self._live.first(name) if committed is None else None
             self._histories[name] = history = PartitionHistory(name, self._inputs, entries, committed, first)
@@ -133,8 +139,18 @@ class HistoryFirst(Source):
         return self._next([one for one in self._taking_in() if one.partition not in taken], limit)
 
     def replay(self, partition: str, start: int, end: int, limit: int) -> Iterator[Records]:
-        """Reads [start, end) again, first what of it is history."""
+        """Reads [start, end) again, first what of it is history.
+
+        Raises:
+            SourceGoneError: the history was released, as a snapshot after it was written.
+        """
         if start < 0:
+            if not self._histories[partition].held:
+                msg = (
+                    f"partition {partition}: no usable snapshot is left after its history, which is no longer held; "
+                    "expected one. Restore the snapshots, or start anew with an empty state.data_dir and output"
+                )
+                raise SourceGoneError(msg)
             for records in self._histories[partition].replay(start, end, limit):
                 start = records.next_position
                 yield records

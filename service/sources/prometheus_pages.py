@@ -78,6 +78,11 @@ class PrometheusPages:
         plan = self._plan()
         return plan is not None and bool(plan.get("complete"))
 
+    def end_ms(self) -> int | None:
+        """Returns the time at which the history ends; None before the first start."""
+        plan = self._plan()
+        return None if plan is None else int(plan["to_ms"])
+
     def fetch(self, now_ms: int, stop: threading.Event) -> bool:
         """Writes all pages that are missing; while the server does not answer it is asked again.
 

@@ -8,13 +8,17 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from service.config.bootstrap import BootstrapConfig
 from service.config.input import FieldNames, InputConfig
+from service.config.kafka import KafkaConfig
 from service.config.sections import Config
 from service.errors import ConfigurationError
 from service.messages.decode import Decoder, Decodes
 from service.messages.frames import Frames
 from service.messages.history_decoder import HistoryDecoder
+from service.messages.timestamps import format_times
 from service.seam import Seam
 from service.sources import Source
 from service.sources.history import HistoryInput, begin_of
@@ -125,6 +129,16 @@ def fetch_history(config: Config, now_ms: int, stop: threading.Event) -> bool:
         return True
     pages = PrometheusPages(settings, pages_folder(config), PrometheusClient(settings))
     return pages.is_complete() or pages.fetch(now_ms, stop)
+
+
+def after_history(config: Config) -> KafkaConfig:
+    """Returns the settings of topics behind the history: they begin at the time at which that of a server ends."""
+    end_ms = None
+    if config.bootstrap.url and config.kafka.start == "committed":
+        end_ms = PrometheusPages(config.bootstrap, pages_folder(config), PrometheusClient(config.bootstrap)).end_ms()
+    if end_ms is None:
+        return config.kafka
+    return config.kafka.model_copy(update={"start": format_times(np.array([end_ms], np.int64))[0]})
 
 
 def decoder_of(config: Config, frames: Frames | None = None) -> Decodes:

@@ -21,7 +21,7 @@ from service.sources import Source
 from service.sources.local import local_source
 from service.sources.push_log import PushLog
 from service.transport.build import data_lock, local_sink
-from service.transport.history import with_history
+from service.transport.history import after_history, with_history
 from service.transport.pair import Pair
 
 
@@ -50,7 +50,7 @@ def build_with_kafka(
         reader = ForecastReader(config.schema_registry)
         return kafka_to_kafka(config.kafka, shelf, lock, fenced, watchdog, ahead, reader)
     wrapped = (lambda live: with_history(live, config)) if config.bootstrap.is_set else None
-    return kafka_to_local(config.kafka, local_sink(config), lock, fenced, watchdog, ahead, wrapped)
+    return kafka_to_local(after_history(config), local_sink(config), lock, fenced, watchdog, ahead, wrapped)
 
 
 def kafka_to_kafka(

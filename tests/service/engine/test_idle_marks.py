@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 from parts import Bench, TurnedClock
 
+from service.engine.idle_marks import IdleMarks
 from service.ports import Records
 from service.transport.memory import MemoryLog, MemoryTransport
 
@@ -52,9 +54,9 @@ FIRST = raws(0, 200)
 SECOND = [*raws(790, 3), *raws(1500, 200)]
 
 
-def run_of(folder: Path, log: MemoryLog, then: list[bytes] | None, **aggregate: Any) -> Bench:
+def run_of(folder: Path, log: MemoryLog, then: list[bytes] | None, *, follow: bool = True, **aggregate: Any) -> Bench:
     """Runs an engine: over the log, then a silence, then further records; None: it stops behind the silence."""
-    bench = Bench(folder, log, {"aggregate": WINDOWS | aggregate, "input": {"late": "dead-letter"}})
+    bench = Bench(folder, log, {"aggregate": WINDOWS | aggregate, "input": {"late": "dead-letter", "follow": follow}})
     end = bench.clock.now + SILENT_SECONDS
 
     def wait() -> None:
@@ -130,3 +132,31 @@ def test_no_mark(tmp_path: Path, changes: dict[str, str]) -> None:
     run_of(tmp_path, log, None, **changes)
 
     assert all(unit.mark is None for unit in log.units)
+
+
+def test_an_input_that_ends(tmp_path: Path) -> None:
+    """An input that ends gets no marks: its output does not depend on how fast it is read."""
+    log = MemoryLog({"0": list(FIRST)}, ends=False)
+    run_of(tmp_path, log, None, follow=False)
+
+    assert all(unit.mark is None for unit in log.units)
+
+
+def test_unread_records() -> None:
+    """A partition is not silent while it has records that were not read; then its silence begins anew."""
+    windows = SimpleNamespace(next_closing_ms=1, present_ms=lambda: 0, marked=None)
+    partition: Any = SimpleNamespace(name="p", aggregator=windows, recorded=True, in_history=False, position=5)
+    clock, lag = TurnedClock(), {"p": 3}
+    marks = IdleMarks(60.0, clock)
+
+    def found(seconds: int) -> list[int]:
+        times = []
+        for _ in range(seconds):
+            clock.now += 1
+            times += [mark.time_ms for _, mark in marks.due([partition], lambda: lag)]
+        return times
+
+    assert found(150) == []
+    lag["p"] = 0
+    assert found(30) == []
+    assert found(61)[0] >= 60_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from hypothesis import strategies as st
 
 from service.errors import SourceGoneError, SourceUnavailableError
 from service.ports import HISTORY_BEGIN
-from service.sources.history import begin_of, number_of
+from service.sources import CommittedPositions, Source
+from service.sources.history import HistoryInput, begin_of, number_of
+from service.sources.history_first import HistoryFirst
+from service.sources.manifest import FileEntry
 
 EVENTS = [line(step, name) for step in range(60) for name in ("a", "b")]
 
@@ -143,6 +147,21 @@ class TestLater:
         assert forecasts(tmp_path / "data", live=False) == forecasts(straight[0])[70:]
         assert state(tmp_path / "data", live) == state(*straight)
 
+    def test_a_history_that_was_released(self, tmp_path: Path) -> None:
+        """What was released is not replayed as nothing: a state without it would be empty."""
+        source = HistoryFirst(Topic(), [HistoryInput(str(written(tmp_path / "h.jsonl", EVENTS)))])
+        source.open(Places())
+        with pytest.raises(SourceGoneError, match="no usable snapshot is left after its history"):
+            next(source.replay("old", HISTORY_BEGIN, 5, 10))
+
+    def test_a_partition_is_added(self, tmp_path: Path) -> None:
+        """A partition that comes when others are live begins with its oldest record where the history is gone."""
+        source = HistoryFirst(Topic(), [HistoryInput(str(tmp_path / "none.csv"))])
+        source.open(Places())
+        records = source.poll(10, 0.0)
+        assert records is not None
+        assert (records.partition, list(records.positions), records.next_position) == ("new", [], 3)
+
     def test_removed_before_the_end(self, tmp_path: Path) -> None:
         """A start without the setting is refused while the history was not taken in to its end."""
         history, live = written(tmp_path / "h.jsonl", EVENTS), written(tmp_path / "live.jsonl", EVENTS)
@@ -174,6 +193,39 @@ def test_published_from(tmp_path: Path) -> None:
     run(tmp_path / "data", live, bootstrap={"files": [str(history)]}, output=settings)
     assert len(forecasts(tmp_path / "data", live=False)) == len(EVENTS) - 60
     assert len(forecasts(tmp_path / "data")) == len(EVENTS) - 70
+
+
+class Places:
+    """Positions of a sink: one partition is live, another one has none."""
+
+    def committed(self, partition: str) -> int | None:
+        """Returns the committed position."""
+        return {"old": 5}.get(partition)
+
+    def files(self, partition: str) -> list[FileEntry]:
+        """Returns no entries."""
+        return []
+
+
+class Topic(Source):
+    """Two partitions without new records; the oldest that are held have the position 3."""
+
+    def open(self, sink: CommittedPositions) -> None:
+        """Does nothing."""
+
+    def partitions(self) -> list[str]:
+        """Returns both."""
+        return ["old", "new"]
+
+    def pause(self, partitions: Collection[str]) -> None:
+        """Does nothing."""
+
+    def poll(self, limit: int, timeout_seconds: float) -> None:
+        """Returns no records."""
+
+    def earliest(self, partition: str) -> int:
+        """Returns the oldest position."""
+        return 3
 
 
 @given(st.integers(0, 500), st.integers(0, 1 << 43))
