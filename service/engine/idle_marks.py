@@ -58,7 +58,10 @@ class IdleMarks:
         if now - self._before > _HELD_UP_SECONDS:
             self._silent.clear()
         self._before = now
-        for partition in list(partitions):
+        served = list(partitions)
+        if len(self._silent) > len(served):
+            self._silent = {one.name: self._silent[one.name] for one in served if one.name in self._silent}
+        for partition in served:
             windows = partition.aggregator
             if windows is None or not partition.recorded or partition.in_history:
                 continue  # in a history the clock says nothing of its times
