@@ -117,8 +117,10 @@ def has_season(y: NDArray[np.float64], season: int) -> bool | None:
     pairs, correlated = correlation(d, lag)
     if pairs < lag or math.isnan(correlated):
         return None
-    _, again = correlation(d, lag if lag >= NO_NEIGHBOURS else 2 * lag)
-    _, between = correlation(d, lag // 2 if lag >= NO_NEIGHBOURS else lag + 1)
+    if lag >= NO_NEIGHBOURS:
+        again, between = correlated, correlation(d, lag // 2)[1]
+    else:
+        again, between = correlation(d, 2 * lag)[1], correlation(d, lag + 1)[1]
     return correlated >= 0.1 + 2.5 / math.sqrt(pairs) and not again <= between
 
 
