@@ -1,10 +1,12 @@
-"""The base class of configuration sections, lists written as JSON or as comma-separated text, and time zones."""
+"""The base class of configuration sections, and what several of them parse or check: lists, times, zones, servers."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -52,6 +54,32 @@ def epoch_ms(text: str, also: str = "") -> int:
         msg = f"expected {others}a time in ISO-8601 with its zone, such as 2026-11-01T00:00:00Z"
         raise ValueError(msg)
     return round(found.timestamp() * 1000)
+
+
+def check_server(url: str, username: str, password_file: Path | None, token_file: Path | None, *, server: str) -> None:
+    """Checks the address of a server and how the program authenticates itself there.
+
+    Args:
+        url: the address.
+        username, password_file, token_file: the settings of these names.
+        server: what it is, for the message.
+
+    Raises:
+        ValueError: they cannot be used.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        msg = f"url: expected http://HOST:PORT or https://HOST:PORT, with the {server}'s path where it has one"
+        raise ValueError(msg)
+    if parts.username is not None or parts.password is not None:
+        msg = "url: got an address with a user name or a password, expected these in username and password_file"
+        raise ValueError(msg)
+    if bool(username) != (password_file is not None):
+        msg = "username and password_file: got one of them, expected both or none"
+        raise ValueError(msg)
+    if token_file is not None and username:
+        msg = "token_file: got a token and a user name, expected one of them"
+        raise ValueError(msg)
 
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:

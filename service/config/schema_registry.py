@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from service.config.base import Section
+from service.config.base import Section, check_server
 from service.config.durations import Duration
 
 
@@ -38,19 +37,6 @@ class SchemaRegistryConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if not self.url:
-            return self
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            msg = "url: expected http://HOST:PORT or https://HOST:PORT, with the registry's path where it has one"
-            raise ValueError(msg)
-        if parts.username is not None or parts.password is not None:
-            msg = "url: got an address with a user name or a password, expected these in username and password_file"
-            raise ValueError(msg)
-        if bool(self.username) != (self.password_file is not None):
-            msg = "username and password_file: got one of them, expected both or none"
-            raise ValueError(msg)
-        if self.token_file is not None and self.username:
-            msg = "token_file: got a token and a user name, expected one of them"
-            raise ValueError(msg)
+        if self.url:
+            check_server(self.url, self.username, self.password_file, self.token_file, server="registry")
         return self

@@ -225,17 +225,21 @@ def _original(part: str, data: bytes) -> Headers:
 
 def adoption_message(adoption: Adoption, source: Origin, topic: str, partitions: int, run: int = 1) -> Message:
     """Converts an adoption to a record; its key is unique, so that compaction keeps all adoptions."""
-    value = {"partition": str(source), "position": adoption.position, "model": adoption.model_sha256}
-    key = f"{source}@{adoption.position}"
-    if run > 1:
-        value, key = value | {"run": run}, f"{key}/{run}"
-    return Message(topic, source.partition % partitions, key.encode(), json.dumps(value).encode(), [])
+    facts = {"position": adoption.position, "model": adoption.model_sha256}
+    return _past_message(facts, f"{source}@{adoption.position}", source, topic, partitions, run)
 
 
 def mark_message(mark: TimeMark, source: Origin, topic: str, partitions: int, run: int = 1) -> Message:
     """Converts a time mark to a record, for the topic of adoptions; its key is unique."""
-    value = {"partition": str(source), "position": mark.position, "mark": mark.time_ms}
-    key = f"{source}@{mark.position}:{mark.time_ms}"
+    facts = {"position": mark.position, "mark": mark.time_ms}
+    return _past_message(facts, f"{source}@{mark.position}:{mark.time_ms}", source, topic, partitions, run)
+
+
+def _past_message(
+    facts: Mapping[str, object], key: str, source: Origin, topic: str, partitions: int, run: int
+) -> Message:
+    """Returns a record of the topic of adoptions, which `read_past` reads; the first run is not named."""
+    value = {"partition": str(source), **facts}
     if run > 1:
         value, key = value | {"run": run}, f"{key}/{run}"
     return Message(topic, source.partition % partitions, key.encode(), json.dumps(value).encode(), [])

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from forecaster import CheckpointError, Model, ModelConfig, is_pretrained, load_model, save_model, start_model
 from service.errors import ServiceError
+from service.folder_lock import sync_folder
 from service.ports import Clock
 from service.registry.decisions import PROMOTING, Decision, Standing, line_of, shortened, standing_of
 
@@ -308,8 +309,4 @@ def replace_file(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

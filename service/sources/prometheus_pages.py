@@ -27,6 +27,7 @@ import structlog
 from service.backoff import Backoff
 from service.config.bootstrap import BootstrapConfig
 from service.errors import ConfigurationError, UnreachableError
+from service.folder_lock import sync_folder
 from service.messages.prometheus_names import series_id
 from service.messages.timestamps import format_times
 from service.registry.models import replace_file
@@ -205,11 +206,7 @@ class PrometheusPages:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(self._folder)
 
 
 def _lines(found: Series, from_ms: int, to_ms: int) -> Iterator[bytes]:

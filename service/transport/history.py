@@ -67,6 +67,10 @@ def pages_folder(config: Config) -> Path:
     return config.state.data_dir / "bootstrap"
 
 
+def _pages(config: Config) -> PrometheusPages:
+    return PrometheusPages(config.bootstrap, pages_folder(config), PrometheusClient(config.bootstrap))
+
+
 def check_bootstrap(config: Config) -> None:
     """Checks the settings of the history before anything is opened.
 
@@ -124,10 +128,9 @@ def fetch_history(config: Config, now_ms: int, stop: threading.Event) -> bool:
     Raises:
         ConfigurationError: the server refuses the query.
     """
-    settings = config.bootstrap
-    if not settings.url:
+    if not config.bootstrap.url:
         return True
-    pages = PrometheusPages(settings, pages_folder(config), PrometheusClient(settings))
+    pages = _pages(config)
     return pages.is_complete() or pages.fetch(now_ms, stop)
 
 
@@ -135,7 +138,7 @@ def after_history(config: Config) -> KafkaConfig:
     """Returns the settings of topics behind the history: they begin at the time at which that of a server ends."""
     end_ms = None
     if config.bootstrap.url and config.kafka.start == "committed":
-        end_ms = PrometheusPages(config.bootstrap, pages_folder(config), PrometheusClient(config.bootstrap)).end_ms()
+        end_ms = _pages(config).end_ms()
     if end_ms is None:
         return config.kafka
     return config.kafka.model_copy(update={"start": format_times(np.array([end_ms], np.int64))[0]})
