@@ -181,9 +181,7 @@ def test_outage(bootstrap, topics, app, tmp_path, registry, plain):
             daemons.wait()
             pid = daemons.start()
         registry.start()
-        deadline = time.monotonic() + 120
-        while len(read_topic(bootstrap, f"{app}.forecasts")) < len(lines) and time.monotonic() < deadline:
-            time.sleep(0.5)
+        await_forecasts(bootstrap, app, len(lines))
         os.kill(pid, signal.SIGKILL)
         daemons.wait()
         said = daemons.log()
@@ -217,9 +215,7 @@ def test_long_outage(bootstrap, topics, app, tmp_path, registry, plain, away, ma
         time.sleep(away)  # how long the registry is down; waits for nothing
         assert len(read_topic(bootstrap, f"{app}.forecasts")) == COUNT  # nothing is passed
         registry.start()
-        deadline = time.monotonic() + 120
-        while len(read_topic(bootstrap, f"{app}.forecasts")) < len(lines) and time.monotonic() < deadline:
-            time.sleep(0.5)
+        await_forecasts(bootstrap, app, len(lines))
         os.kill(pid, signal.SIGKILL)
         daemons.wait()
         said = daemons.log()
@@ -269,6 +265,13 @@ def sample(port: int, name: str) -> float:
     except httpx.HTTPError:
         return float("nan")
     return next((float(line.split()[-1]) for line in page.splitlines() if line.startswith(f"{name} ")), float("nan"))
+
+
+def await_forecasts(bootstrap: str, app: str, count: int, seconds: float = 120) -> None:
+    """Waits until there are so many forecasts, or the time is over; the caller compares them."""
+    deadline = time.monotonic() + seconds
+    while len(read_topic(bootstrap, f"{app}.forecasts")) < count and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 def await_sample(port: int, name: str, value: float, daemons: Daemons, seconds: float = 120) -> None:

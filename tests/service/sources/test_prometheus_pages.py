@@ -152,13 +152,13 @@ def test_another_query(tmp_path: Path) -> None:
 def test_values(tmp_path: Path) -> None:
     """Numbers keep all digits; what is no number is a missing value."""
 
-    class Odd:
+    class ExactTexts:
         def samples(self, _from_ms: int, to_ms: int) -> Series:
             texts = ["1e-300", "0.30000000000000004", "NaN", "+Inf", "3"]
             times = [(to_ms - number) / 1000 for number in range(5)]
             return [{"metric": {}, "values": [list(one) for one in zip(times, texts, strict=True)]}]
 
-    pages(tmp_path, Odd(), range="1s").fetch(NOW_MS, threading.Event())
+    pages(tmp_path, ExactTexts(), range="1s").fetch(NOW_MS, threading.Event())
     (page,) = tmp_path.glob("0*.jsonl")
     found = [json.loads(line)["value"] for line in page.read_text().splitlines()]
     assert found == [3, None, None, 0.30000000000000004, 1e-300]
