@@ -12,9 +12,10 @@ season if
 
 The first is rare in noise (r then has a standard deviation of about 1.2 / sqrt(N); Box, Jenkins and Reinsel 2008,
 section 2.1.6), the second in a series that is merely smooth, whose r falls with k. For m = 2 and 3 the second is
-r(2m) > r(m + 1): neighbouring differences share a value, so that noise and single wrong values lower r(1). A stream has
-the season if a fifth of the series long enough for the test have it: the others lose little, as their ensembles give it
-a low weight.
+r(2m) - r(m + 1) >= 0.1 + 2.5 / sqrt(N): neighbouring differences share a value, so that noise and single wrong values
+lower r(1), and those of a smooth series are alike, so that noise alone would decide which is larger. In a series that
+alternates, r(m + 1) is negative. A stream has the season if a fifth of the series long enough for the test have it: the
+others lose little, as their ensembles give it a low weight.
 """
 
 from __future__ import annotations
@@ -117,11 +118,11 @@ def has_season(y: NDArray[np.float64], season: int) -> bool | None:
     pairs, correlated = correlation(d, lag)
     if pairs < lag or math.isnan(correlated):
         return None
+    least = 0.1 + 2.5 / math.sqrt(pairs)
     if lag >= NO_NEIGHBOURS:
-        again, between = correlated, correlation(d, lag // 2)[1]
-    else:
-        again, between = correlation(d, 2 * lag)[1], correlation(d, lag + 1)[1]
-    return correlated >= 0.1 + 2.5 / math.sqrt(pairs) and not again <= between
+        return correlated >= least and not correlated <= correlation(d, lag // 2)[1]
+    again = correlation(d, 2 * lag)[1] - correlation(d, lag + 1)[1]
+    return correlated >= least and not again < least
 
 
 def correlation(d: NDArray[np.float64], lag: int) -> tuple[int, float]:

@@ -59,6 +59,18 @@ def test_noise_and_wrong_values_are_no_season_of_two_or_three_steps(minutes: int
     assert [hour in detect_seasons([within + extra], interval) for extra in (0.0, wrong)] == [True] * 2
 
 
+@pytest.mark.parametrize(("minutes", "size"), [(20, 0.35), (30, 0.5)])
+def test_days_of_steep_hours_with_noise_have_no_season_of_an_hour(minutes: int, size: float) -> None:
+    """Chance decides which of two nearly equal correlations is larger: it must not decide for a season."""
+    interval, hour, day = minutes * 60_000, 60 // minutes, 24 * 60 // minutes
+    hours = np.arange(8 * 7 * day) % day / day * 24
+    open_hours = 1 / (1 + np.exp(2 * (10 - hours))) / (1 + np.exp(2 * (hours - 17)))
+    usual = 4 + 18 * np.exp(-0.5 * ((hours - 20) / 2.5) ** 2) + 9 * open_hours
+    noise = [np.random.default_rng(seed).normal(size=len(hours)) for seed in range(40)]
+    found = [hour in detect_seasons([usual + size * np.sqrt(usual) * each], interval) for each in noise]
+    assert not any(found)
+
+
 def with_wrong_values(y: np.ndarray, size: float, seed: int) -> np.ndarray:
     """Returns the series with one value of a hundred replaced by plus or minus `size`."""
     rng = np.random.default_rng(seed)
