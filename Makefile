@@ -29,7 +29,7 @@ PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run-installed ## live forecasts of this machine's own metrics (ARGS="--for 60s" passes options on)
+run: $(VENV)/.run-installed ## live forecasts of a generated city and of this machine (ARGS="--for 60s" passes options on)
 	@$(BIN)/forecaster demo $(ARGS)
 
 test: $(VENV)/.test-installed ## all tests (ARGS="-m 'not slow'" passes options on)

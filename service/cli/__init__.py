@@ -9,7 +9,7 @@ import click
 from service.cli._lazy import Entry, LazyGroup
 
 COMMANDS = {
-    "demo": Entry("demo", "demo", "Forecast this machine's own metrics, live."),
+    "demo": Entry("demo", "demo", "Forecast a generated city and this machine, live."),
     "run": Entry("run", "run", "Run the daemon: forecast every event of the inputs."),
     "inspect": Entry("inspect", "inspect", "Show how an input would be read, and the configuration for it."),
     "forecast": Entry("forecast", "forecast", "Forecast what follows in a file, once, for every series."),
@@ -42,7 +42,7 @@ COMMANDS = {
 def main(context: click.Context) -> None:
     """Forecast every event of a live stream, with calibrated prediction intervals.
 
-    `forecaster demo` shows it on this machine's own metrics. `forecaster COMMAND --help` explains a command.
+    `forecaster demo` shows it on a generated city. `forecaster COMMAND --help` explains a command.
     """
     if os.environ.get("NO_COLOR"):  # no-color.org; without a terminal nothing is coloured anyway
         context.color = False

@@ -1,4 +1,4 @@
-"""One run of the demo: the sampler, the daemon in a thread, and the screen."""
+"""One run of the demo: the feeds of city and machine, the daemon in a thread, and the screen."""
 
 from __future__ import annotations
 
@@ -16,11 +16,20 @@ from rich.live import Live
 from service.cli._errors import Failed, as_failure
 from service.cli._logging import configure_logging
 from service.demo.board import Board
-from service.demo.format import clock
+from service.demo.city import LAGS_MS, UNITS, City, first_monday
+from service.demo.feed import Feed, written_times
+from service.demo.format import clock, ratio
 from service.demo.observer import Observer
-from service.demo.sampler import Sampler, read_counters, seconds_since_start
-from service.demo.screen import WIDTH, Status, line, screen
-from service.demo.settings import FIRST_TRAINING_SECONDS, NEXT_TRAINING_SECONDS, settings
+from service.demo.sampler import MachineSampler, seconds_since_start
+from service.demo.screen import WIDTH, Status, city_skill, line, screen
+from service.demo.settings import (
+    CITY,
+    FIRST_TRAINING_SECONDS,
+    MACHINE,
+    NEXT_TRAINING_SECONDS,
+    exclude_machine,
+    settings,
+)
 from service.ports import Unit
 from service.publication import OnUnit
 
@@ -31,6 +40,10 @@ if TYPE_CHECKING:
 DRAW_SECONDS, LINE_SECONDS = 0.5, 5.0
 # A shutdown commits and writes a snapshot, which takes milliseconds; the demo gives up waiting after this time.
 SHUTDOWN_SECONDS = 20.0
+_NEXT = (
+    "Forecast your own: forecaster run --input FILE for a file or pipe as it is, "
+    "forecaster inspect --topic NAME for Kafka, docs/prometheus-only.md for Prometheus"
+)
 # Screen updates over which the rate is averaged.
 RATE_DRAWS = 10
 
@@ -46,13 +59,19 @@ class DemoRun:
     """
 
     def __init__(self, folder: Path, port: int, log: TextIO, ended: threading.Event) -> None:
-        counters = read_counters()
-        series = len(counters.levels) + len(counters.totals)
-        config = settings(folder, port, series)
+        config = settings(folder, port)
         configure_logging(config.log, log)
-        self._observer = Observer(Board())
-        name = datetime.now(tz=UTC).strftime("%Y-%m-%dT%H%M%S.jsonl")
-        self._sampler = Sampler(folder / "samples" / name, on_sample=self._observer.record_sample)
+        exclude_machine(folder)
+        self._observer = observer = Observer(Board(lambda name: LAGS_MS if name in UNITS else ()))
+        now = datetime.now(tz=UTC)
+        name = now.strftime("%Y-%m-%dT%H%M%S.jsonl")
+        written = written_times(folder / CITY)
+        city = City(first_monday(now) if written is None else written[0])
+        if written is not None:
+            city.skip(written[1])
+        self._city = Feed(folder / CITY / name, city, lambda sample: observer.record_city(city, sample))
+        self._city.write(city.history())
+        self._machine = Feed(folder / MACHINE / name, MachineSampler(), observer.record_sample)
         self._config = config
         self._daemon: Daemon | None = None
         self._url = f"http://{config.http.host}:{port}/"
@@ -61,6 +80,7 @@ class DemoRun:
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._first_after: float | None = None
+        self._live_since = 0.0
         self._counts: deque[tuple[float, int]] = deque(maxlen=RATE_DRAWS)
         self._started = time.monotonic()
 
@@ -72,7 +92,7 @@ class DemoRun:
         """
         self._started = time.monotonic()
         thread = threading.Thread(target=self._run_daemon, name="daemon", daemon=True)
-        self._sampler.start()
+        self._machine.start()
         thread.start()
         try:
             if on_screen:
@@ -81,7 +101,8 @@ class DemoRun:
                 self._print_lines(seconds)
         finally:
             self._stop.set()
-            self._sampler.stop()
+            self._city.stop()
+            self._machine.stop()
             self._await_end(thread)
         self._finish(thread, on_screen=on_screen)
 
@@ -99,6 +120,8 @@ class DemoRun:
     def _on_unit(self, unit: Unit) -> None:
         if self._first_after is None and unit.forecasts:
             self._first_after = seconds_since_start()
+            self._live_since = time.monotonic()
+            self._city.start()  # its time stands still while the daemon compiles
         self._observer.record_unit(unit)
 
     def _run_daemon(self) -> None:
@@ -161,8 +184,8 @@ class DemoRun:
         if daemon.trainings.running:
             return "Training a new network in the background, at low priority."
         if not daemon.trainings.ended:
-            left = FIRST_TRAINING_SECONDS - (time.monotonic() - self._started)
-            return f"Forecasting with an untrained network; the first training starts {_soon(left)}."
+            left = FIRST_TRAINING_SECONDS - (time.monotonic() - self._live_since)
+            return f"Forecasting with the shipped network; its first training here starts {_soon(left)}."
         return f"Forecasting; a training runs after every {NEXT_TRAINING_SECONDS} s of samples."
 
     def _finish(self, thread: threading.Thread, *, on_screen: bool) -> None:
@@ -171,9 +194,10 @@ class DemoRun:
             Console(width=WIDTH).print(screen(board, status, height=100))
         if self._failure is not None:
             raise as_failure(self._failure) or self._failure
-        if self._sampler.error is not None:
-            msg = f"sampling ended: {self._sampler.error}"
-            raise Failed(msg)
+        for feed in (self._city, self._machine):
+            if feed.error is not None:
+                msg = f"writing {feed.path} ended: {feed.error}"
+                raise Failed(msg)
         if thread.is_alive():
             msg = f"the daemon did not end within {SHUTDOWN_SECONDS:.0f} s; its log is {self._log.name}"
             raise Failed(msg)
@@ -184,8 +208,10 @@ class DemoRun:
             return
         click.echo(
             f"{board.forecasts} forecasts in {clock(status.seconds)}, the first after {self._first_after:.1f} s; "
-            f"trainings {status.trainings} ({status.promotions} promoted)"
+            f"trainings {status.trainings} ({status.promotions} promoted); error of the city's forecasts relative to "
+            f"seasonal naive {ratio(city_skill(board))}"
         )
+        click.echo(_NEXT)
 
 
 def _soon(seconds: float) -> str:

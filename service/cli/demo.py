@@ -1,4 +1,4 @@
-"""`forecaster demo`: forecasts this machine's own metrics with the complete daemon, on a screen."""
+"""`forecaster demo`: forecasts a generated city and this machine's metrics with the complete daemon, on a screen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.cli._ports import free_port
 from service.config.durations import parse_duration
 
 
-@click.command(short_help="Forecast this machine's own metrics, live.")
+@click.command(short_help="Forecast a generated city and this machine, live.")
 @click.option("--for", "duration", metavar="TIME", help='End after this time, e.g. "60s"; default: run until Ctrl-C.')
 @click.option(
     "--data-dir",
@@ -34,10 +34,15 @@ from service.config.durations import parse_duration
 )
 @click.option("--plain", is_flag=True, help="Print lines instead of a screen, also on a terminal.")
 def demo(duration: str | None, data_dir: Path | None, port: int, *, plain: bool) -> None:
-    """Forecast this machine's own metrics, live.
+    """Forecast a generated city and this machine, live.
 
-    Once a second, CPU, memory, load, disk and network rates are written to a file that the daemon follows, with the
-    same engine, files and trainer as `forecaster run`. The first training starts after a minute of samples.
+    The daemon follows files of samples, with the same engine, files and trainer as `forecaster run`. The city's
+    electricity, solar power and web traffic begin with eight weeks of half hours; then a day takes twelve seconds, with
+    an incident every few days and a lasting change in the first week. Once a second, CPU, memory, load, disk and
+    network rates of this machine are written beside it. The first training starts after twenty live seconds.
+
+    The error of the medians, over all steps ahead, is shown relative to that of the better of two naive forecasts: the
+    value of a day before, and of a week before. For the machine it is that of the last value.
 
     Exit status: 0 also after Ctrl-C or SIGTERM, 1 the daemon failed.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 _BARS = "▁▂▃▄▅▆▇█"
 _PREFIXES = ("", "k", "M", "G", "T", "P")
@@ -36,6 +37,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def moment(timestamp_ms: int) -> str:
+    """Formats epoch milliseconds as weekday, day and time of day in UTC: "Mon 30 Mar 13:30"."""
+    return datetime.fromtimestamp(timestamp_ms / 1000, tz=UTC).strftime("%a %d %b %H:%M")
 
 
 def bars(values: Sequence[float], width: int) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
 
-from service.demo.board import Board, Forecast
+from service.demo.board import Board, Forecast, Incident
+from service.demo.city import STEP_MS, City, drift_begins, incident_at
+from service.demo.feed import Sample
 from service.ports import Unit
 
 
@@ -22,8 +24,11 @@ class _Message(msgspec.Struct):
     levels: list[float]
     quantiles: list[list[float]] | None
     model: str
+    flagged: bool = False
 
 
+# Values kept until their forecasts are published; the history of the city is the most that waits.
+_MOST_VALUES = 100_000
 _decode = msgspec.json.Decoder(_Message).decode
 
 
@@ -43,13 +48,28 @@ class Observer:
         self.lock = threading.Lock()
         self.model = ""
         self.board = board
-        self._samples: dict[int, Mapping[str, float]] = {}
+        self._values: dict[tuple[str, int], float] = {}
 
-    def record_sample(self, timestamp_ms: int, values: Mapping[str, float]) -> None:
-        """Records a sample in the sampler's thread, before the daemon can read it; samples are kept for ten minutes."""
+    def record_sample(self, sample: Sample) -> None:
+        """Keeps a sample until its forecast is published. Called before the daemon can read it."""
+        timestamp_ms, values = sample
         with self.lock:
-            self._samples[timestamp_ms] = values
-            self._samples.pop(timestamp_ms - 600_000, None)
+            self._values |= {(series, timestamp_ms): value for series, value in values.items()}
+            while len(self._values) > _MOST_VALUES:
+                del self._values[next(iter(self._values))]
+
+    def record_city(self, city: City, sample: Sample) -> None:
+        """Records a sample of the city, and what begins with it."""
+        timestamp_ms, _ = sample
+        step = city.step_of(timestamp_ms)
+        found = incident_at(step)
+        with self.lock:
+            if found is not None and found[0] == step:
+                kind, end_ms = found[1], timestamp_ms + (found[1].steps - 1) * STEP_MS
+                self.board.incidents.append(Incident(kind.text, kind.series, timestamp_ms, end_ms))
+            if drift_begins(step):
+                self.board.begin_change("a second shift", "city.industry", timestamp_ms)
+        self.record_sample(sample)
 
     def record_unit(self, unit: Unit) -> None:
         """Records all forecasts of a published unit, in order."""
@@ -60,11 +80,11 @@ class Observer:
     def _fill(self, messages: Iterable[_Message]) -> None:
         for message in messages:
             origin_ms = _epoch_ms(message.origin)
-            value = self._samples.get(origin_ms, {}).get(message.series, math.nan)
+            value = self._values.pop((message.series, origin_ms), math.nan)
             forecast = None
             if message.quantiles is not None:
                 forecast = Forecast(origin_ms, message.interval_ms, message.levels, message.quantiles)
-            self.board.observe(message.series, origin_ms, value, forecast)
+            self.board.observe(message.series, origin_ms, value, forecast, flagged=message.flagged)
             self.model = message.model
 
 

@@ -1,25 +1,25 @@
-"""Samples this machine's metrics with psutil, and appends them as JSON lines to a file that the daemon follows.
+"""Samples this machine's metrics with psutil.
 
 read_counters()        one reading of psutil, with the counters that this machine has
 values(before, after)  two readings -> series and values (pure; tests call this)
-Sampler                a thread that does both once a second
+MachineSampler         both, at whole seconds
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import orjson
 import psutil  # type: ignore[import-untyped] # psutil ships no types
+
+from service.demo.feed import Sample
 
 # Once a second: fast enough to watch, slow enough for a small load.
 INTERVAL_SECONDS = 1.0
-# Patterns of the series in percent.
-SHARES = ("cpu.*", "memory")
+# Patterns of all series, and of those in percent.
+MACHINE_SERIES = ("cpu.*", "memory", "load.*", "disk.*", "net.*")
+SHARES = MACHINE_SERIES[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,77 +72,40 @@ def seconds_since_start() -> float:
 
 
 def unit_of(series: str) -> str:
-    """Returns the unit of a series: "%", "B/s" or "" (load is a count)."""
+    """Returns the unit of a series of the machine: "%", "B/s" or "" (load is a count)."""
     if series.startswith(("disk.", "net.")):
         return "B/s"
     return "" if series.startswith("load.") else "%"
 
 
-class Sampler:
-    """A thread that appends one JSON line per series and second to a file, until stopped.
-
-    Timestamps are whole seconds, so that the interval of every series is exactly one second; a second in which this
-    machine was suspended is a gap. A sample is written with one call and complete lines, so that a reader never sees a
-    part of it.
+class MachineSampler:
+    """Turns readings into samples at whole seconds, so that the interval of every series is exactly one second.
 
     Args:
-        path: the file; created at once, appended to, never replaced.
         read: reads the counters; replaced in tests.
-        on_sample: called with the epoch milliseconds and values of every sample, before they are written.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        read: Callable[[], Counters] = read_counters,
-        on_sample: Callable[[int, Mapping[str, float]], None] | None = None,
-    ) -> None:
-        self.path = path
-        self.error: Exception | None = None
+    def __init__(self, read: Callable[[], Counters] = read_counters) -> None:
         self._read = read
-        self._on_sample = on_sample
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        self._before: Counters | None = None
+        self._last_second = 0
 
-    def start(self) -> None:
-        """Starts the thread; the first sample follows after one interval, because rates need two readings."""
-        self._thread.start()
+    def seconds_to_next(self) -> float:
+        """Returns the seconds until the next sample is due."""
+        if self._before is None:
+            self._before = self._read()  # rates need two readings
+        return INTERVAL_SECONDS - time.time() % INTERVAL_SECONDS
 
-    def stop(self) -> None:
-        """Ends the thread and waits for it, at most two intervals."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(2 * INTERVAL_SECONDS)
+    def take(self) -> Sample | None:
+        """Returns the sample of this second; None where it was taken already: woken early, or the clock was set back.
 
-    def _run(self) -> None:
-        try:
-            self._sample_until_stopped()
-        except (
-            OSError,
-            psutil.Error,
-        ) as error:  # the demo reports it at its end
-            self.error = error
-
-    def _sample_until_stopped(self) -> None:
-        before, last_second = self._read(), 0
-        with self.path.open("ab", buffering=0) as out:
-            while not self._stop.wait(INTERVAL_SECONDS - time.time() % INTERVAL_SECONDS):
-                second = round(time.time())
-                if second <= last_second:  # woken early, or the clock was set back
-                    continue
-                after = self._read()
-                found = values(before, after)
-                if self._on_sample is not None:
-                    self._on_sample(second * 1000, found)
-                out.write(encode(second * 1000, found))
-                before, last_second = after, second
-
-
-def encode(timestamp_ms: int, found: Mapping[str, float]) -> bytes:
-    """Encodes one sample as JSON lines in the daemon's input format, each with a line end."""
-    return b"".join(
-        orjson.dumps({"series": series, "timestamp": timestamp_ms, "value": round(value, 3)}) + b"\n"
-        for series, value in found.items()
-    )
+        Raises:
+            OSError, psutil.Error: the counters cannot be read.
+        """
+        second = round(time.time())
+        if second <= self._last_second or self._before is None:
+            return None
+        after = self._read()
+        found = values(self._before, after)
+        self._before, self._last_second = after, second
+        return second * 1000, found

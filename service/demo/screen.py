@@ -9,13 +9,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from service.demo.board import TREND, Board, Row
-from service.demo.format import bars, clock, number, ratio
+from service.demo.board import TREND, Board, Incident, Row
+from service.demo.city import UNITS
+from service.demo.format import bars, clock, moment, number, ratio
 from service.demo.sampler import unit_of
 
 WIDTH = 80
 # Lines of title, status, table head, foot and blank lines, which are not available for rows.
-_FRAME_LINES = 10
+_FRAME_LINES = 11
+# Incidents that the screen shows, the newest ones.
+_SHOWN_INCIDENTS = 2
 # Seconds after which a printed line shows the next series.
 _NEXT_SERIES_SECONDS = 5
 
@@ -51,7 +54,8 @@ class Status:
 
 def screen(board: Board, status: Status, height: int) -> RenderableType:
     """Draws the screen for `height` lines; series that do not fit are only counted."""
-    room = max(3, height - _FRAME_LINES - len(status.news))
+    news = [*happenings(board), *status.news]
+    room = max(3, height - _FRAME_LINES - len(news))
     title = Table.grid(expand=True)
     title.add_column()
     title.add_column(justify="right")
@@ -63,7 +67,7 @@ def screen(board: Board, status: Status, height: int) -> RenderableType:
     if hidden > 0:
         parts.append(Text(f"and {hidden} more series that do not fit into this window", style="dim"))
     parts += [Text(), _foot(board, status)]
-    parts += [Text(f"  {item}", style="dim", overflow="ellipsis", no_wrap=True) for item in status.news]
+    parts += [Text(f"  {item}", style="dim", overflow="ellipsis", no_wrap=True) for item in news]
     return Group(*parts)
 
 
@@ -73,17 +77,18 @@ def _table(board: Board, room: int) -> Table:
     table.add_column("trend", no_wrap=True, width=TREND)
     table.add_column("now", justify="right", no_wrap=True, width=7)
     steps = max((row.forecast.horizon for row in board.rows.values() if row.forecast), default=0)
-    table.add_column(f"in {steps} s" if steps else "forecast", justify="right", no_wrap=True, width=8)
+    table.add_column(f"+{steps} steps" if steps else "forecast", justify="right", no_wrap=True, width=9)
     table.add_column("90 % interval", justify="right", no_wrap=True)
     table.add_column("vs naive", justify="right", no_wrap=True)
-    for series, row in list(board.rows.items())[:room]:
-        name = Text.assemble(series, (f" {unit_of(series)}", "dim") if unit_of(series) == "B/s" else "")
+    for series, row in sorted(board.rows.items(), key=lambda item: item[0] not in UNITS)[:room]:
+        unit = _unit(series)
+        name = Text.assemble(series, (f" {unit}", "dim") if unit != "%" else "")
         table.add_row(name, *_cells(series, row))
     return table
 
 
 def _cells(series: str, row: Row) -> tuple[RenderableType, ...]:
-    unit = unit_of(series)
+    unit = _unit(series)
     trend = Text(bars(row.recent, TREND), style="cyan")
     if row.forecast is None:
         return trend, number(row.value, unit), "-", "-", "-"
@@ -109,17 +114,47 @@ def _foot(board: Board, status: Status) -> RenderableType:
     foot.add_row(
         "events",
         f"{board.events:,} ({status.rate:.0f}/s)",
-        "error relative to naive",
-        ratio(board.against_naive()),
+        "city: error / seasonal naive",
+        Text(ratio(city_skill(board)), style="bold"),
     )
     foot.add_row(
         "trainings",
         f"{status.trainings} ({status.promotions} promoted)",
-        "inside 90 % interval",
-        "-" if coverage is None else f"{100 * coverage:.0f} %",
+        "machine: error / last value",
+        ratio(board.against_naive(name for name in board.rows if name not in UNITS)),
     )
-    foot.add_row("model", status.model or "-", "page", Text(status.url, style="underline"))
+    inside = "-" if coverage is None else f"{100 * coverage:.0f} %"
+    foot.add_row("model", status.model or "-", "inside 90 % interval", inside)
+    foot.add_row("page", Text(status.url, style="underline"), "", "")
     return foot
+
+
+def city_skill(board: Board) -> float | None:
+    """Returns the mean over the city's series of the error relative to seasonal naive; None without scores."""
+    return board.against_naive(name for name in board.rows if name in UNITS)
+
+
+def happenings(board: Board) -> list[str]:
+    """Returns a sentence for each of the newest incidents of the city, and for its newest change."""
+    texts = [_describe(incident) for incident in board.incidents[-_SHOWN_INCIDENTS:]]
+    if board.change is not None:
+        text, series = board.change
+        row = board.rows[series]
+        error = ratio(None if row.since_change is None else row.since_change.against_naive)
+        texts.append(f"{moment(row.changed_ms)}  {text} in {series}; error / seasonal naive since: {error}")
+    return texts
+
+
+def _describe(incident: Incident) -> str:
+    text = f"{moment(incident.begin_ms)}  {incident.text} in {', '.join(incident.series)}"
+    if incident.flagged_ms is None:
+        return f"{text}: not flagged"
+    late = (incident.flagged_ms - incident.begin_ms) // 60_000
+    return f"{text}: flagged " + (f"after {late} minutes" if late else "at its first value")
+
+
+def _unit(series: str) -> str:
+    return UNITS.get(series) or unit_of(series)
 
 
 def line(board: Board, status: Status) -> str:
@@ -127,11 +162,13 @@ def line(board: Board, status: Status) -> str:
     shown = f"{clock(status.seconds):>5}  {board.events} events ({status.rate:.0f}/s)"
     if not board.forecasts:
         return f"{shown}  {status.phase}"
-    shown += f"  error/naive {ratio(board.against_naive())}  trainings {status.trainings}"
+    shown += f"  city: error/seasonal naive {ratio(city_skill(board))}  trainings {status.trainings}"
     shown += ", one running" * status.training
+    flagged = sum(incident.flagged_ms is not None for incident in board.incidents)
+    shown += f"  incidents {len(board.incidents)}, flagged {flagged}"
     known = [(series, row, row.forecast) for series, row in board.rows.items() if row.forecast is not None]
     series, row, forecast = known[round(status.seconds) // _NEXT_SERIES_SECONDS % len(known)]
-    unit = unit_of(series)
+    unit = _unit(series)
     low, median, high = forecast.at(forecast.horizon)
     return (
         f"{shown}  {series} {number(row.value, unit)}, forecast {number(median, unit)} "

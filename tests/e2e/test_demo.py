@@ -21,6 +21,9 @@ from service.cli._ports import free_port
 from service.demo.settings import settings
 
 ROOT = Path(__file__).parent.parent.parent
+sys.path.append(str(ROOT / "benchmarks"))
+import demo_skill  # noqa: E402 - a script, found by the path above
+
 COMMAND = [sys.executable, "-m", "service.cli"]
 
 pytestmark = pytest.mark.slow
@@ -29,7 +32,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module", autouse=True)
 def _compiled() -> None:
     """Compiles the demo's kernel into the cache, so that the times below exclude the compiler."""
-    model = settings(Path("unused"), 0, 8).library_model()
+    model = settings(Path("unused"), 0).library_model()
     Forecaster(model).observe(Batch(["a"], np.array([1000]), np.array([1.0])))
 
 
@@ -53,11 +56,15 @@ def test_demo_for_a_script(tmp_path: Path, environment: dict[str, str]) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+    assert any(ratio < 0.9 for ratio, *_ in demo_skill.scores(done.stdout).values())
     lines = done.stdout.splitlines()
     assert re.fullmatch(r"forecaster demo: page at (http://127\.0\.0\.1:\d+/), metrics at \1metrics", lines[0])
     assert any(re.search(r", forecast \S+ \[\S+, \S+\]$", text) for text in lines)
-    forecasts = int(lines[-1].split()[0])
-    assert forecasts > 10
+    assert lines[-1].startswith("Forecast your own: forecaster run --input FILE")
+    found = re.search(r"^(\d+) forecasts .* seasonal naive (\d\.\d\d)$", lines[-2])
+    assert found is not None, lines[-2]
+    assert int(found[1]) > 13_000  # the history of the city, and some seconds
+    assert float(found[2]) < 0.9  # 0.76 with the shipped network: days and weeks are forecast, not the last value
     assert (tmp_path / "kept" / "forecasts.sqlite").stat().st_size > 0
 
 
@@ -162,8 +169,8 @@ def _metrics(url: str, environment: dict[str, str]) -> subprocess.CompletedProce
 
 
 def _wait_for_events(url: str, environment: dict[str, str], wanted: float = 2016) -> float:
-    """Returns the number of events that the daemon reports, after reaching `wanted` or after four minutes."""
-    found, end = 0.0, time.monotonic() + 240
+    """Returns the number of events that the daemon reports: `wanted`, or after ten minutes fewer; it may compile."""
+    found, end = 0.0, time.monotonic() + 600
     while found < wanted and time.monotonic() < end:
         shown = _metrics(url, environment)
         if shown.returncode == 0:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from service.demo.board import TREND, Board, Forecast
+from service.demo.board import TREND, Board, Forecast, Incident
 
 LEVELS = (0.05, 0.5, 0.95)
 
@@ -88,3 +88,49 @@ class TestBoard:
 
         assert len(board.rows["a"].pending) == 13  # the one whose last target is now is verified first
         assert len(board.rows["a"].recent) == TREND
+
+
+class TestSeasonalNaive:
+    """Scores of series with seasons."""
+
+    def test_the_better_season(self) -> None:
+        """The naive error is that of the better season, over the targets for which all seasons are known."""
+        board = Board(lambda _: (2000, 3000))
+        for second, value in enumerate([1.0, 5.0, 2.0, 1.5, 5.0, 9.0]):
+            board.observe("a", 1000 * second, value, forecast(1000 * second, [4.0]))
+        score = board.rows["a"].score
+        assert score.count == 3  # from the first target that is three seconds after a value
+        assert score.naives == pytest.approx([3.5 + 3.0 + 7.5, 0.5 + 0.0 + 7.0])
+        assert score.naive == pytest.approx(7.5)
+        assert score.ours == pytest.approx(2.5 + 1.0 + 5.0)
+
+    def test_the_past_is_bounded(self) -> None:
+        """A row keeps the values of its longest season only."""
+        board = Board(lambda _: (2000, 3000))
+        for second in range(100):
+            board.observe("a", 1000 * second, 1.0, None)
+        assert list(board.rows["a"].past) == [96_000, 97_000, 98_000, 99_000]
+
+    def test_since_a_change(self) -> None:
+        """Forecasts made after a change are scored by themselves, too, and those made before it are not."""
+        board = Board()
+        board.observe("a", 0, 1.0, forecast(0, [1.0, 1.0, 1.0]))
+        board.begin_change("new level", "a", 1000)
+        board.observe("a", 1000, 5.0, forecast(1000, [5.0]))
+        board.observe("a", 2000, 6.0, None)
+        row = board.rows["a"]
+        assert row.since_change is not None
+        assert (row.since_change.count, row.since_change.ours, row.since_change.naive) == (1, 1.0, 1.0)
+        assert row.score.count == 3
+
+
+def test_an_incident_is_flagged_once() -> None:
+    """The first flagged value of one of its series within its time flags an incident."""
+    board = Board()
+    board.incidents.append(Incident("outage", ("a", "b"), 1000, 3000))
+    for second, series in [(0, "a"), (2, "c"), (4, "b")]:
+        board.observe(series, 1000 * second, 1.0, None, flagged=True)
+    assert board.incidents[0].flagged_ms is None
+    for second in (2, 3):
+        board.observe("b", 1000 * second, 1.0, None, flagged=True)
+    assert board.incidents[0].flagged_ms == 2000

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from pathlib import Path
-
 from service.demo import sampler
-from service.demo.sampler import Counters, Sampler, encode, read_counters, unit_of, values
+from service.demo.sampler import Counters, MachineSampler, read_counters, unit_of, values
 
 
 class TestValues:
@@ -52,62 +48,18 @@ class TestReadCounters:
         assert read_counters().totals == {}
 
 
-class TestEncode:
-    """The bytes of a sample."""
+class TestMachineSampler:
+    """Samples of readings."""
 
-    def test_lines(self) -> None:
-        """A sample is one complete JSON line per series, with the fields that the daemon expects."""
-        lines = encode(5000, {"cpu.0": 1.23456, "memory": 50.0}).split(b"\n")
+    def test_grid(self, monkeypatch) -> None:
+        """Samples lie at whole seconds, each once, also where the thread wakes early or the clock is set back."""
+        now = iter([10.0, 11.02, 11.4, 10.6, 12.98])
+        levels = iter(range(1, 10))
+        monkeypatch.setattr(sampler.time, "time", lambda: next(now))
+        machine = MachineSampler(lambda: Counters(0.0, {"memory": float(next(levels))}, {}))
 
-        assert [json.loads(line) for line in lines[:-1]] == [
-            {"series": "cpu.0", "timestamp": 5000, "value": 1.235},
-            {"series": "memory", "timestamp": 5000, "value": 50.0},
-        ]
-        assert lines[-1] == b""
-
-
-class FakeRead:
-    """Readings whose one level counts them; an event is set after a given number."""
-
-    def __init__(self, wanted: int) -> None:
-        self.taken = 0
-        self.wanted = wanted
-        self.enough = threading.Event()
-
-    def __call__(self) -> Counters:
-        """Returns the next reading."""
-        self.taken += 1
-        if self.taken >= self.wanted:
-            self.enough.set()
-        return Counters(float(self.taken), {"memory": float(self.taken)}, {})
-
-
-class TestSampler:
-    """The sampling thread."""
-
-    def test_grid(self, tmp_path: Path, monkeypatch) -> None:
-        """Samples lie on a grid of whole intervals, each once, in files that hold complete lines only."""
-        read = FakeRead(4)
-        monkeypatch.setattr(sampler, "INTERVAL_SECONDS", 1.0)
-        writer = Sampler(tmp_path / "new" / "samples.jsonl", read)
-        writer.start()
-        assert read.enough.wait(20)
-        writer.stop()
-
-        times = [json.loads(line)["timestamp"] for line in writer.path.read_text().splitlines()]
-        assert len(times) >= 2
-        assert all(time % 1000 == 0 for time in times)
-        assert times == sorted(set(times))
-
-    def test_error_is_kept(self, tmp_path: Path) -> None:
-        """A sampler that fails keeps its error for the demo to report."""
-
-        def broken() -> Counters:
-            msg = "no space left on device"
-            raise OSError(msg)
-
-        writer = Sampler(tmp_path / "samples.jsonl", broken)
-        writer.start()
-        writer.stop()
-
-        assert str(writer.error) == "no space left on device"
+        assert machine.seconds_to_next() == 1.0
+        assert machine.take() == (11_000, {"memory": 2.0})
+        assert machine.take() is None
+        assert machine.take() is None
+        assert machine.take() == (13_000, {"memory": 3.0})

@@ -8,8 +8,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from service.demo.board import Board, Forecast
-from service.demo.screen import WIDTH, Status, line, screen
+from service.demo.board import Board, Forecast, Incident
+from service.demo.format import ratio
+from service.demo.screen import WIDTH, Status, city_skill, happenings, line, screen
 
 STATUS = Status(
     seconds=42.0,
@@ -70,7 +71,7 @@ def test_content() -> None:
         "net.out.2",
         " .. ",
         STATUS.phase,
-        "in 12 s",
+        "+12 steps",
         "(14/s)",
         "1 (1 promoted)",
         STATUS.url,
@@ -88,7 +89,43 @@ def test_line() -> None:
     """The plain line holds the counts, the score and one series with its interval."""
     text = line(filled(1), STATUS)
 
-    assert text.startswith(" 0:42  20 events (14/s)  error/naive ")
+    assert text.startswith(
+        " 0:42  20 events (14/s)  city: error/seasonal naive -  trainings 1  incidents 0, flagged 0  "
+    )
     assert text.endswith("net.out.0 110M, forecast 110M [88.0M, 143M]")
     assert "one running" not in text
-    assert "  trainings 1, one running  net" in line(filled(1), replace(STATUS, training=True))
+    assert "  trainings 1, one running  incidents" in line(filled(1), replace(STATUS, training=True))
+
+
+def test_city_and_machine() -> None:
+    """Series of the city are drawn first, with their units; both kinds have a ratio of their own."""
+    board = filled(2)
+    for second in range(20):
+        value = 300.0 + second % 5
+        rows = [[200.0, value, 400.0]] * 12
+        board.observe("city.homes", 1000 * second, value, Forecast(1000 * second, 1000, (0.05, 0.5, 0.95), rows))
+    lines = drawn(board, 30)
+    assert next(text for text in lines if " .. " in text).startswith("city.homes MW")
+    assert city_skill(board) == board.rows["city.homes"].score.against_naive
+    text = "\n".join(lines)
+    assert f"city: error / seasonal naive  {ratio(city_skill(board))}" in text
+    assert "machine: error / last value" in text
+
+
+def test_happenings() -> None:
+    """The newest incidents are told with the delay of their flag, and the newest change with the error since then."""
+    board = filled(1)
+    board.incidents += [
+        Incident("old", ("a",), 0, 1, 0),
+        Incident("outage", ("a", "b"), 1_800_000, 3_600_000),
+        Incident("crowd", ("b",), 3_600_000, 9_000_000, 5_400_000),
+    ]
+    board.begin_change("a second shift", "net.out.0", 7_200_000)
+    assert happenings(board) == [
+        "Thu 01 Jan 00:30  outage in a, b: not flagged",
+        "Thu 01 Jan 01:00  crowd in b: flagged after 30 minutes",
+        "Thu 01 Jan 02:00  a second shift in net.out.0; error / seasonal naive since: -",
+    ]
+    board.incidents[-1].flagged_ms = 3_600_000
+    assert happenings(board)[1].endswith("crowd in b: flagged at its first value")
+    assert len(drawn(board, 24)) < 24
