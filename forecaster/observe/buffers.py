@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from forecaster.ensemble.combine import EnsembleLayout, mix_floats
 from forecaster.ensemble.update import learn_floats
-from forecaster.features.outliers import YOUNG_FLOATS
+from forecaster.features.first_values import YOUNG_FLOATS
 from forecaster.kernels.buffers import buffer, padded_width
 from forecaster.kernels.jit import TILE
 from forecaster.kernels.operands import literals

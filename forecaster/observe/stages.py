@@ -19,6 +19,7 @@ from forecaster.ensemble.trend import JUMP, NO_JUMP, REPLACED, trend_follow, tre
 from forecaster.ensemble.update import recall_points, score_members
 from forecaster.features.anchor import move_anchor, next_anchor
 from forecaster.features.counters import ADOPTED, BEFORE_TS, INTERVAL, LAST_TS, MODEL, OBSERVED, STEP_TS, STEPS
+from forecaster.features.first_values import screen_young
 from forecaster.features.interval import DUPLICATE, NEW_INTERVAL, REOPENED, SAME, place_event, replace_value
 from forecaster.features.known_future import follow_future
 from forecaster.features.outliers import (
@@ -30,7 +31,6 @@ from forecaster.features.outliers import (
     recent_runs,
     replacement_of,
     screen,
-    screen_young,
     spread_of,
 )
 from forecaster.features.step_inputs import (
@@ -225,7 +225,7 @@ def update_by_value(
     if seen >= YOUNG_VALUES:
         spread, level, scale = spread_of(Q, W, ensemble.normal), stats[d + LEVEL], stats[d + SCALE]
         center = replacement_of(center, level, scale, stats[d + LAST])
-        extreme = is_extreme(Q, spread, hidden, one_step, y_now, level, scale)
+        extreme = is_extreme(Q, spread, hidden, one_step, y_now, center, scale)
         runs = recent_runs(hidden, slots, seen)
         usual = count_extremes(hidden, slots, y, R, steps, y_now, center, extreme, seen)
         if extreme:

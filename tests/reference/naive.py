@@ -146,6 +146,7 @@ class Row:
     rate: float = 0.0  # of extreme values
     share: float = 0.0  # long-term share of runs of extreme values
     lasting: float | None = None  # share of runs of extreme values that lasted
+    reach: float | None = None  # distance from the forecast of the extreme values that lasted
     run: tuple[float, float] | None = None  # first value of the run of extreme values, and its forecast
     judged: bool = True  # whether it is known if the run lasted
 
@@ -263,17 +264,19 @@ class Naive:
             return
         now, q = len(row.value) - 1, row.expected
         error = 0.2 * row.scale
+        center = row.level if q is None else q[self.config.quantiles.index(0.5)]
+        if abs(center - row.last) <= 0.05 * row.scale:
+            center = row.last
+        far = abs(y - center) > 40 * row.scale
         if q is None:
-            center, extreme = row.level, abs(y - row.level) > 40 * row.scale
+            extreme = far
         else:
             if len(q) > 1:
                 z = [math.sqrt(math.pi / 2) * NormalDist().inv_cdf(a) for a in self.config.quantiles]
                 error = max(error, (q[-1] - q[0]) / (z[-1] - z[0]))
-            center = q[self.config.quantiles.index(0.5)]
-            extreme = y > q[-1] + 25 * error or y < q[0] - 25 * error
-        if abs(center - row.last) <= 0.05 * row.scale:
-            center = row.last
-        usual = row.rate >= 0.15 or row.share >= 0.017
+            times = 15 if far else 25
+            extreme = y > q[-1] + times * error or y < q[0] - times * error
+        frequent, routine = row.rate >= 0.15, row.share >= 0.017
         rare = row.rate < 0.06 and row.share < 0.0135
         weight = min(row.observed + 200, 1000)
         runs = row.share * weight
@@ -284,6 +287,14 @@ class Naive:
             lasted = abs(y - row.run[1]) > 0.25 * abs(row.run[0] - row.run[1])
             row.lasting = lasted / 3 if row.lasting is None else row.lasting + (lasted - row.lasting) / 6
             row.judged, returned = True, not lasted
+            if lasted:
+                distance = abs(row.run[0] - row.run[1])
+                if row.reach is None:
+                    row.reach = distance
+                elif distance > row.reach:
+                    row.reach = min(distance, 2 * row.reach)
+                else:
+                    row.reach += (distance - row.reach) / 6
             then = max((t for t in range(now) if not math.isnan(row.value[t])), default=-1)
             if returned and rare and then > now - self.layout.ring and row.value[then] == row.run[0]:
                 row.replaced[then] = row.run[0]
@@ -295,9 +306,14 @@ class Naive:
             row.run, row.judged = (y, center), False
         if extreme and not self._is_pattern(row, y, center, runs):
             recent = [t for t in row.replaced if now - t <= 4]
-            if len(recent) >= 3:
+            stray = self._stray(row, [*recent, now], y, center)
+            recent = [t for t in recent if t != stray]
+            known = (routine or (row.lasting or 0.0) >= 0.44) and (
+                row.reach is None or abs(y - center) <= 2 * row.reach
+            )
+            if len(recent) >= 3 and stray != now:
                 self._accept_change(row, recent, y, center)
-            elif not usual and not returned and (row.lasting or 0.0) < 0.44:
+            elif not frequent and not returned and not known:
                 row.replaced[now] = y
                 row.replaced = dict(sorted(row.replaced.items())[-4:])
                 row.value[now] = y = center
@@ -322,6 +338,13 @@ class Naive:
                 row.value[once] = row.replaced.pop(once)
                 return True
         return False
+
+    def _stray(self, row: Row, steps: list[int], y: float, center: float) -> int | None:
+        """Returns the step of the furthest value if it is the only one on its side of the forecast."""
+        values = {t: row.replaced.get(t, y) for t in steps}
+        furthest = max(reversed(steps), key=lambda t: abs(values[t] - center))
+        side = [t for t in steps if (values[t] > center) == (values[furthest] > center)]
+        return furthest if len(steps) > 1 and side == [furthest] else None
 
     def _accept_change(self, row: Row, recent: list[int], y: float, center: float) -> None:
         """Restores replaced values that were right, and computes level and scale from them."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from forecaster import Batch, Forecaster, Forecasts, Model
-from forecaster.features.outliers import PAIR
+from forecaster.features.first_values import PAIR
 from forecaster.training.dataset import dataset
 
 MODEL = Model.initial(cases.POOLED["gru-1-pool"])

@@ -148,17 +148,50 @@ def test_constant_one_change_constant(exponent: int) -> None:
     assert (out.anomaly[206:] < 0.9).all()
 
 
-def test_the_return_from_a_value_that_was_taken_in() -> None:
-    """After lasting jumps, a jump is followed at once; when the next value is back, the forecast is too."""
+def lasting_jumps(last: float) -> NDArray[np.float64]:
+    """Returns a level with three lasting jumps by 5, and a value that is `last` further at step AT + 200."""
     values = 20.0 + 0.01 * np.random.RandomState(0).normal(size=600)
     for at in (200, 300, 400):
         values[at:] += 5.0
-    values[AT + 200] += 50.0
+    values[AT + 200] += last
+    return values
+
+
+def test_the_return_from_a_value_that_was_taken_in() -> None:
+    """After lasting jumps, a jump is followed at once; when the next value is back, the forecast is too."""
+    values = lasting_jumps(8.0)
     (out,) = observe(values)
     median = out.quantiles[:, 0, len(CONFIG.quantiles) // 2]
     assert abs(median[401] - values[401]) < 1.0, "the third jump is taken in at once"
-    assert abs(median[AT + 200] - values[AT + 200]) < 10.0, "so is the one that does not last"
+    assert abs(median[AT + 200] - values[AT + 200]) < 2.0, "so is the one that does not last"
     assert np.abs(median[AT + 201 : AT + 210] - 35.0).max() < 3.0, "and it is no season"
+
+
+@pytest.mark.parametrize("scales", [20.0, 1e3, 1e6])
+def test_a_jump_beyond_reach(scales: float) -> None:
+    """After lasting jumps, a value several times as far as these is replaced, and followed if it lasts."""
+    values = lasting_jumps(scales)
+    lasting = values.copy()
+    lasting[AT + 200 :] = values[AT + 200]
+    (one, lasts) = observe(values, lasting)
+    median = one.quantiles[:, 0, len(CONFIG.quantiles) // 2]
+    assert np.abs(median[AT + 200 : AT + 210] - 35.0).max() < 1.0
+    median = lasts.quantiles[:, 0, len(CONFIG.quantiles) // 2]
+    assert np.abs(median[AT + 212 : AT + 220] - values[AT + 200]).max() < 0.05 * scales
+
+
+@pytest.mark.parametrize("wrong", [-60.0, -1e3, -1e9])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_wrong_value_within_a_change(at: int, wrong: float) -> None:
+    """A wrong value on the other side of the first steps of a change is no part of it; the change is followed."""
+    values = clean()
+    values[AT:] += 15.0
+    bad = values.copy()
+    bad[AT + at] += wrong
+    (out,) = observe(bad)
+    median = out.quantiles[:, 0, len(CONFIG.quantiles) // 2]
+    assert np.abs(median[AT : AT + 20] - values[AT + 1 : AT + 21]).max() < 22.0, "never drawn to the wrong value"
+    assert np.abs(median[AT + 12 : AT + 20] - values[AT + 13 : AT + 21]).max() < 4.0, "within a dozen steps"
 
 
 @pytest.mark.parametrize("seed", range(4))
