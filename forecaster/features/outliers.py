@@ -302,7 +302,7 @@ def stray_slot(A: Any, slots: int, steps: int, v: float, expected: float) -> int
     higher = v > expected
     for k in range(SLOTS):
         if steps_back(A, slots + 2 * k, steps) <= SLOTS:
-            one = np.float64(A[slots + 2 * k + 1])
+            one = A[slots + 2 * k + 1]
             count += 1
             above += 1 if one > expected else 0
             if abs(one - expected) > furthest:

@@ -82,6 +82,29 @@ def test_outliers_agree_with_the_naive_twin(seed: int) -> None:
     np.testing.assert_allclose(anchor + lags[newest % model.layout.ring], expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_reach_of_outliers_agrees_with_the_naive_twin(seed: int) -> None:
+    """Every value is replaced by the same number as in the twin, or by neither: far ones, lasting ones, and strays."""
+    config, n = cases.STREAMING["gru-1"], 900
+    rng, model = np.random.RandomState(seed), cases.rough_model(config, 1)
+    values = 20 + rng.normal(size=n)
+    values[60::60] += rng.uniform(20.0, 50.0, 14) * rng.choice([-1.0, 1.0], 14)
+    values[220:] += 300.0 * rng.uniform(1.0, 2.0)
+    values[222 + seed % 2] -= 5000.0
+    for at in (310, 400, 490, 610):  # lasting jumps, and some that last for two steps
+        values[at:] += 200.0 * rng.uniform(1.0, 2.0)
+        values[at + 40 : at + 42] += 10 ** rng.uniform(2.0, 4.0)
+    ts = cases.T0 + np.arange(n) * cases.STEP_MS
+    forecaster, naive = Forecaster(model, max_series=1, history_events=n), Naive(model)
+    forecaster.observe(Batch(["a"] * n, ts, values))
+    found = []
+    for time, value in zip(ts.tolist(), values, strict=True):
+        found.append(naive.observe("a", time, value, [], np.zeros((0, config.horizon)))[2].value[-1])
+    robust = forecaster.history().robust
+    assert robust is not None
+    np.testing.assert_allclose(robust[10:], found[10:], rtol=1e-3, atol=1e-2)
+
+
 def changing(seed: int, n: int) -> np.ndarray:
     """Returns times of a series of changing cadence, with bunches, late events, gaps and times in the far future."""
     rng = np.random.RandomState(seed)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from forecaster import Batch, Forecaster, Forecasts, Model
-from forecaster.features.outliers import YOUNG_VALUES
+from forecaster.features.outliers import YOUNG_VALUES, is_extreme
 
 CONFIG = cases.POOLED["gru-1-pool"]  # untrained, a season of five steps
 MODEL = Model.initial(CONFIG)
@@ -146,6 +146,21 @@ def test_constant_one_change_constant(exponent: int) -> None:
     assert (settled[:, 0] <= values[204:] * (1 + 1e-12)).all()
     assert (settled[:, -1] >= values[204:] * (1 - 1e-12)).all()
     assert (out.anomaly[206:] < 0.9).all()
+
+
+@pytest.mark.parametrize("half", [0.01, 1.0, 4.0, 20.0])
+@pytest.mark.parametrize("scale", [0.001, 1.0, 3e4])
+def test_what_is_extreme(half: float, scale: float) -> None:
+    """Beyond 25 errors that the interval implies, or 15 where that is over 40 scales from the forecast."""
+    interval = np.array([-half, 0.0, half]) * scale
+    error = max(half, 0.2) * scale  # as 1 / (z_u - z_l) is 0.5
+    far = max(interval[-1] + 15 * error, 40 * scale)
+    limit = min(interval[-1] + 25 * error, far)
+    for side in (-1.0, 1.0):
+        assert is_extreme(3, 0.5, interval, 0, side * limit * 1.001, 0.0, scale)
+        assert not is_extreme(3, 0.5, interval, 0, side * limit * 0.999, 0.0, scale)
+        assert is_extreme(3, 0.5, np.full(3, np.nan), 0, side * 41.0 * scale, 0.0, scale)
+        assert not is_extreme(3, 0.5, np.full(3, np.nan), 0, side * 39.0 * scale, 0.0, scale)
 
 
 def lasting_jumps(last: float) -> NDArray[np.float64]:
