@@ -73,13 +73,15 @@ def reference_scores(page: Path) -> dict[str, dict[str, float]]:
 
 
 def run(
-    shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path, variant: str, spikes: float = 0.0
-) -> dict[str, Any]:
+    shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path, variant: str,
+    spikes: float = 0.0, draw: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """Backtest and scores of one data set; `spikes` is the share of values that are wrong in what is read."""
     data, scorer = shared / "data", [sys.executable, str(shared / "tools" / "score_prequential.py")]
     origins, predictions = folder / f"{name}.csv", folder / f"{name}.npz"
     subprocess.run([*scorer, str(data), name, "--list-origins", str(origins)], check=True)
-    file = spiked(data / meta["file"], folder / f"{name}-spiked.csv", spikes) if spikes > 0 else data / meta["file"]
+    source, wrong = data / meta["file"], folder / f"{name}-spiked.csv"
+    file = spiked(source, wrong, spikes, draw) if spikes > 0 else source
     command = [
         str(file), "--interval", str(meta["freq_s"]), "--horizon", str(meta["horizon"]),
         "--origins", str(origins), "--out", str(predictions), *options,
@@ -89,12 +91,12 @@ def run(
     return facts | json.loads(subprocess.run(score, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def spiked(source: Path, target: Path, share: float) -> Path:
+def spiked(source: Path, target: Path, share: float, draw: int) -> Path:
     """A copy in which this share of the values, drawn at random, lies 30 standard deviations of its series away.
 
-    Outcomes are scored by the values as they were: the scorer reads the source.
+    Outcomes are scored by the values as they were: the scorer reads the source. `draw` is the seed.
     """
-    rng = random.Random(0)
+    rng = random.Random(draw)
     with gzip.open(source, "rt", newline="") as file:
         rows = list(csv.DictReader(file))
     values: dict[str, list[float]] = {}
@@ -206,6 +208,7 @@ def main() -> int:
     parser.add_argument("--variant", choices=VARIANTS, default="full")
     parser.add_argument("--cold", action="store_true", help="score the first fifty events of each series instead")
     parser.add_argument("--spikes", type=float, default=0.0, help="share of values made wrong; the page is left alone")
+    parser.add_argument("--draw", type=int, default=0, help="seed of the wrong values")
     parser.add_argument("--set", action="append", default=[], dest="settings", help="a configuration key=value")
     parser.add_argument("--keep", type=Path, help="folder for origins, predictions and results")
     arguments = parser.parse_args()
@@ -224,7 +227,7 @@ def main() -> int:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for name in arguments.only or datasets:
-            one = run_cold if arguments.cold else functools.partial(run, spikes=arguments.spikes)
+            one = run_cold if arguments.cold else functools.partial(run, spikes=arguments.spikes, draw=arguments.draw)
             results[name] = one(arguments.shared, name, datasets[name], options, folder, arguments.variant)
             shown = cold_table({name: results[name]}) if arguments.cold else table({name: results[name]}, reference)
             print(shown.splitlines()[2], flush=True)

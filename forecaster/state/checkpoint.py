@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from forecaster.errors import CheckpointError
 
-VERSIONS = {"forecaster": 3, "model": 2, "snapshot": 3}  # format versions; kinds not listed have version 1
+VERSIONS = {"forecaster": 4, "model": 2, "snapshot": 4}  # format versions; kinds not listed have version 1
 # Errors that reading a damaged file may raise, also because of types that numpy lacks and nested headers.
 _UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError)
 PIECE_ROWS, PIECE_BYTES = 4096, 1 << 24  # an array of more rows that is only verified is read in pieces
