@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -80,10 +80,15 @@ class Partition:
         """Whether it has not reached its live records yet."""
         return self.position < 0
 
-    def stands_at(self, position: int | None, run: int, marks: Sequence[TimeMark]) -> bool:
-        """Returns whether this is the state at a committed position of a run, behind these time marks."""
+    def stands_at(self, position: int | None, run: int, marks: Callable[[int], Sequence[TimeMark]]) -> bool:
+        """Returns whether this is the state at a committed position of a run, behind all time marks there.
+
+        Args:
+            position, run: as committed.
+            marks: returns the committed time marks from a position on.
+        """
         at_end = not self.ahead and (self.position, self.run) == (position, run)
-        return at_end and (self.aggregator is None or not self.unseen(marks))
+        return at_end and (self.aggregator is None or not self.unseen(marks(self.position)))
 
     def unseen(self, marks: Sequence[TimeMark]) -> list[TimeMark]:
         """Returns the time marks from the position on that the open windows do not include."""

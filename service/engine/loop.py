@@ -273,7 +273,7 @@ class Engine:
             if partitions.changed:
                 self._take_over(partitions)
             if partitions.queue:
-                self._restore(partitions)
+                self._restore(partitions, transport)
                 if self._stop.is_set():  # perhaps during a training, whose model is to be adopted before the next event
                     return
 
@@ -370,13 +370,13 @@ class Engine:
             return None
         return Adoption(piece.position, champion.sha256)
 
-    def _restore(self, partitions: PartitionSet) -> None:
+    def _restore(self, partitions: PartitionSet, transport: Transport) -> None:
         """Restores one more batch; a partition that is complete is served from now on."""
         self._health.enter("restoring", partitions.queue.description(), restored=partitions.queue.done)
         partition = partitions.restore_next()
         if partition is None:
             return
-        self._snapshots.restart(partition)
+        self._snapshots.restart(partition, transport)
         if not partitions.queue:
             self._metrics.restore_duration.set(self._clock.monotonic() - self._restore_began)
             self._health.enter("running")
