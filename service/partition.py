@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from forecaster import DriftTest, Forecaster, Forecasts, Model, QualityWatch, Shadow
 from service.aggregate.aggregator import Aggregator
@@ -119,8 +120,16 @@ class Partition:
         )
         if self.position < 0 <= piece.next_position:
             self.snapshot_due = 0.0  # so that no restart from here on needs the history again
+            if self.seam is not None:
+                self.seam.end(self._accepted_ms)
         self.position, self.ahead = piece.next_position, False
         return due or (len(piece.decoded) > 0 and self._drifted())
+
+    def _accepted_ms(self, series: Sequence[str], newest_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns up to which times the events of series were accepted; see `Seam.end`."""
+        if self.aggregator is None:
+            return self.forecaster.accepted_ms(series)
+        return self.aggregator.accepted_ms(newest_ms)
 
     def _is_enough(self, more: int) -> bool:
         """Returns whether the series have events enough for a training that is due, after `more` of them."""

@@ -41,8 +41,8 @@ KILLED = -9
 KILLS = int(os.environ.get("IDLE_KILLS", "6"))
 SECTIONS: dict[str, dict[str, Any]] = {
     "aggregate": {"interval": "1s", "functions": ["count", "max", "p90"], "grace": "200ms", "idle": "300ms"},
-    "input": {"max_poll_records": 20, "late": "dead-letter"},
-    "model": {"hidden_size": 16, "head_size": 16, "horizon": 4},
+    "input": {"max_poll_records": 20, "late": "dead-letter", "max_ahead": 0},
+    "model": {"hidden_size": 16, "head_size": 16, "horizon": 4, "seasons": [12], "interval": "auto"},
     "state": {"snapshot_every": "0.1s"},
     "retrain": {"every_events": 0},
     "http": {"port": 0},

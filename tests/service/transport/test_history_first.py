@@ -69,6 +69,24 @@ def test_equal_to_live(
     assert bench.sample("events_total", status="duplicate") == min(cut, overlap)
 
 
+@pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("last", [[10**6], [10**6, 10**6 + 1, 10**6 + 2], [3], [200, 3, 10**6]])
+def test_the_last_event_of_a_history(tmp_path: Path, last: list[int], windows: bool) -> None:
+    """Wrong times of the future and older events at the end of the history do not decide which live events are new."""
+    sections: dict[str, Any] = {"aggregate": {"interval": "2m", "functions": ["sum"]}} if windows else {}
+    history = [*EVENTS[:80], *(line(step, "a") for step in last)]
+    live = written(tmp_path / "live.jsonl", [*history, *EVENTS[80:]])
+    run(tmp_path / "straight", live, **sections)
+    written(live, EVENTS[60:])
+    file = written(tmp_path / "h.jsonl", history)
+    bench = run(tmp_path / "data", live, bootstrap={"files": [str(file)]}, **sections)
+
+    assert bench.sample("events_total", status="duplicate") == 20
+    assert forecasts(tmp_path / "data") == forecasts(tmp_path / "straight")[-len(forecasts(tmp_path / "data")) :]
+    assert len(forecasts(tmp_path / "data")) >= 10
+    assert state(tmp_path / "data", live) == state(tmp_path / "straight", live)
+
+
 def test_a_gap_is_a_gap(tmp_path: Path) -> None:
     """Events that neither has are missing steps, as in a live stream that lacks them."""
     live = written(tmp_path / "live.jsonl", EVENTS[:40] + EVENTS[60:])
