@@ -267,6 +267,12 @@ class Transport(Protocol):
     def all_partitions(self) -> Sequence[str]:
         """Returns all partitions of the source, whichever process reads them; the same in all processes."""
 
+    def partitions_of_history(self, partition: str) -> int:
+        """Returns the number of partitions among which the series of a partition's history are divided.
+
+        It stays the same while the source gets further partitions, so that a replay has the same series.
+        """
+
     def pause(self, partitions: Collection[str]) -> None:
         """Excludes partitions from the next `poll` calls. Each call replaces the previous set."""
 

@@ -152,8 +152,8 @@ class Engine:
             trainer, self._training, self._trials, MallocTrimmer(clock),
         )  # fmt: skip
         self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
-        self.summary = RunSummary()
-        self._listeners = [PublicationCounts(metrics), self.summary, IntervalReports(metrics), exported, *listeners]
+        self.summary, counts = RunSummary(), PublicationCounts(metrics, config.output.publish_from_ms)
+        self._listeners = [counts, self.summary, IntervalReports(metrics), exported, *listeners]
 
     @property
     def _config(self) -> Config:
@@ -286,7 +286,7 @@ class Engine:
             records = transport.poll(limit, 0.0 if partitions.queue else POLL_SECONDS)
             self._kill(1)
             if records is None:
-                if transport.finished():
+                if transport.finished() and not partitions.queue:  # those being restored have no last snapshot yet
                     self.summary.end(transport.outcomes)
                     return
                 continue

@@ -269,7 +269,7 @@ class Restorer:
             quality=quality,
             run=self._transport.run(name),
             aggregator=Aggregator.of(self._aggregate, self._state.max_series),
-            seam=seam_of(self._config, name, self._transport.all_partitions()),
+            seam=seam_of(self._config, name, self._transport.partitions_of_history(name)),
         )
 
     def release(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -154,17 +154,16 @@ def decoder_of(config: Config, frames: Frames | None = None) -> Decodes:
     return HistoryDecoder(live, decoders)
 
 
-def seam_of(config: Config, partition: str, partitions: Collection[str]) -> Seam | None:
+def seam_of(config: Config, partition: str, count: int) -> Seam | None:
     """Returns the seam of a partition that begins; None without `[bootstrap]`.
 
     Args:
         config: checked.
         partition: its name.
-        partitions: all partitions of the source.
+        count: number of partitions among which the series are divided.
     """
     if not config.bootstrap.is_set:
         return None
-    count = len(partitions)
     if not config.kafka.topics or count == 1:
         return Seam(config.state.max_series)
     hashed, number = _hash(config.bootstrap), int(partition.rpartition("-")[2])

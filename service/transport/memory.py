@@ -154,6 +154,10 @@ class MemoryTransport:
         """Returns the same as `partitions`."""
         return self.partitions()
 
+    def partitions_of_history(self, partition: str) -> int:  # noqa: ARG002 - there is no history
+        """Returns the number of partitions."""
+        return len(self._log.script)
+
     def pause(self, partitions: Collection[str]) -> None:
         """Excludes these partitions from `poll`."""
         self._held = frozenset(partitions)

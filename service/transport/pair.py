@@ -74,6 +74,10 @@ class Pair:
         """Returns all partitions of the source."""
         return self.source.all_partitions()
 
+    def partitions_of_history(self, partition: str) -> int:
+        """Returns the number of partitions among which the source divides a history."""
+        return self.source.partitions_of_history(partition)
+
     def committed(self, partition: str) -> int | None:
         """Returns the committed position from the sink."""
         return self.sink.committed(partition)
