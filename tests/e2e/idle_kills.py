@@ -4,7 +4,7 @@ The bursts have the times of the clock and silences between them, in which windo
 comes is up to the clock; what follows from it is not: `undisturbed` runs an engine once over the same records, gives it
 the marks that the killed daemon has recorded, and returns the bytes that it writes.
 
-    IDLE_KILLS=200 pytest tests/e2e/test_idle_kill.py tests/broker/test_idle_kill_on_kafka.py      the long form
+    CHAOS_IDLE_KILLS=200 pytest tests/e2e/test_idle_kill.py tests/broker/test_idle_kill_on_kafka.py     the long form
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from service.trainer.supervisor import Trainer
 from service.transport.build import connector
 
 KILLED = -9
-KILLS = int(os.environ.get("IDLE_KILLS", "6"))
+KILLS = int(os.environ.get("CHAOS_IDLE_KILLS", "6"))
 SECTIONS: dict[str, dict[str, Any]] = {
     "aggregate": {"interval": "1s", "functions": ["count", "max", "p90"], "grace": "200ms", "idle": "300ms"},
     "input": {"max_poll_records": 20, "late": "dead-letter", "max_ahead": 0},
