@@ -114,13 +114,19 @@ def with_history(live: Source, config: Config) -> Source:
     return HistoryFirst(live, history_inputs(config), lambda: delete_pages(pages_folder(config)))
 
 
-def fetch_history(config: Config, now_ms: int, stop: threading.Event) -> bool:
+def lacks_history(config: Config) -> bool:
+    """Returns whether `fetch_history` has something to do."""
+    return bool(config.bootstrap.url) and not _pages(config).is_complete()
+
+
+def fetch_history(config: Config, now_ms: int, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> bool:
     """Fetches the history of `bootstrap.url`, if there is one and it was not fetched before.
 
     Args:
         config: checked.
         now_ms: the present time.
         stop: ends it, to be continued by the next start.
+        beat: called before every request.
 
     Returns:
         Whether nothing is missing.
@@ -128,10 +134,7 @@ def fetch_history(config: Config, now_ms: int, stop: threading.Event) -> bool:
     Raises:
         ConfigurationError: the server refuses the query.
     """
-    if not config.bootstrap.url:
-        return True
-    pages = _pages(config)
-    return pages.is_complete() or pages.fetch(now_ms, stop)
+    return not lacks_history(config) or _pages(config).fetch(now_ms, stop, beat)
 
 
 def after_history(config: Config) -> KafkaConfig:
