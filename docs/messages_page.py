@@ -22,6 +22,7 @@ from messages_texts import (
     INTRODUCTION,
     JOINED_TEXT,
     LINES_TEXT,
+    MARK_TEXT,
     MONTHS_TEXT,
     POSITION_TEXT,
     REVISIONS_TEXT,
@@ -42,7 +43,9 @@ from service.kafka.records import (
     Partitioner,
     adoption_message,
     cut,
+    deletion_messages,
     forecast_messages,
+    mark_message,
     reject_message,
     run_message,
 )
@@ -50,7 +53,7 @@ from service.kafka.tools.topics import plan
 from service.kafka.topic_positions import PositionRecord, position_messages
 from service.messages.decode import REASONS, Decoded, Decoder
 from service.messages.encode import encode
-from service.ports import Adoption, Encoded, Outcomes, Records, Unit
+from service.ports import Adoption, Encoded, Outcomes, Records, TimeMark, Unit
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources.manifest import FileEntry
 
@@ -160,7 +163,7 @@ KEYS: Final = {
     "forecasts": "the series",
     "rejects": "that of the event",
     "adoptions": "`<topic>-<partition>@<offset>`, from the second run on followed by `/<run>`; for the start of a run "
-    "`<topic>-<partition>/<run>`",
+    "`<topic>-<partition>/<run>`; for time marks see [adoptions](#adoptions)",
     "models": "the sha256, or `champion`",
     "positions": "see [positions](#positions)",
     "snapshots": "`<topic>-<partition>`",
@@ -247,6 +250,13 @@ def adoption() -> Message:
 def begun() -> Message:
     """The record that says where a run begins."""
     return run_message(2, SOURCE, POSITION, "forecaster.adoptions", 8)
+
+
+def time_marks() -> list[Message]:
+    """A time mark, what says that it is deleted, and its deletion."""
+    mark = TimeMark(POSITION, 1_795_341_665_000)
+    topic = "forecaster.adoptions"
+    return [mark_message(mark, SOURCE, topic, 8), *deletion_messages([mark], SOURCE, topic, 8)]
 
 
 def written(path: Path) -> None:
@@ -353,14 +363,18 @@ def messages_page(note: str) -> str:
     ]
     parts += ["## Topics\n", TOPIC_TEXT, _topics(), "### Several forecasts in a record\n", JOINED_TEXT]
     parts += [_block(joined().value or b""), "### Adoptions\n", ADOPTION_TEXT, _pretty(adoption().value or b"")]
-    parts += [RUN_TEXT, _pretty(begun().value or b""), "### Positions\n", POSITION_TEXT]
-    parts += [_block(f"{one.key!r}\n{one.value!r}".replace("b'", "").replace("'", "")) for one in position_records()]
+    parts += [RUN_TEXT, _pretty(begun().value or b""), MARK_TEXT, *map(_keyed, time_marks())]
+    parts += ["### Positions\n", POSITION_TEXT, *map(_keyed, position_records())]
     parts += ["## The output file\n", SQLITE_TEXT]
     for name, (kind, found) in columns().items():
         rows = [(f"`{column}`", _shown(value)) for column, value in found]
         parts.append(f"### {kind} {name}\n\n{_table(['column', 'example'], rows)}")
     parts += ["## JSON lines\n", LINES_TEXT]
     return "\n".join(parts)
+
+
+def _keyed(message: Message) -> str:
+    return _block(b"%s\n%s" % (message.key, message.value or b"(no value)"))
 
 
 def _shape(shape: Shape) -> str:

@@ -122,6 +122,13 @@ transaction; adoptions from the second run on name their run in `run`:
 """
 
 
+MARK_TEXT: Final = """It also holds the time marks of partitions that fell silent (`aggregate.idle`): behind the \
+records before `position`, event time has reached `mark`.
+Marks that no replay needs any more are deleted by records without a value, and a record says up to where.
+Key and value of a mark, of that record, and of a deletion:
+"""
+
+
 POSITION_TEXT: Final = """Where the input is files or pushed events and the sink is Kafka, the compacted topic \
 `forecaster.positions` holds the committed position of each partition.
 A transaction writes the position of its partition (with the outcomes of all records before it) and the entries of \

@@ -549,6 +549,20 @@ class Forecaster:
         """Returns the row of a series, or None."""
         return self._table.index.get(series)
 
+    def accepted_ms(self, series: Sequence[str]) -> NDArray[np.int64]:
+        """Returns up to which time the events of each series were accepted, epoch milliseconds.
+
+        It is the time of the newest event of its row, or while that time is in doubt, the newest one that is not (see
+        `features.interval`); the least number where there is none.
+
+        Args:
+            series: names, shape (n,).
+
+        Returns:
+            The times, shape (n,).
+        """
+        return self._table.accepted_ms(series)
+
     def known(self, series: Sequence[str]) -> list[bool]:
         """Returns which of the series have a row."""
         return [name in self._table.index for name in series]

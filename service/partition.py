@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from forecaster import DriftTest, Forecaster, Forecasts, Model, QualityWatch, Shadow
 from service.aggregate.aggregator import Aggregator
@@ -80,10 +81,15 @@ class Partition:
         """Whether it has not reached its live records yet."""
         return self.position < 0
 
-    def stands_at(self, position: int | None, run: int, marks: Sequence[TimeMark]) -> bool:
-        """Returns whether this is the state at a committed position of a run, behind these time marks."""
+    def stands_at(self, position: int | None, run: int, marks: Callable[[int], Sequence[TimeMark]]) -> bool:
+        """Returns whether this is the state at a committed position of a run, behind all time marks there.
+
+        Args:
+            position, run: as committed.
+            marks: returns the committed time marks from a position on.
+        """
         at_end = not self.ahead and (self.position, self.run) == (position, run)
-        return at_end and (self.aggregator is None or not self.unseen(marks))
+        return at_end and (self.aggregator is None or not self.unseen(marks(self.position)))
 
     def unseen(self, marks: Sequence[TimeMark]) -> list[TimeMark]:
         """Returns the time marks from the position on that the open windows do not include."""
@@ -114,8 +120,16 @@ class Partition:
         )
         if self.position < 0 <= piece.next_position:
             self.snapshot_due = 0.0  # so that no restart from here on needs the history again
+            if self.seam is not None:
+                self.seam.end(self._accepted_ms)
         self.position, self.ahead = piece.next_position, False
         return due or (len(piece.decoded) > 0 and self._drifted())
+
+    def _accepted_ms(self, series: Sequence[str], newest_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns up to which times the events of series were accepted; see `Seam.end`."""
+        if self.aggregator is None:
+            return self.forecaster.accepted_ms(series)
+        return self.aggregator.accepted_ms(newest_ms)
 
     def _is_enough(self, more: int) -> bool:
         """Returns whether the series have events enough for a training that is due, after `more` of them."""

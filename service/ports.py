@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
+from service.errors import SourceGoneError
+
 HISTORY_BEGIN: Final = -(1 << 53)
 """Position of the first record of the history (`[bootstrap]`), whose positions are all negative: live ones follow it,
 whatever they are. JSON readers that hold numbers as doubles read it exactly."""
@@ -86,6 +88,28 @@ class TimeMark(NamedTuple):
 
     position: int
     time_ms: int
+
+
+def marks_from(partition: str, marks: Sequence[TimeMark], start: int, deleted_before: int | None) -> Sequence[TimeMark]:
+    """Returns the time marks at positions from `start` on, of those that are stored.
+
+    Args:
+        partition: for the message.
+        marks: those that are stored, in order.
+        start: where a replay begins.
+        deleted_before: the position behind the last deleted mark; None: none was deleted.
+
+    Raises:
+        SourceGoneError: the replay lacks deleted ones.
+    """
+    if deleted_before is not None and start < deleted_before:
+        msg = (
+            f"partition {partition}: a replay from position {start} needs the time marks before {deleted_before}, "
+            "which were deleted, as newer snapshots did not need them; expected one of these snapshots. Restore them, "
+            "or start anew with an empty state.data_dir and output"
+        )
+        raise SourceGoneError(msg)
+    return [mark for mark in marks if mark.position >= start]
 
 
 class Encoded(NamedTuple):
@@ -243,6 +267,12 @@ class Transport(Protocol):
     def all_partitions(self) -> Sequence[str]:
         """Returns all partitions of the source, whichever process reads them; the same in all processes."""
 
+    def partitions_of_history(self, partition: str) -> int:
+        """Returns the number of partitions among which the series of a partition's history are divided.
+
+        It stays the same while the source gets further partitions, so that a replay has the same series.
+        """
+
     def pause(self, partitions: Collection[str]) -> None:
         """Excludes partitions from the next `poll` calls. Each call replaces the previous set."""
 
@@ -266,8 +296,14 @@ class Transport(Protocol):
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """Returns all committed adoptions of the partition's run, by rising position."""
 
-    def marks(self, partition: str) -> Sequence[TimeMark]:
-        """Returns all committed time marks of the partition's run, in order. Called after `committed`."""
+    def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
+        """Returns the committed time marks of the partition's run at positions from `start` on, in order.
+
+        Called after `committed`.
+
+        Raises:
+            SourceGoneError: some of them were deleted after `release`, so that a replay from `start` lacks them.
+        """
 
     def models_needed(self) -> Collection[str]:
         """Returns the models of adoptions that a replay may still need, of all partitions that were ever read."""
@@ -314,7 +350,7 @@ class Transport(Protocol):
         """Returns the counts of all committed records of `partitions()`, of earlier runs too; None: not stored."""
 
     def release(self, partition: str, position: int) -> None:
-        """A hint: no record of the partition before `position` will be replayed again. May do nothing."""
+        """A hint: no record or time mark of the partition before `position` will be replayed again. May do nothing."""
 
     def lag(self) -> dict[str, int]:
         """Returns how far each partition is behind the end of its source, in the units of its positions."""

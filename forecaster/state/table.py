@@ -28,18 +28,22 @@ from forecaster.features.counters import (
     EVENT,
     GAPS,
     INTERVAL,
+    LAST_TS,
     LEARNT,
     LEARNT_UNIT,
     N_GAPS,
     NEVER,
     SERIAL,
 )
+from forecaster.features.interval import DOUBTS
 from forecaster.features.step_inputs import LEVEL, N_BEHIND, N_STATISTICS
 from forecaster.kernels.buffers import reserve
 from forecaster.layout import WARM_STEPS, Layout
 from forecaster.state.incremental import Mark
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from forecaster.state.capture import Capture
     from forecaster.state.late_rows import LateRows
 
@@ -191,6 +195,16 @@ class Table:
     def changed_since(self, mark: Mark) -> NDArray[np.int64]:
         """Returns the rows in use that were written since the mark, rising."""
         return np.flatnonzero(self.changed[: self.used] > mark.epoch)
+
+    def accepted_ms(self, series: Sequence[str]) -> NDArray[np.int64]:
+        """Returns up to which time the events of each series were accepted; see `Forecaster.accepted_ms`."""
+        found, counters = np.full(len(series), NEVER, np.int64), self.counters
+        places = [(at, row) for at, name in enumerate(series) if (row := self.index.get(name)) is not None]
+        if places:
+            at, rows = np.array(places, np.int64).T
+            doubted = counters[rows, CADENCE] // DOUBT_UNIT & DOUBTS
+            found[at] = np.where(doubted > 0, counters[rows, BEFORE_TS], counters[rows, LAST_TS])
+        return found
 
     def levels(self) -> NDArray[np.float64]:
         """Returns the running level of every used row, for inspection."""

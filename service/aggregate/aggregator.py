@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from service.aggregate.closed_windows import ClosedWindows
@@ -260,6 +261,23 @@ class Aggregator:
         oldest = (min(one.open.items())[1] for one in self._table.series.values() if one.open)
         times = sorted(max(window.start, window.last_ms) for window in oldest)
         return times[(len(times) - 1) // 2] if times else 0
+
+    def accepted_ms(self, newest_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns up to which times the events of series were accepted, as far as one can tell from the watermark.
+
+        Times that are more than a leap ahead of it may be wrong. Where all of a series are, events behind the watermark
+        were accepted, as they would be late now; where there were no others, none.
+
+        Args:
+            newest_ms: greatest event times of each series, shape (n, times), the least number where there are fewer.
+
+        Returns:
+            The times, shape (n,); the least number: none.
+        """
+        least = np.iinfo(np.int64).min
+        now = self.present_ms() if self._watermark.ms is None else self._watermark.ms
+        found: NDArray[np.int64] = np.where(newest_ms <= now + self._watermark.leap, newest_ms, least).max(axis=1)
+        return np.where((found == least) & (newest_ms > least).all(axis=1), now, found)
 
     def _close_next(self, rows: _Rows, closed: ClosedWindows, *, near: bool) -> None:
         """Closes the window that ends first, and those without events before it.

@@ -10,14 +10,13 @@ from typing import Final
 
 import structlog
 
+from service.cli._http import server_of
 from service.config.sections import Config
 from service.engine.loop import Engine
 from service.engine.run_summary import RunSummary
 from service.file_watcher import FileWatcher
 from service.http import (
     Api,
-    Guard,
-    HttpServer,
     Hub,
     OtlpPush,
     Push,
@@ -121,18 +120,7 @@ class Daemon:
                 *OtlpPush(push, config.input).routes(),
             ],
         )
-
-        def refused(reason: str) -> None:
-            metrics.http_refused.labels(reason).inc()
-
-        guard = Guard(
-            app, web, max_request_bytes=config.http.max_request_bytes, request_seconds=config.http.request_timeout,
-            refused=refused, allowed_hosts=(*config.http.allowed_hosts, config.http.host),
-        )  # fmt: skip
-        self._http = HttpServer(
-            guard, config.http.host, config.http.port, tls=web.tls, max_connections=config.http.max_connections,
-            refused=refused,
-        )  # fmt: skip
+        self._http = server_of(config, app, web, metrics)
 
     def _apply(self, config: Config) -> None:
         """Applies settings that may change while the daemon runs."""

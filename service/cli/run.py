@@ -12,6 +12,7 @@ import structlog
 
 from service.cli._daemon import Daemon
 from service.cli._ending import end
+from service.cli._http import probes
 from service.cli._logging import configure_logging
 from service.cli._options import FLAGS, config_source, with_config
 from service.config.load import load_config
@@ -22,7 +23,7 @@ from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle, SystemClock
 from service.monitoring.log_limits import LogLimits
 from service.registry.models import has_models
-from service.transport.history import check_bootstrap, fetch_history
+from service.transport.history import check_bootstrap, fetch_history, lacks_history
 
 _log = structlog.get_logger()
 
@@ -69,9 +70,14 @@ def run(config: Config) -> None:
 
 
 def _fetch_history(config: Config) -> None:
-    """Fetches the history from its server, at the first start; a later start goes on where this one was ended."""
+    """Fetches the history from its server, at the first start; a later start goes on where this one was ended.
+
+    Probes are answered meanwhile: the daemon is healthy, and not ready.
+    """
     check_bootstrap(config)
-    fetch_history(config, SystemClock().wall_ms(), threading.Event())
+    if lacks_history(config):
+        with probes(config, "fetching the history") as health:
+            fetch_history(config, SystemClock().wall_ms(), threading.Event(), health.beat)
 
 
 def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, object]]]:

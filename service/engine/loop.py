@@ -152,8 +152,8 @@ class Engine:
             trainer, self._training, self._trials, MallocTrimmer(clock),
         )  # fmt: skip
         self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
-        self.summary = RunSummary()
-        self._listeners = [PublicationCounts(metrics), self.summary, IntervalReports(metrics), exported, *listeners]
+        self.summary, counts = RunSummary(), PublicationCounts(metrics, config.output.publish_from_ms)
+        self._listeners = [counts, self.summary, IntervalReports(metrics), exported, *listeners]
 
     @property
     def _config(self) -> Config:
@@ -273,7 +273,7 @@ class Engine:
             if partitions.changed:
                 self._take_over(partitions)
             if partitions.queue:
-                self._restore(partitions)
+                self._restore(partitions, transport)
                 if self._stop.is_set():  # perhaps during a training, whose model is to be adopted before the next event
                     return
 
@@ -286,7 +286,7 @@ class Engine:
             records = transport.poll(limit, 0.0 if partitions.queue else POLL_SECONDS)
             self._kill(1)
             if records is None:
-                if transport.finished():
+                if transport.finished() and not partitions.queue:  # those being restored have no last snapshot yet
                     self.summary.end(transport.outcomes)
                     return
                 continue
@@ -370,13 +370,13 @@ class Engine:
             return None
         return Adoption(piece.position, champion.sha256)
 
-    def _restore(self, partitions: PartitionSet) -> None:
+    def _restore(self, partitions: PartitionSet, transport: Transport) -> None:
         """Restores one more batch; a partition that is complete is served from now on."""
         self._health.enter("restoring", partitions.queue.description(), restored=partitions.queue.done)
         partition = partitions.restore_next()
         if partition is None:
             return
-        self._snapshots.restart(partition)
+        self._snapshots.restart(partition, transport)
         if not partitions.queue:
             self._metrics.restore_duration.set(self._clock.monotonic() - self._restore_began)
             self._health.enter("running")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -74,7 +75,7 @@ class PartitionSet:
         for name, position in committed.items():
             was_here = name in before
             partition = before.pop(name, None) or self._left.take(name)
-            marks = () if partition is None or partition.aggregator is None else transport.marks(name)
+            marks = functools.partial(transport.marks, name)
             if partition is not None and partition.stands_at(position, transport.run(name), marks):
                 self.served[name] = partition
                 if not was_here:

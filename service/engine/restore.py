@@ -197,7 +197,7 @@ class Restorer:
 
     def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> Iterator[int]:
         """Replays [position, committed); models change at the positions of their adoptions, behind time marks there."""
-        marks = () if partition.aggregator is None else self._transport.marks(partition.name)
+        marks = () if partition.aggregator is None else self._transport.marks(partition.name, partition.position)
         changes: list[tuple[int, int, Adoption | TimeMark]] = [
             (a.position, 1, a) for a in adoptions if partition.position <= a.position < committed
         ]
@@ -269,7 +269,7 @@ class Restorer:
             quality=quality,
             run=self._transport.run(name),
             aggregator=Aggregator.of(self._aggregate, self._state.max_series),
-            seam=seam_of(self._config, name, self._transport.all_partitions()),
+            seam=seam_of(self._config, name, self._transport.partitions_of_history(name)),
         )
 
     def release(self) -> None:

@@ -29,8 +29,9 @@ class SnapshotTimer:
         """Changes the time between two snapshots."""
         self._every = config.state.snapshot_every
 
-    def restart(self, partition: Partition) -> None:
-        """Makes the next snapshot of the partition due one period from now."""
+    def restart(self, partition: Partition, transport: Transport) -> None:
+        """Makes the next snapshot of the partition due one period from now; releases what none needs."""
+        self.release(partition, transport)
         partition.snapshot_due = self._clock.monotonic() + self._every
 
     def take_if_due(self, partition: Partition, transport: Transport) -> None:
@@ -40,8 +41,7 @@ class SnapshotTimer:
         """
         if self._clock.monotonic() < partition.snapshot_due or self._writer.busy:
             return
-        self.release(partition, transport)
-        self.restart(partition)
+        self.restart(partition, transport)
         self._writer.submit(snapshots_of([partition], self._store))
 
     def take_last(self, partitions: Collection[Partition], transport: Transport) -> None:
@@ -52,7 +52,7 @@ class SnapshotTimer:
             self.release(partition, transport)
 
     def release(self, partition: Partition, transport: Transport) -> None:
-        """Lets the source delete the records that no snapshot needs."""
+        """Lets the transport delete the records and time marks that no snapshot needs."""
         needed = self._store.oldest_needed(partition.name)
         if needed is not None:
             transport.release(partition.name, needed)

@@ -14,7 +14,7 @@ from service.errors import TransportError
 from service.kafka.columns import columns
 from service.kafka.guard import Guard
 from service.kafka.reader import Reader
-from service.kafka.records import Origin, Past, read_past
+from service.kafka.records import Origin, Past, PastRecords
 from service.ports import Records
 
 _log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ class History:
     def __init__(self, settings: KafkaConfig, guarded: Guard, stay_alive: Callable[[], None]) -> None:
         self._settings, self._guarded, self._stay_alive = settings, guarded, stay_alive
         self._reader: Reader | None = None
-        self._adoptions: dict[TopicPartition, tuple[int, list[bytes]]] = {}  # end offset and values of the last read
+        self._adoptions: dict[TopicPartition, PastRecords] = {}
 
     def open(self) -> None:
         """Creates the reader for queries."""
@@ -66,14 +66,25 @@ class History:
             return reader.committed_end(source) if found is None else found
 
     def past(self, source: Origin, partitions: int) -> Past:
-        """Returns runs and adoptions of a partition; `partitions`: number of partitions of the topic of adoptions."""
+        """Returns runs, adoptions and time marks of a partition; reads what was written since the last call.
+
+        Args:
+            source: the partition.
+            partitions: number of partitions of the topic of adoptions.
+        """
         with self._guarded("adoptions"):
             where = TopicPartition(self._settings.adoptions, source.partition % partitions)
-            end, (read_to, values) = self.reader.end(where), self._adoptions.get(where, (-1, []))
-            if end != read_to:
-                values = [record.value for record in self.reader.whole(where)]
-                self._adoptions[where] = end, values
-            return read_past(values, source)
+            known = self._adoptions.setdefault(where, PastRecords())
+            end = self.reader.end(where)
+            if end != known.end:
+                begin = self.reader.earliest(where)
+                if not begin <= known.end <= end:
+                    known = PastRecords()  # the first read, or the topic was deleted and created again
+                for batch in self.reader.read(where, max(begin, known.end), end, 1000):
+                    for record in batch:
+                        known.add(record.key or b"", record.value)
+                known.end, self._adoptions[where] = end, known
+            return known.of(source)
 
     def bounds(self, place: TopicPartition) -> tuple[int, int]:
         """Returns the oldest offset of a partition, and the end of its readable records."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -232,16 +232,35 @@ def adoption_message(adoption: Adoption, source: Origin, topic: str, partitions:
 def mark_message(mark: TimeMark, source: Origin, topic: str, partitions: int, run: int = 1) -> Message:
     """Converts a time mark to a record, for the topic of adoptions; its key is unique."""
     facts = {"position": mark.position, "mark": mark.time_ms}
-    return _past_message(facts, f"{source}@{mark.position}:{mark.time_ms}", source, topic, partitions, run)
+    return _past_message(facts, _mark_key(mark, source), source, topic, partitions, run)
+
+
+def deletion_messages(
+    marks: Sequence[TimeMark], source: Origin, topic: str, partitions: int, run: int = 1
+) -> list[Message]:
+    """Returns the records that delete the oldest time marks of a partition, and the one that says so."""
+    if not marks:
+        return []
+    facts = {"marks_deleted_before": max(mark.position for mark in marks) + 1}
+    told = _past_message(facts, f"{source}@marks", source, topic, partitions, run)
+    keys = [_key_of_run(_mark_key(mark, source), run).encode() for mark in marks]
+    return [told, *(Message(topic, told.partition, key, None, []) for key in keys)]
+
+
+def _mark_key(mark: TimeMark, source: Origin) -> str:
+    return f"{source}@{mark.position}:{mark.time_ms}"
+
+
+def _key_of_run(key: str, run: int) -> str:
+    return key if run == 1 else f"{key}/{run}"
 
 
 def _past_message(
     facts: Mapping[str, object], key: str, source: Origin, topic: str, partitions: int, run: int
 ) -> Message:
-    """Returns a record of the topic of adoptions, which `read_past` reads; the first run is not named."""
-    value = {"partition": str(source), **facts}
-    if run > 1:
-        value, key = value | {"run": run}, f"{key}/{run}"
+    """Returns a record of the topic of adoptions, which `PastRecords` reads; the first run is not named."""
+    value = {"partition": str(source), **facts} | ({"run": run} if run > 1 else {})
+    key = _key_of_run(key, run)
     return Message(topic, source.partition % partitions, key.encode(), json.dumps(value).encode(), [])
 
 
@@ -259,11 +278,13 @@ class Past:
         runs: start position of each run.
         adopted: of each run, the adoptions by position.
         marked: of each run, the time marks.
+        deleted: of each run whose oldest time marks were deleted, the position behind the last of these.
     """
 
     runs: dict[int, int] = field(default_factory=dict)
     adopted: dict[int, dict[int, Adoption]] = field(default_factory=dict)
     marked: dict[int, set[TimeMark]] = field(default_factory=dict)
+    deleted: dict[int, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether any event was ever forecast or rejected."""
@@ -289,16 +310,43 @@ class Past:
         return sorted(self.marked.get(run, ()))
 
 
-def read_past(values: Sequence[bytes], source: Origin) -> Past:
-    """Parses the records of the topic of adoptions for one partition."""
+class PastRecords:
+    """The records of a partition of the topic of adoptions, of which the last one of a key applies.
+
+    Attributes:
+        end: the offset up to which they were read.
+    """
+
+    def __init__(self) -> None:
+        self.end = -1
+        self._contents: dict[bytes, Mapping[str, object]] = {}
+
+    def add(self, key: bytes, value: bytes | None) -> None:
+        """Adds the next record; without a value it removes the one with its key."""
+        if value is None:
+            self._contents.pop(key, None)
+        else:
+            self._contents[key] = json.loads(value)
+
+    def __len__(self) -> int:
+        """The number of keys."""
+        return len(self._contents)
+
+    def of(self, source: Origin) -> Past:
+        """Returns those of one partition of the source."""
+        return _past_of(self._contents.values(), source)
+
+
+def _past_of(contents: Iterable[Mapping[str, object]], source: Origin) -> Past:
     past = Past()
-    for value in values:
-        content: Mapping[str, object] = json.loads(value)
+    for content in contents:
         if content["partition"] != str(source):
             continue
         run = int(str(content.get("run", 1)))
         if "begins" in content:
             past.runs[run] = int(str(content["begins"]))
+        elif "marks_deleted_before" in content:
+            past.deleted[run] = int(str(content["marks_deleted_before"]))
         elif "mark" in content:
             mark = TimeMark(int(str(content["position"])), int(str(content["mark"])))
             past.marked.setdefault(run, set()).add(mark)

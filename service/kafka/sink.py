@@ -6,8 +6,10 @@ sink cannot be used again, because the library's state is unknown.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, Protocol
 
 from kafka.structs import TopicPartition
 
@@ -18,9 +20,11 @@ from service.kafka.passed_headers import PassedHeaders
 from service.kafka.records import Message, Origin, Past
 from service.kafka.session import KafkaSession
 from service.kafka.units import Units
-from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, TimeMark, Unit
+from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, TimeMark, Unit, marks_from
 from service.sinks import Sink
 from service.sources.manifest import FileEntry
+
+_MOST_DELETIONS: Final = 1000  # of time marks with one unit
 
 
 class Commit(NamedTuple):
@@ -93,6 +97,8 @@ class KafkaSink(Sink):
         self._units = Units(settings, self._counts, self._models, passed or PassedHeaders(()))
         self._producer: Producer | None = None
         self._staged = 0  # number of forecasts of the next unit already sent
+        self._marks: dict[str, list[TimeMark]] = {}  # all that are stored of the partitions of this process
+        self._released: dict[str, int] = {}  # by partition: time marks before it go with the next unit
         self._identity = OutputIdentity()
 
     def open(self) -> None:
@@ -140,9 +146,38 @@ class KafkaSink(Sink):
             self._models.read(self._session.history.reader)
         return past.adoptions(self._positions.run(partition))
 
-    def marks(self, partition: str) -> Sequence[TimeMark]:
-        """Returns all committed time marks of the partition."""
-        return self._past(partition).marks(self._positions.run(partition))
+    def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
+        """Returns the committed time marks of the partition from a position on.
+
+        Raises:
+            SourceGoneError: some of them were deleted.
+        """
+        past, run = self._past(partition), self._positions.run(partition)
+        found = self._marks[partition] = past.marks(run)
+        return marks_from(partition, found, start, past.deleted.get(run))
+
+    def release(self, partition: str, position: int) -> None:
+        """Deletes the time marks before a position with the next unit of the partition.
+
+        While snapshots of a topic's partition are not shared, another process may restore it from the topic alone: then
+        only those go that are before the oldest record that the brokers hold.
+        """
+        marks, origin = self._marks.get(partition), self._origin(partition)
+        if not marks or marks[0].position >= position:
+            return
+        if origin.kafka and not self._settings.share_snapshots:
+            earliest = self._session.history.earliest(TopicPartition(origin.topic, origin.partition))
+            position = min(position, earliest)
+        self._released[partition] = position
+
+    def _deleted(self, partition: str) -> list[TimeMark]:
+        """Returns the time marks that go with the next unit of a partition; they no longer count as stored."""
+        position, marks = self._released.pop(partition, None), self._marks.get(partition)
+        if position is None or not marks:
+            return []
+        count = bisect_left(marks, position, hi=min(len(marks), _MOST_DELETIONS), key=attrgetter("position"))
+        gone, self._marks[partition] = marks[:count], marks[count:]
+        return gone
 
     def _past(self, partition: str) -> Past:
         self.committed(partition)  # afterwards no transaction of a predecessor for this partition is open
@@ -164,8 +199,10 @@ class KafkaSink(Sink):
                 self._producer.maintain()
 
     def forget(self) -> None:
-        """Discards cached positions."""
+        """Discards cached positions and time marks: another process may have deleted more since."""
         self._positions.forget()
+        self._marks.clear()
+        self._released.clear()
 
     def stage(self, partition: str, forecasts: Encoded) -> None:
         """Sends forecasts in the unit's transaction, if the client can send while the engine continues to encode.
@@ -199,9 +236,12 @@ class KafkaSink(Sink):
                 msg = "the sink is not open"
                 raise TransportError(msg)
             commit = self._positions.commit(unit, origin, files, removed)
-            messages = [*self._units.messages(unit, origin, self._staged), *commit.messages]
+            deleted = self._deleted(unit.partition)
+            messages = [*self._units.messages(unit, origin, self._staged, deleted), *commit.messages]
             self._producer.transact(messages, commit.offsets, commit.group, commit.mark)
             self._positions.recorded(unit)
+            if unit.mark is not None:
+                self._marks.setdefault(unit.partition, []).append(unit.mark)
             self._models.written(messages)
         self._staged = 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from service.config.kafka import KafkaConfig
 from service.kafka.models import ModelsTopic
@@ -13,12 +13,13 @@ from service.kafka.records import (
     Partitioner,
     adoption_message,
     cut,
+    deletion_messages,
     forecast_messages,
     mark_message,
     reject_message,
     size,
 )
-from service.ports import Encoded, Unit
+from service.ports import Encoded, TimeMark, Unit
 
 
 class Units:
@@ -51,9 +52,17 @@ class Units:
             forecast_messages(forecasts, settings.forecasts, count, self._partitioner, together, passed, most), source
         )
 
-    def messages(self, unit: Unit, source: Origin, staged: int = 0) -> list[Message]:
-        """Returns the records of forecasts (except the first `staged`), rejects, an adoption, its model, and a mark."""
+    def messages(self, unit: Unit, source: Origin, staged: int = 0, deleted: Sequence[TimeMark] = ()) -> list[Message]:
+        """Returns the records of a unit: forecasts, rejects, an adoption, its model, and a mark.
+
+        Args:
+            unit: the unit.
+            source: its partition.
+            staged: the number of its first forecasts that were sent before.
+            deleted: the oldest time marks of the partition, which are no longer needed.
+        """
         settings, counts = self._settings, self._counts
+        topic, count = settings.adoptions, counts[settings.adoptions]
         forecasts = Encoded(unit.series[staged:], unit.forecasts[staged:], unit.positions[staged:])
         messages = self.forecasts(unit.partition, forecasts, source)
         for reject in unit.rejects:
@@ -62,12 +71,10 @@ class Units:
         if unit.adoption is not None:
             # Never cut: a model that does not fit must raise an error, not be missing.
             messages += self._models.messages(unit.adoption.model_sha256)
-            count = counts[settings.adoptions]
-            messages.append(adoption_message(unit.adoption, source, settings.adoptions, count, unit.run))
+            messages.append(adoption_message(unit.adoption, source, topic, count, unit.run))
         if unit.mark is not None:
-            count = counts[settings.adoptions]
-            messages.append(mark_message(unit.mark, source, settings.adoptions, count, unit.run))
-        return messages
+            messages.append(mark_message(unit.mark, source, topic, count, unit.run))
+        return messages + deletion_messages(deleted, source, topic, count, unit.run)
 
     def _cut(self, messages: list[Message], source: Origin, own: int = 0) -> list[Message]:
         """Replaces records that are larger than brokers accept by cut records for the rejects; `own`: see `cut`."""

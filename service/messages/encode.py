@@ -137,12 +137,9 @@ def encode(
     Returns:
         Series and bytes of the forecasts, in the order of the events; each is a function of its event only.
     """
-    asked = (forecasts.steps % every == 0) | (forecasts.flagged != 0)
-    silences = forecasts.silences[::-1]
-    if from_ms is not None:
-        asked &= forecasts.origin_ms >= from_ms
-        silences = [one for one in silences if forecasts.origin_ms[one.event] >= from_ms]
-    wanted = asked.tolist()
+    published = published_from(forecasts, from_ms)
+    silences = [one for one in forecasts.silences[::-1] if published[one.event]]
+    wanted = (((forecasts.steps % every == 0) | (forecasts.flagged != 0)) & published).tolist()
     write = output.writer(decoded.series, forecasts, levels, model_sha256[:_MODEL_DIGITS])
     series, encoded, positions = list[str](), list[bytes](), list[int]()
     revised = revisions(forecasts)
@@ -163,6 +160,13 @@ def encode(
             positions.append(decoded.positions[at])
             encoded.append(output.silence(silence, _source(source, decoded, at)))
     return Encoded(series, encoded, positions)
+
+
+def published_from(forecasts: Forecasts, from_ms: int | None) -> NDArray[np.bool_]:
+    """Returns of which events something may be published, shape (n,): those from a time on; None: all."""
+    if from_ms is None:
+        return np.ones(len(forecasts.origin_ms), np.bool_)
+    return forecasts.origin_ms >= from_ms
 
 
 def revisions(forecasts: Forecasts) -> set[int]:

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from forecaster import Forecasts, Status
-from service.messages.encode import revisions
+from service.messages.encode import published_from, revisions
 from service.monitoring.metrics import Metrics
 from service.publication import Listener, Publication
 
@@ -17,10 +17,11 @@ class PublicationCounts(Listener):
 
     Args:
         metrics: the metrics with the counters.
+        from_ms: `output.publish_from`; None: all forecasts are published, but none of a history.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, metrics: Metrics, from_ms: int | None = None) -> None:
+        self._metrics, self._from_ms = metrics, from_ms
 
     def on_publication(self, publication: Publication) -> None:
         """Counts one unit, at the same cost for one event and for ten thousand."""
@@ -30,7 +31,10 @@ class PublicationCounts(Listener):
             rejects["tombstone"] += tombstones
         if filtered := publication.decoded.filtered:
             self._metrics.filtered.inc(sum(count for _, count in filtered))
-        silences = len(forecasts.silences)
+        published = published_from(forecasts, self._from_ms)
+        if self._from_ms is None and unit.of_history:
+            published[:] = False
+        silences = sum(bool(published[one.event]) for one in forecasts.silences)
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
         if (windows := publication.decoded.windows) is not None:
             statuses[Status.LATE] += windows.late
@@ -42,12 +46,12 @@ class PublicationCounts(Listener):
         self._metrics.batch_published(statuses, rejects, max(0, len(unit.forecasts) - silences), publication.seconds)
         if statuses[Status.LATE] or statuses[Status.REPAIRED]:
             self._count_late(forecasts)
-        if unit.of_history:  # not published, so there is nothing to alert on
+        if unit.of_history:
             self._metrics.bootstrap_events.inc(unit.outcomes.events)
-        else:
-            self._metrics.revisions.inc(len(revisions(forecasts)))
-            self._metrics.silences.inc(silences)
-            self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
+        # Of what is not published there is nothing to alert on.
+        self._metrics.revisions.inc(sum(bool(published[at]) for at in revisions(forecasts)))
+        self._metrics.silences.inc(silences)
+        self._metrics.anomalies.inc(int(forecasts.flagged[published].sum()))
         self._metrics.position.labels(unit.partition).set(unit.next_position)
 
     def _count_late(self, forecasts: Forecasts) -> None:

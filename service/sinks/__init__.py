@@ -51,8 +51,8 @@ class Sink(Protocol):
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """Returns all committed adoptions of the partition's run, by rising position; their models can be loaded."""
 
-    def marks(self, partition: str) -> Sequence[TimeMark]:
-        """Returns all committed time marks of the partition's run, in order; called after `committed`."""
+    def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
+        """Returns the committed time marks of the partition's run from `start` on; see `service.ports.Transport`."""
 
     def models_needed(self, earliest: Callable[[str], int]) -> Collection[str]:
         """Returns the models of adoptions that a replay may still need.
@@ -74,6 +74,13 @@ class Sink(Protocol):
 
     def stage(self, partition: str, forecasts: Encoded) -> None:  # noqa: ARG002 - a default
         """Stages forecasts, see `service.ports.Transport.stage`; does nothing if a unit is written as a whole."""
+        return
+
+    def release(self, partition: str, position: int) -> None:  # noqa: ARG002 - a default
+        """A hint: no time mark of the partition before `position` will be replayed again.
+
+        What is deleted because of it is deleted with the next unit of the partition.
+        """
         return
 
     def publish(self, unit: Unit, files: Sequence[FileEntry] = (), removed: Sequence[tuple[int, str]] = ()) -> None:

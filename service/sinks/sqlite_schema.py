@@ -30,6 +30,15 @@ CREATE TABLE IF NOT EXISTS marks ( -- time marks, which closed windows of a sile
     time_ms INTEGER NOT NULL,      -- event time that it stands for
     PRIMARY KEY (partition, position, time_ms)
 )"""
+DELETED_MARKS = """
+CREATE TABLE IF NOT EXISTS deleted_marks ( -- of partitions whose oldest time marks were deleted
+    partition TEXT PRIMARY KEY,
+    before INTEGER NOT NULL        -- the position behind the last one that was deleted
+)"""
+UNPRINTED = """
+CREATE TABLE IF NOT EXISTS unprinted ( -- forecasts of committed time marks that may not be on standard output yet
+    forecast TEXT NOT NULL
+)"""
 SCHEMA = """
 CREATE TABLE batches (
     partition TEXT NOT NULL,
@@ -162,6 +171,8 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
     database.execute(OUTCOMES)
     database.execute(STARTS)
     database.execute(MARKS)
+    database.execute(DELETED_MARKS)
+    database.execute(UNPRINTED)
     first = "INSERT INTO starts SELECT ? WHERE NOT EXISTS (SELECT 1 FROM starts)"
     database.execute(first, (secrets.token_hex(16),))
     present = {row[1] for row in database.execute("PRAGMA table_info(files)")}

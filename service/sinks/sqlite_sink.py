@@ -21,7 +21,7 @@ import orjson
 
 from service.errors import SinkFormatError, SinkUnavailableError, TransportError
 from service.folder_lock import FolderLock
-from service.ports import Adoption, Outcomes, OutputIdentity, Reject, TimeMark, Unit, models_from
+from service.ports import Adoption, Outcomes, OutputIdentity, Reject, TimeMark, Unit, marks_from, models_from
 from service.sinks import Sink
 from service.sinks.sqlite_schema import ADDED, prepare
 from service.sources.manifest import FileEntry
@@ -35,6 +35,9 @@ INSERT INTO batches VALUES (?, ?, ?, ?, CAST(? AS TEXT))
 ON CONFLICT (partition, position, next_position) DO UPDATE SET n = n + excluded.n,
     forecasts = substr(forecasts, 1, length(forecasts) - 1) || ',' || substr(excluded.forecasts, 2)
     WHERE position = next_position"""
+_NOTE_DELETED_MARKS: Final = """
+INSERT INTO deleted_marks SELECT partition, max(position) + 1 FROM marks WHERE partition = ? AND position < ?
+GROUP BY partition ON CONFLICT (partition) DO UPDATE SET before = excluded.before"""
 _MOST_STARTS: Final = 10_000  # maximum number of stored starts: more than occur between two snapshots
 
 # Certainly nothing was committed, and the cause may be temporary: the unit may be retried.
@@ -55,6 +58,7 @@ class SqliteSink(Sink):
         self._identity = (0, 0)  # of the open file
         self._starts: tuple[str, ...] = ()
         self._start = _THIS_START  # of the process: all of its transports continue from its commits
+        self._released: dict[str, int] = {}  # by partition: time marks before it go with the next unit
         self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "end it, or set another output.path")
 
     def open(self) -> None:
@@ -134,10 +138,16 @@ class SqliteSink(Sink):
         query = "SELECT position, model FROM adoptions WHERE partition = ? ORDER BY position"
         return [Adoption(int(str(position)), str(model)) for position, model in self._rows(query, partition)]
 
-    def marks(self, partition: str) -> list[TimeMark]:
-        """Returns all committed time marks, in order."""
-        query = "SELECT position, time_ms FROM marks WHERE partition = ? ORDER BY position, time_ms"
-        return [TimeMark(int(str(position)), int(str(time))) for position, time in self._rows(query, partition)]
+    def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
+        """Returns the committed time marks from a position on, in order.
+
+        Raises:
+            SourceGoneError: some of them were deleted.
+        """
+        query = "SELECT position, time_ms FROM marks WHERE partition = ? AND position >= ? ORDER BY position, time_ms"
+        marks = [TimeMark(int(str(position)), int(str(time))) for position, time in self._rows(query, partition, start)]
+        deleted = self._rows("SELECT before FROM deleted_marks WHERE partition = ?", partition)
+        return marks_from(partition, marks, start, int(str(deleted[0][0])) if deleted else None)
 
     def run(self, partition: str) -> int:  # noqa: ARG002 - positions are in the same file as the forecasts
         """Returns 1: the first run is the only one."""
@@ -179,6 +189,10 @@ class SqliteSink(Sink):
 
     # Writing ------------------------------------------------------------------------------------------------
 
+    def release(self, partition: str, position: int) -> None:
+        """Deletes the time marks before a position with the next unit of the partition."""
+        self._released[partition] = position
+
     def publish(
         self,
         unit: Unit,
@@ -186,6 +200,7 @@ class SqliteSink(Sink):
         removed: Sequence[tuple[int, str]] = (),
         *,
         forecasts: bool = True,
+        unprinted: bool = False,
     ) -> None:
         """Commits a unit and the entries of the input files at its `next_position` as one transaction.
 
@@ -194,6 +209,7 @@ class SqliteSink(Sink):
             files: the changed entries of input files.
             removed: bases and paths of removed entries.
             forecasts: False omits the forecasts, for a sink that stores only positions here.
+            unprinted: stores them for `unprinted`, until `printed` is called.
 
         Raises:
             SinkUnavailableError: disk full or locked; nothing was written, the unit may be retried.
@@ -207,10 +223,14 @@ class SqliteSink(Sink):
             database.execute("BEGIN IMMEDIATE")
             self.check_order(unit)
             self._write(unit, files, removed, forecasts=forecasts)
+            if unprinted:
+                lines = ((line,) for line in unit.forecasts)
+                database.executemany("INSERT INTO unprinted VALUES (CAST(? AS TEXT))", lines)
             begins = self._start not in self._starts[-1:]
             if begins:
                 self._begin()
             database.execute("COMMIT")
+            self._released.pop(unit.partition, None)
             if begins:
                 self._starts = self._read_starts()
         except sqlite3.Error as error:
@@ -219,6 +239,18 @@ class SqliteSink(Sink):
         except BaseException:
             self._roll_back()
             raise
+
+    def unprinted(self) -> list[bytes]:
+        """Returns the forecasts that were committed to be printed, in order."""
+        return [str(line).encode() for (line,) in self._rows("SELECT forecast FROM unprinted ORDER BY rowid")]
+
+    def printed(self) -> None:
+        """Deletes what `unprinted` returns.
+
+        Raises:
+            SinkUnavailableError: the file cannot be written now.
+        """
+        self._rows("DELETE FROM unprinted")
 
     def _begin(self) -> None:
         """Stores the start of this daemon with the first unit that it commits."""
@@ -281,6 +313,9 @@ class SqliteSink(Sink):
             "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
             ((partition, r.position, r.reason, r.detail, r.value, r.key, _headers_text(r)) for r in unit.rejects),
         )
+        if (before := self._released.get(partition)) is not None:
+            database.execute(_NOTE_DELETED_MARKS, (partition, before))
+            database.execute("DELETE FROM marks WHERE partition = ? AND position < ?", (partition, before))
         if unit.mark is not None:
             database.execute("INSERT INTO marks VALUES (?, ?, ?)", (partition, *unit.mark))
         if unit.adoption is not None:

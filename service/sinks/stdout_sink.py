@@ -2,6 +2,9 @@
 
 Lines are written and flushed first, then the position is committed: a crash in between repeats the lines of one batch.
 Every forecast has its partition and position, by which a reader can drop repeats.
+
+A time mark is not repeated by the input, so it is committed first, with its lines, which are then written: a crash in
+between repeats them at the next start.
 """
 
 from __future__ import annotations
@@ -32,11 +35,17 @@ class StdoutSink(Sink):
         self._database = database
         self._stream = sys.stdout.buffer if stream is None else stream
         self._written: tuple[str, int] | None = None  # unit whose lines were written although its commit failed
+        self._marked: tuple[str, TimeMark] | None = None  # committed mark whose lines could not be written
 
     def open(self) -> None:
-        """Takes the exclusive lock of the database and opens it."""
-        self._written = None
+        """Takes the exclusive lock of the database, opens it, and writes the lines that a crash may have left out.
+
+        Raises:
+            SinkClosedError, SinkUnavailableError: see `publish`.
+        """
+        self._written = self._marked = None
         self._database.open()
+        self._print_committed()
 
     @property
     def identity(self) -> OutputIdentity:
@@ -51,9 +60,13 @@ class StdoutSink(Sink):
         """Returns all committed adoptions, by rising position."""
         return self._database.adoptions(partition)
 
-    def marks(self, partition: str) -> list[TimeMark]:
-        """Returns all committed time marks, in order."""
-        return self._database.marks(partition)
+    def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
+        """Returns the committed time marks from a position on."""
+        return self._database.marks(partition, start)
+
+    def release(self, partition: str, position: int) -> None:
+        """Lets the database delete the time marks before a position."""
+        self._database.release(partition, position)
 
     def run(self, partition: str) -> int:
         """Returns the run of the database, which is always the first."""
@@ -79,16 +92,34 @@ class StdoutSink(Sink):
             ValueError: the unit does not follow the committed position; nothing was written.
             SinkUnavailableError: the database cannot be written now. A retry does not repeat the lines.
         """
+        if unit.mark is not None:
+            self._publish_marked(unit, unit.mark, files, removed)
+            return
         self._database.check_order(unit)
         if self._written != (unit.partition, unit.position):
-            self._write(unit)
+            self._write(unit.forecasts)
             self._written = (unit.partition, unit.position)
         self._database.publish(unit, files, removed, forecasts=False)
         self._written = None
 
-    def _write(self, unit: Unit) -> None:
+    def _publish_marked(
+        self, unit: Unit, mark: TimeMark, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]]
+    ) -> None:
+        """Commits a time mark with its lines, then writes the lines; after an error a retry goes on where it was."""
+        if self._marked != (unit.partition, mark):
+            self._database.publish(unit, files, removed, forecasts=False, unprinted=True)
+            self._marked = unit.partition, mark
+        self._print_committed()
+        self._marked = None
+
+    def _print_committed(self) -> None:
+        if lines := self._database.unprinted():
+            self._write(lines)
+            self._database.printed()
+
+    def _write(self, lines: Sequence[bytes]) -> None:
         try:
-            self._stream.write(b"".join(line + b"\n" for line in unit.forecasts))
+            self._stream.write(b"".join(line + b"\n" for line in lines))
             self._stream.flush()
         except BrokenPipeError as error:
             self._give_up()

@@ -55,6 +55,10 @@ class Source(Protocol):
     def partitions(self) -> Sequence[str]:
         """Returns the partitions that this process reads now."""
 
+    def partitions_of_history(self, partition: str) -> int:  # noqa: ARG002 - a default
+        """Returns the number of partitions among which the series of a history are divided; see `HistoryFirst`."""
+        return len(self.all_partitions())
+
     def all_partitions(self) -> Sequence[str]:
         """Returns all partitions, whichever process reads them; the same in every process."""
 

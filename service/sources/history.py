@@ -21,6 +21,7 @@ INPUT_SPAN: Final = 1 << 44
 """Positions of one input: 17 TB of uncompressed bytes; 512 inputs are all of the negative positions."""
 
 _LIVE: Final = (-1, "")  # key of the entry with the live position
+_COUNT: Final = (-2, "")  # key of the entry with the number of partitions
 
 
 class HistoryInput(NamedTuple):
@@ -56,8 +57,11 @@ class PartitionHistory:
         entries: stored with the committed position.
         committed: the committed position, None at the first start; not negative where the history was taken in.
         live: at the first start the live position at which reading goes on after it.
+        partitions: the present number of partitions of the live source.
 
     Attributes:
+        partitions: their number at the first start, by which series belong to this partition, also in a replay after
+            further ones were added.
         position: the position up to which `read` has returned records.
         ends: whether `end` was called, and that is not committed yet.
 
@@ -73,6 +77,7 @@ class PartitionHistory:
         entries: Sequence[FileEntry],
         committed: int | None,
         live: int | None = None,
+        partitions: int = 1,
     ) -> None:
         self.partition, self._inputs = partition, inputs
         self._entries = [entry for entry in entries if entry.base < 0]
@@ -80,7 +85,9 @@ class PartitionHistory:
         self._readers: dict[int, FileSource] = {}
         self._released: list[tuple[int, str]] = []
         self._live = live if live is not None else live_begin(entries)
-        self._stored = live is None  # whether the live position is in the entries
+        self._stored = live is None  # whether live position and number of partitions are in the entries
+        stored = next((entry.size for entry in entries if entry.key == _COUNT), None)
+        self.partitions = partitions if stored is None else stored
         self.ends = False
         for number in range(max(0, number_of(min(self.position, 0))), len(inputs)) if self.position < 0 else ():
             self._reader(number)  # a missing file is an error now, not after hours
@@ -162,6 +169,7 @@ class PartitionHistory:
                 changed, removed = changed + more, removed + gone
         if not self._stored:
             changed.append(FileEntry(_LIVE[1], _LIVE[0], self._live))
+            changed.append(FileEntry(_COUNT[1], _COUNT[0], self.partitions))
         return changed, removed
 
     def written(self, position: int) -> None:
@@ -181,7 +189,7 @@ class PartitionHistory:
             return
         if not self.held:
             return
-        known = {entry.key for entry in self._entries} | {_LIVE}
+        known = {entry.key for entry in self._entries} | {_LIVE, _COUNT}
         for reader in self._readers.values():
             known |= {entry.key for entry in reader.manifest(reader.position)}
         self._released += sorted(known)

@@ -55,6 +55,7 @@ class HistoryFirst(Source):
         self._histories: dict[str, PartitionHistory] = {}
         self._paused: frozenset[str] = frozenset()
         self._turn = 0  # the partition whose history is read next
+        self._live_turn = True  # whether live records come first in the next poll
         self.generation = live.generation
 
     def check(self) -> None:
@@ -70,17 +71,18 @@ class HistoryFirst(Source):
     def _take_partitions(self) -> None:
         """Opens the histories of the present partitions."""
         self.generation, before = self._live.generation, self._histories
-        self._histories = {}
+        self._histories, count = {}, len(self._live.all_partitions())
         places = {name: None if self._sink is None else self._sink.committed(name) for name in self._live.partitions()}
         others_live = any(place is not None and place >= 0 for place in places.values())
         for name, committed in places.items():
             if committed is None and others_live and not all(one.is_there() for one in self._inputs):
                 _log.warning("partition begins without the history, which is no longer there", partition=name)
-                self._histories[name] = PartitionHistory(name, (), (), None)
+                self._histories[name] = PartitionHistory(name, (), (), None, partitions=count)
                 continue
             entries = () if self._sink is None else self._sink.files(name)
             first = self._live.first(name) if committed is None else None
-            self._histories[name] = history = PartitionHistory(name, self._inputs, entries, committed, first)
+            history = PartitionHistory(name, self._inputs, entries, committed, first, count)
+            self._histories[name] = history
             if committed is None:
                 _log.info("taking in the history", partition=name, inputs=[one.entry for one in self._inputs][:20])
             elif committed < 0:
@@ -104,6 +106,10 @@ class HistoryFirst(Source):
         """Returns all partitions of the live source."""
         return self._live.all_partitions()
 
+    def partitions_of_history(self, partition: str) -> int:
+        """Returns the number of partitions when the history of one was begun, by which it has its series."""
+        return self._histories[partition].partitions
+
     def pause(self, partitions: Collection[str]) -> None:
         """Excludes these partitions from `poll`."""
         self._paused = frozenset(partitions)
@@ -115,8 +121,14 @@ class HistoryFirst(Source):
         return history.earliest() if history.held else self._live.earliest(partition)
 
     def poll(self, limit: int, timeout_seconds: float) -> Records | None:
-        """Returns the next records: live ones that are there, else those of a history, by turns."""
+        """Returns the next records: live ones that are there and those of a history, by turns.
+
+        Otherwise a live partition with a lag would keep the others in their histories.
+        """
         histories = self._taking_in()
+        self._live_turn = not histories or not self._live_turn
+        if not self._live_turn and (records := self._next(histories, limit)) is not None:
+            return records
         records = self._live.poll(limit, 0.0 if histories else timeout_seconds)
         if self._live.generation != self.generation:
             self._take_partitions()

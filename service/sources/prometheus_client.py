@@ -21,6 +21,7 @@ MAX_ANSWER_BYTES: Final = 16 << 20
 _SHOWN: Final = 300  # characters of an answer in a message
 _UNPROCESSABLE: Final = 422  # the query needs too many samples
 _UNAVAILABLE: Final = 503  # it needs too much time, or the server is not ready
+_LATER: Final = frozenset({408, 425, 429})  # the server, or a proxy before it, answers a later request
 Series = list[dict[str, Any]]
 
 
@@ -94,7 +95,7 @@ class PrometheusClient:
         if status in {401, 403}:
             msg = f"bootstrap.url: got status {status}, expected credentials that may query; check bootstrap.token_file"
             return ConfigurationError(msg)
-        if status < 500:
+        if status < 500 and status not in _LATER:
             msg = f"bootstrap.query: got status {status}: {text!r}, expected a query that the server answers"
             return ConfigurationError(msg)
         msg = f"bootstrap.url: {self._settings.url} answers with status {status}: {text!r}"

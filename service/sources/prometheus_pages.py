@@ -16,7 +16,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -84,12 +84,13 @@ class PrometheusPages:
         plan = self._plan()
         return None if plan is None else int(plan["to_ms"])
 
-    def fetch(self, now_ms: int, stop: threading.Event) -> bool:
+    def fetch(self, now_ms: int, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> bool:
         """Writes all pages that are missing; while the server does not answer it is asked again.
 
         Args:
             now_ms: the present time, at which the history ends if this is the first start.
             stop: ends the work, which a later call continues.
+            beat: called before every request.
 
         Returns:
             Whether all pages are written.
@@ -107,7 +108,7 @@ class PrometheusPages:
         _log.info("fetching the history", url=self._settings.url, begin=first, end=last)
         span, shown, samples = max(_FIRST_MS, _GROWTH * self._step_ms), time.monotonic(), 0
         while from_ms < to_ms:
-            found = self._ask(from_ms, to_ms, span, stop)
+            found = self._ask(from_ms, to_ms, span, stop, beat)
             if found is None:
                 return False
             series, end = found
@@ -168,10 +169,13 @@ class PrometheusPages:
 
     # Pages ---------------------------------------------------------------------------------------------------
 
-    def _ask(self, from_ms: int, to_ms: int, span: int, stop: threading.Event) -> tuple[Series, int] | None:
+    def _ask(
+        self, from_ms: int, to_ms: int, span: int, stop: threading.Event, beat: Callable[[], None]
+    ) -> tuple[Series, int] | None:
         """Returns the samples from a time on, and the time up to which they are; None where a stop was requested."""
         backoff, silent = Backoff(), False
         while not stop.is_set():
+            beat()
             end = min(to_ms, from_ms + self._on_grid(span))
             try:
                 return self._client.samples(from_ms, end), end

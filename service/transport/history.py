@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -114,13 +114,19 @@ def with_history(live: Source, config: Config) -> Source:
     return HistoryFirst(live, history_inputs(config), lambda: delete_pages(pages_folder(config)))
 
 
-def fetch_history(config: Config, now_ms: int, stop: threading.Event) -> bool:
+def lacks_history(config: Config) -> bool:
+    """Returns whether `fetch_history` has something to do."""
+    return bool(config.bootstrap.url) and not _pages(config).is_complete()
+
+
+def fetch_history(config: Config, now_ms: int, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> bool:
     """Fetches the history of `bootstrap.url`, if there is one and it was not fetched before.
 
     Args:
         config: checked.
         now_ms: the present time.
         stop: ends it, to be continued by the next start.
+        beat: called before every request.
 
     Returns:
         Whether nothing is missing.
@@ -128,10 +134,7 @@ def fetch_history(config: Config, now_ms: int, stop: threading.Event) -> bool:
     Raises:
         ConfigurationError: the server refuses the query.
     """
-    if not config.bootstrap.url:
-        return True
-    pages = _pages(config)
-    return pages.is_complete() or pages.fetch(now_ms, stop)
+    return not lacks_history(config) or _pages(config).fetch(now_ms, stop, beat)
 
 
 def after_history(config: Config) -> KafkaConfig:
@@ -154,17 +157,16 @@ def decoder_of(config: Config, frames: Frames | None = None) -> Decodes:
     return HistoryDecoder(live, decoders)
 
 
-def seam_of(config: Config, partition: str, partitions: Collection[str]) -> Seam | None:
+def seam_of(config: Config, partition: str, count: int) -> Seam | None:
     """Returns the seam of a partition that begins; None without `[bootstrap]`.
 
     Args:
         config: checked.
         partition: its name.
-        partitions: all partitions of the source.
+        count: number of partitions among which the series are divided.
     """
     if not config.bootstrap.is_set:
         return None
-    count = len(partitions)
     if not config.kafka.topics or count == 1:
         return Seam(config.state.max_series)
     hashed, number = _hash(config.bootstrap), int(partition.rpartition("-")[2])

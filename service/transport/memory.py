@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from service.errors import SinkUnavailableError, SourceGoneError, TransportBusyError, TransportError
-from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, TimeMark, Unit, models_from
+from service.ports import Adoption, Encoded, Outcomes, OutputIdentity, Records, TimeMark, Unit, marks_from, models_from
 
 
 class Abort(TransportError):  # noqa: N818 - named after what it stands for, the death of the process
@@ -125,9 +125,12 @@ class MemoryTransport:
         """Returns the adoptions of the published units."""
         return [unit.adoption for unit in self._log.units if unit.partition == partition and unit.adoption]
 
-    def marks(self, partition: str) -> Sequence[TimeMark]:
-        """Returns the time marks of the published units."""
-        return [unit.mark for unit in self._log.units if unit.partition == partition and unit.mark]
+    def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
+        """Returns the time marks of the published units from a position on, as if released ones were deleted."""
+        marks = [unit.mark for unit in self._log.units if unit.partition == partition and unit.mark]
+        released = self._log.released.get(partition, 0)
+        gone = [mark.position + 1 for mark in marks if mark.position < released]
+        return marks_from(partition, marks, start, max(gone, default=None))
 
     def models_needed(self) -> set[str]:
         """Returns the models that records still held by the log need."""
@@ -150,6 +153,10 @@ class MemoryTransport:
     def all_partitions(self) -> Sequence[str]:
         """Returns the same as `partitions`."""
         return self.partitions()
+
+    def partitions_of_history(self, partition: str) -> int:  # noqa: ARG002 - there is no history
+        """Returns the number of partitions."""
+        return len(self._log.script)
 
     def pause(self, partitions: Collection[str]) -> None:
         """Excludes these partitions from `poll`."""

@@ -74,6 +74,10 @@ class Pair:
         """Returns all partitions of the source."""
         return self.source.all_partitions()
 
+    def partitions_of_history(self, partition: str) -> int:
+        """Returns the number of partitions among which the source divides a history."""
+        return self.source.partitions_of_history(partition)
+
     def committed(self, partition: str) -> int | None:
         """Returns the committed position from the sink."""
         return self.sink.committed(partition)
@@ -90,9 +94,9 @@ class Pair:
         """Returns the committed adoptions from the sink."""
         return self.sink.adoptions(partition)
 
-    def marks(self, partition: str) -> Sequence[TimeMark]:
+    def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
         """Returns the committed time marks from the sink."""
-        return self.sink.marks(partition)
+        return self.sink.marks(partition, start)
 
     def models_needed(self) -> Collection[str]:
         """Returns the models of the sink's adoptions that a replay of the source may still need."""
@@ -145,8 +149,9 @@ class Pair:
         self.source.published(partition, position)
 
     def release(self, partition: str, position: int) -> None:
-        """Releases the positions of the source that will not be replayed."""
+        """Releases the positions of the source, and the time marks of the sink, that will not be replayed."""
         self.source.release(partition, position)
+        self.sink.release(partition, position)
 
     def finished(self) -> bool:
         """Returns whether the source has ended and all of it is published."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from kafka_tools import read_topic
-from launchers import Launcher
+from launchers import Launcher, write_sections
 
 Sections = dict[str, dict[str, Any]]  # further settings, by section of the configuration
 
@@ -78,11 +78,7 @@ class Daemons:
         }
         for section, values in self._more.items():
             sections[section] = sections.get(section, {}) | values
-        lines = []
-        for section, values in sections.items():
-            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
-        path.write_text("\n".join(lines) + "\n")
-        return path
+        return write_sections(path, sections)
 
     def _launcher(self, name: str) -> Launcher:
         if name not in self._launchers:

@@ -38,7 +38,7 @@ class TestContract(TransportContract):
         """One partition that holds the records of the contract."""
         produce(bootstrap, topics(), RECORDS)
         shelf = Shelf({"f" * 64: b"a model"})
-        config = settings(bootstrap, app, client=request.param)
+        config = settings(bootstrap, app, client=request.param, share_snapshots=600)  # deletes time marks
         return World(
             lambda: transport(config, tmp_path, shelf),
             crash,

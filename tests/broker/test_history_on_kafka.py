@@ -160,7 +160,7 @@ def test_series_belong_to_the_partition_of_their_key() -> None:
     )
     names, places = [f"series {number}" for number in range(100)], ["t-0", "t-1", "t-2"]
     for number, place in enumerate(places):
-        seam = seam_of(config, place, places)
+        seam = seam_of(config, place, len(places))
         assert seam is not None
         assert seam._owns is not None
         assert [name for name in names if seam._owns(name)] == [

@@ -7,7 +7,9 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 @functools.cache
@@ -57,3 +59,12 @@ class Launcher:
         self._answers.read()  # until no process has the other end
         self._answers.close()
         self._socket.close()
+
+
+def write_sections(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Writes settings as a configuration file; returns its path."""
+    lines = []
+    for section, values in sections.items():
+        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.errors import TransportBusyError
+from service.errors import SourceGoneError, TransportBusyError
 from service.ports import Adoption, Encoded, Records, Reject, TimeMark, Transport, Unit
 
 RECORDS = [b'{"series":"s%d","timestamp":%d,"value":%d}' % (i % 3, i, i) for i in range(25)]
@@ -170,9 +170,36 @@ class TransportContract:
         again = world.transport()
         again.start()
         assert again.committed(partition) == at
-        assert again.marks(partition) == marks
+        assert again.marks(partition, at) == marks
         assert len(world.forecasts()) == before + 2
         again.close()
+
+    def test_released_time_marks(self, world: World):
+        """Marks before a released position are deleted with the next unit; a replay that lacks them is refused."""
+        transport = world.transport()
+        transport.start()
+        marks = list[TimeMark]()
+        for number in range(3):
+            records = transport.poll(5, 0.0)
+            assert records is not None
+            transport.publish(unit_of(records))
+            partition, at = records.partition, records.next_position
+            marks.append(TimeMark(at, 1_700_000_000_000 + number))
+            transport.publish(Unit(partition, at, at, [], [], mark=marks[-1]))
+        first, second, _ = (mark.position for mark in marks)
+        assert transport.marks(partition, 0) == marks
+        transport.release(partition, second)
+        records = transport.poll(5, 0.0)
+        assert records is not None
+        transport.publish(unit_of(records))
+        for _ in range(2):
+            assert transport.marks(partition, second) == transport.marks(partition, first + 1) == marks[1:]
+            with pytest.raises(SourceGoneError, match=f"time marks before {first + 1}, which were deleted"):
+                transport.marks(partition, first)
+            world.crash(transport)
+            transport = world.transport()
+            transport.start()
+        transport.close()
 
     @pytest.mark.parametrize("limit", [1, 4, 1000])
     def test_replay(self, world: World, limit: int):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from service.config.input import InputConfig
 from service.messages.decode import Decoder
 from service.ports import HISTORY_BEGIN, Records
-from service.seam import Seam
+from service.seam import NEWEST, Seam
 
 Event = tuple[str, int]
+NEVER = -(1 << 63)
 DECODER = Decoder(InputConfig.model_validate({}))
 EVENTS = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 9)), max_size=30)
 
@@ -39,43 +41,83 @@ def taken(seam: Seam, events: Sequence[Event], position: int, cuts: Sequence[int
     return found, gone
 
 
-def twin(history: Sequence[Event], live: Sequence[Event], most: int) -> list[int]:
+def accepted(at: int | None) -> Callable[[Sequence[str], NDArray[np.int64]], NDArray[np.int64]]:
+    """Returns an engine that has accepted times of all series up to the n-th greatest; None: none of them."""
+
+    def of(series: Sequence[str], times: NDArray[np.int64]) -> NDArray[np.int64]:
+        assert times.shape == (len(series), NEWEST)
+        return np.full(len(series), NEVER) if at is None else times[:, at]
+
+    return of
+
+
+def twin(history: Sequence[Event], live: Sequence[Event], most: int, at: int | None) -> list[int]:
     """Returns the indices of live events that are dropped."""
-    last: dict[str, int] = {}
-    for series, at in history:
-        last[series] = at
-        if len(last) > most:
-            del last[next(iter(last))]
+    known: dict[str, set[int]] = {}
+    for series, time_ms in history:
+        known.setdefault(series, set()).add(time_ms)
+        if len(known) > most:
+            del known[next(iter(known))]
     gone = []
-    for index, (series, at) in enumerate(live):
-        if series in last and at <= last[series]:
+    for index, (series, time_ms) in enumerate(live):
+        newest = sorted(known.get(series, ()))[-NEWEST:]
+        padded = [NEVER] * (NEWEST - len(newest)) + newest
+        if series in known and (time_ms in newest or (at is not None and time_ms <= padded[at])):
             gone.append(index)
         else:
-            last.pop(series, None)
+            known.pop(series, None)
     return gone
 
 
-@given(EVENTS, EVENTS, st.integers(1, 8), st.lists(st.integers(1, 30)), st.lists(st.integers(1, 30)))
-def test_any_batches(history: list[Event], live: list[Event], most: int, cuts: list[int], restarts: list[int]) -> None:
-    """Whatever the batches and the restarts between them, exactly the repeated events are dropped."""
+@given(
+    EVENTS, EVENTS, st.integers(1, 8), st.lists(st.integers(1, 30)), st.lists(st.integers(1, 30)),
+    st.sampled_from([None, 0, 2, 3]),
+)  # fmt: skip
+def test_any_batches(
+    history: list[Event], live: list[Event], most: int, cuts: list[int], restarts: list[int], at: int | None
+) -> None:
+    """Whatever the batches and the restarts, also within the history, exactly the repeated events are dropped."""
     seam = Seam(most)
-    assert taken(seam, history, HISTORY_BEGIN, cuts) == (history, [])
-    expected = twin(history, live, most)
+    for start, end in pairwise(sorted({0, *(cut for cut in restarts if cut < len(history)), len(history)})):
+        assert taken(seam, history[start:end], HISTORY_BEGIN + start, cuts) == (history[start:end], [])
+        seam = restored(seam, most)
+    seam.end(accepted(at))
+    expected = twin(history, live, most, at)
     found, gone = list[Event](), list[int]()
     for start, end in pairwise(sorted({0, *(cut for cut in restarts if cut < len(live)), len(live)})):
-        again = Seam(most)
-        again.restore(seam.arrays())
-        seam = again
+        seam = restored(seam, most)
         more, dropped = taken(seam, live[start:end], start, cuts)
         found, gone = found + more, gone + dropped
     assert gone == expected
     assert found == [one for index, one in enumerate(live) if index not in expected]
 
 
+def restored(seam: Seam, most: int) -> Seam:
+    """Returns a seam with the state of another one."""
+    again = Seam(most)
+    again.restore(seam.arrays())
+    return again
+
+
+@given(st.permutations(range(8)), st.lists(st.integers(50, 60), max_size=3, unique=True))
+def test_repeated_events_of_a_history(order: list[int], wrong: list[int]) -> None:
+    """In whatever order the history has its events, and with wrong times of the future: repeated ones are dropped.
+
+    The engine has accepted all but the wrong times. Events that the history does not have are admitted, also those
+    before the wrong times.
+    """
+    seam = Seam(10)
+    taken(seam, [("a", time_ms) for time_ms in [*order, *wrong]], HISTORY_BEGIN, ())
+    seam.end(lambda series, _: np.full(len(series), max(order)))
+    repeated = [("a", time_ms) for time_ms in [*sorted(order), *wrong]]
+    assert taken(seam, [*repeated, ("a", 8), ("a", 9)], 0, ()) == ([("a", 8), ("a", 9)], list(range(len(repeated))))
+
+
 def test_other_series() -> None:
     """A series that the history does not have begins with its first live event, however old."""
     seam = Seam(10)
     taken(seam, [("a", 5)], HISTORY_BEGIN, ())
+    seam.end(accepted(-1))
     assert taken(seam, [("b", 1), ("a", 5), ("a", 6), ("a", 2)], 0, ()) == ([("b", 1), ("a", 6), ("a", 2)], [1])
     assert len(seam) == 0
 

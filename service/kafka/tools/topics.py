@@ -60,7 +60,7 @@ def _outputs(settings: KafkaConfig, partitions: int) -> list[TopicPlan]:
         TopicPlan(settings.snapshot_chunks, partitions, compacted | {"max.message.bytes": largest}, "shared snapshots"),
     ]
     # A start reads the complete topic, and the newest segment is not compacted.
-    positions = compacted | {"segment.bytes": str(16 << 20), "segment.ms": "3600000"}
+    read_whole = compacted | {"segment.bytes": str(16 << 20), "segment.ms": "3600000"}
     return [
         TopicPlan(
             settings.forecasts,
@@ -76,12 +76,12 @@ def _outputs(settings: KafkaConfig, partitions: int) -> list[TopicPlan]:
             "rejects",
             ("WRITE",),
         ),
-        # Compaction never removes an adoption: every one has a unique key.
-        TopicPlan(settings.adoptions, partitions, {"cleanup.policy": "compact"}, "adoptions of models"),
+        # Compaction never removes an adoption: every one has a unique key. It removes the time marks that were deleted.
+        TopicPlan(settings.adoptions, partitions, read_whole, "adoptions of models, time marks"),
         TopicPlan(
             settings.models, 1, {"cleanup.policy": "compact", "max.message.bytes": str(64 << 20)}, "models by sha256"
         ),
-        *([] if settings.topics else [TopicPlan(settings.positions, 1, positions, "positions of the inputs")]),
+        *([] if settings.topics else [TopicPlan(settings.positions, 1, read_whole, "positions of the inputs")]),
         *(shared if settings.topics and settings.share_snapshots else []),
     ]
 

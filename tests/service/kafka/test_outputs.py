@@ -13,7 +13,7 @@ from service.config.kafka import KafkaConfig
 from service.errors import SchemaRegistryError, SourceGoneError, TransportError, UnreachableError
 from service.kafka import outputs as kafka_outputs
 from service.kafka.outputs import newest_output
-from service.kafka.records import Origin, adoption_message, read_past, reject_message, run_message
+from service.kafka.records import Origin, PastRecords, adoption_message, reject_message, run_message
 from service.messages.frames import FrameError
 from service.ports import Adoption, Reject
 from service.schemas.forecast_reader import ForecastReader
@@ -138,8 +138,11 @@ def test_the_past_by_run() -> None:
         adoption_message(Adoption(0, "c"), SOURCE, "t", 1, 2),
     ]
     assert len({message.key for message in messages}) == len(messages)  # the topic is compacted
-    past = read_past([message.value for message in messages], SOURCE)
+    records = PastRecords()
+    for message in messages:
+        records.add(message.key or b"", message.value)
+    past = records.of(SOURCE)
     assert (past.newest_run, past.runs, past.reach) == (2, {1: 0, 2: 5}, 5)
     assert past.adoptions(1) == [Adoption(0, "a"), Adoption(70, "b")]
     assert past.adoptions(2) == [Adoption(0, "c")]
-    assert not read_past([], SOURCE)
+    assert not PastRecords().of(SOURCE)

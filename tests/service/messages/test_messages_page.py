@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from service.config.input import InputConfig
-from service.kafka.records import ORIGIN_HEADER, read_past
+from service.kafka.records import ORIGIN_HEADER, PastRecords
 from service.messages.decode import CSV_HEADER, Decoded, Decoder
 from service.ports import Adoption, Records
 
@@ -75,7 +75,9 @@ def test_every_field_and_header_is_explained() -> None:
 
 def test_adoptions_are_read() -> None:
     """The daemon reads the page's record of an adoption."""
-    found = read_past([PAGE.adoption().value], PAGE.SOURCE).adoptions(1)
+    records, message = PastRecords(), PAGE.adoption()
+    records.add(message.key, message.value)
+    found = records.of(PAGE.SOURCE).adoptions(1)
     assert found == [Adoption(PAGE.POSITION, PAGE.MODEL)]
 
 

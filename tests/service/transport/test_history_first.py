@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import SourceGoneError, SourceUnavailableError
-from service.ports import HISTORY_BEGIN
+from service.ports import HISTORY_BEGIN, Records
+from service.snapshots.file import folder_of, newest_first, position_of
 from service.sources import CommittedPositions, Source
-from service.sources.history import HistoryInput, begin_of, number_of
+from service.sources.history import HistoryInput, PartitionHistory, begin_of, number_of
 from service.sources.history_first import HistoryFirst
 from service.sources.manifest import FileEntry
 
@@ -67,6 +68,24 @@ def test_equal_to_live(
     assert models(folder / "data") == models(reference)
     assert bench.sample("bootstrap_events_total") == cut
     assert bench.sample("events_total", status="duplicate") == min(cut, overlap)
+
+
+@pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("last", [[10**6], [10**6, 10**6 + 1, 10**6 + 2], [3], [200, 3, 10**6]])
+def test_the_last_event_of_a_history(tmp_path: Path, last: list[int], windows: bool) -> None:
+    """Wrong times of the future and older events at the end of the history do not decide which live events are new."""
+    sections: dict[str, Any] = {"aggregate": {"interval": "2m", "functions": ["sum"]}} if windows else {}
+    history = [*EVENTS[:80], *(line(step, "a") for step in last)]
+    live = written(tmp_path / "live.jsonl", [*history, *EVENTS[80:]])
+    run(tmp_path / "straight", live, **sections)
+    written(live, EVENTS[60:])
+    file = written(tmp_path / "h.jsonl", history)
+    bench = run(tmp_path / "data", live, bootstrap={"files": [str(file)]}, **sections)
+
+    assert bench.sample("events_total", status="duplicate") == 20
+    assert forecasts(tmp_path / "data") == forecasts(tmp_path / "straight")[-len(forecasts(tmp_path / "data")) :]
+    assert len(forecasts(tmp_path / "data")) >= 10
+    assert state(tmp_path / "data", live) == state(tmp_path / "straight", live)
 
 
 def test_a_gap_is_a_gap(tmp_path: Path) -> None:
@@ -195,6 +214,49 @@ def test_published_from(tmp_path: Path) -> None:
     assert len(forecasts(tmp_path / "data")) == len(EVENTS) - 70
 
 
+@pytest.mark.parametrize("publish_from", ["", "1970-01-01T00:00:00Z", "2023-11-14T22:50:00Z", "2023-11-15T01:30:00Z"])
+def test_counts_are_of_what_is_published(tmp_path: Path, publish_from: str) -> None:
+    """Metrics count the forecasts, silences and anomalies that are in the output, from whatever time it begins."""
+    names = ("a", "b", "c")
+    events = [
+        line(step, name) if step % 50 else line(step, name).replace(b'"value":', b'"value":9')
+        for step in range(1, 300)
+        for name in names
+        if name == "a" or step // 20 % 3 != names.index(name)
+    ]
+    history = written(tmp_path / "h.jsonl", events[:250])
+    live = written(tmp_path / "live.jsonl", events[250:])
+    bench = run(
+        tmp_path / "data", live, bootstrap={"files": [str(history)]}, anomaly={"silent_after": 4},
+        output={"publish_from": publish_from} if publish_from else {},
+    )  # fmt: skip
+    with closing(sqlite3.connect(tmp_path / "data" / "forecasts.sqlite")) as database:
+        (forecast, flagged), (silent,) = (
+            database.execute(query).fetchone()
+            for query in ("SELECT count(*), sum(flagged) FROM forecasts", "SELECT count(*) FROM silences")
+        )
+    assert silent > 0
+    assert flagged > 0
+    assert bench.sample("forecasts_total") == forecast
+    assert bench.sample("silences_total") == silent
+    assert bench.sample("anomalies_total") == flagged
+
+
+@pytest.mark.parametrize("lost", range(4))
+def test_nothing_new_behind_a_snapshot_that_was_lost(tmp_path: Path, lost: int) -> None:
+    """A run without new records restores the state before it ends, and writes a snapshot of it."""
+    live = written(tmp_path / "live.jsonl", EVENTS)
+    run(tmp_path / "data", live, input={"max_poll_records": 10}, state={"snapshot_every": "1ms"})
+    folder = folder_of(tmp_path / "data" / "snapshots", str(live))
+    expected = state(tmp_path / "data", live)
+    for path in newest_first(folder)[:lost]:
+        path.unlink()
+    run(tmp_path / "data", live, input={"max_poll_records": 10})
+
+    assert state(tmp_path / "data", live) == expected
+    assert position_of(newest_first(folder)[0]) == live.stat().st_size
+
+
 class Places:
     """Positions of a sink: one partition is live, another one has none."""
 
@@ -217,6 +279,10 @@ class Topic(Source):
         """Returns both."""
         return ["old", "new"]
 
+    def all_partitions(self) -> list[str]:
+        """Returns both."""
+        return self.partitions()
+
     def pause(self, partitions: Collection[str]) -> None:
         """Does nothing."""
 
@@ -226,6 +292,70 @@ class Topic(Source):
     def earliest(self, partition: str) -> int:
         """Returns the oldest position."""
         return 3
+
+
+class GrowingTopic(Topic):
+    """A topic whose partition "old" is live and always has records, and that has had another number of partitions."""
+
+    generation = 0
+
+    def __init__(self, count: int) -> None:
+        self.count, self.paused = count, frozenset[str]()
+
+    def all_partitions(self) -> list[str]:
+        """Returns as many as there are."""
+        return [*self.partitions(), *(f"p{number}" for number in range(self.count - 2))]
+
+    def first(self, partition: str) -> int:
+        """Returns the oldest position."""
+        return self.earliest(partition)
+
+    def pause(self, partitions: Collection[str]) -> None:
+        """Notes them."""
+        self.paused = frozenset(partitions)
+
+    def poll(self, limit: int, timeout_seconds: float) -> Records | None:
+        """Returns a record of the live partition, always."""
+        return Records("old", [5], 6, [b"live"])
+
+
+def test_a_live_partition_with_a_lag(tmp_path: Path) -> None:
+    """A history is taken in by turns with the records of a partition that is live already, however many it has."""
+    file = written(tmp_path / "h.jsonl", EVENTS[:30])
+    source = HistoryFirst(GrowingTopic(2), [HistoryInput(str(file))])
+    source.open(Places())
+    found = [one for _ in range(70) if (one := source.poll(1, 0.0)) is not None]
+    source.close()
+    history = [value for one in found if one.partition == "new" for value in one.values]
+    assert history == EVENTS[:30]
+    assert sum(one.partition == "old" for one in found) >= 30
+
+
+def test_a_topic_that_grows(tmp_path: Path) -> None:
+    """The number of partitions by which series are divided stays that of the begin, also when more were added."""
+    file = written(tmp_path / "h.jsonl", EVENTS[:30])
+    inputs = [HistoryInput(str(file))]
+    first = PartitionHistory("new", inputs, (), None, 3, 4)
+    records = first.read(10)
+    assert records is not None
+    entries, _ = first.changes(records.next_position)
+    first.close()
+    for committed in (records.next_position, 7):  # in the history, and live: a replay may need it
+        again = PartitionHistory("new", inputs, entries, committed, None, 6)
+        assert again.partitions == 4
+        again.close()
+
+    class Begun(Places):
+        def committed(self, partition: str) -> int | None:
+            return {"old": 5, "new": records.next_position}[partition]
+
+        def files(self, partition: str) -> list[FileEntry]:
+            return entries if partition == "new" else []
+
+    source = HistoryFirst(GrowingTopic(6), inputs)
+    source.open(Begun())
+    assert [source.partitions_of_history(name) for name in ("new", "old")] == [4, 6]
+    source.close()
 
 
 @given(st.integers(0, 500), st.integers(0, 1 << 43))
