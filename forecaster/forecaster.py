@@ -10,7 +10,7 @@ is saved and loaded in between. It uses no clock and no threads, and is not safe
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -216,12 +216,9 @@ class Forecaster:
             return found
         out = empty_forecasts(ts.copy(), self.config)
         out.status[...] = Status.BROADCAST
-        names = (
-            "status", "origin_ms", "interval_ms", "steps", "quantiles", "anomaly", "flagged", "calendar", "notes",
-            "noted_ms",
-        )  # fmt: skip
-        for name in names:
-            getattr(out, name)[others] = getattr(found, name)
+        for column in fields(Forecasts):
+            if isinstance(mine := getattr(out, column.name), np.ndarray):
+                mine[others] = getattr(found, column.name)
         out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
         return out
 
