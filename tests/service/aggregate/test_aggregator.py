@@ -241,11 +241,12 @@ class TestEmptyWindows:
         assert [start for _, start, *_ in found] == ([0, 60_000, 120_000, 180_000] if len(values) > 2 else [0, 180_000])
 
     def test_a_long_gap(self) -> None:
-        """Of a gap of a month the newest empty windows have values; the others are left out and counted."""
-        closed = self.closed(44_640, functions=["count"])
+        """Of a gap of days the newest empty windows have values; the others are left out and counted."""
+        gap = 5 * MOST_EMPTY
+        closed = self.closed(gap, functions=["count"])
 
         assert len(rows(closed)) == MOST_EMPTY + 2
-        assert closed.skipped == 44_639 - MOST_EMPTY
+        assert closed.skipped == gap - 1 - MOST_EMPTY
 
     def test_functions_without_a_value(self) -> None:
         """Functions for which an empty window has no value have none there."""
@@ -288,10 +289,10 @@ def test_many_tombstones() -> None:
     """The time to remove series does not grow with the number of open windows."""
     count, aggregator = 30_000, aggregator_of(30_000)
     take(aggregator, [Raw(str(at), 0) for at in range(count)])
-    begin = time.perf_counter()
+    begin = time.process_time()
     take(aggregator, [Raw("0", 1)], [Tombstone(0, 0, str(at)) for at in range(1, count)])
 
-    assert time.perf_counter() - begin < 10
+    assert time.process_time() - begin < 10
     assert len(aggregator) == 1
 
 
