@@ -30,8 +30,9 @@ from peers import deep_river, holt_winters, jax_gru, snarimax, torch_compiled
 from training import BATCH as STREAMS
 from training import CELLS, SIZES, WINDOW, jax_step, multiply_adds, own_step, torch_step
 
-from forecaster import Forecaster, ModelConfig
+from forecaster import ModelConfig
 from forecaster.inspection.speed import observe_work, peak_work, step_work
+from forecaster.observed_rows import ObservedRows
 from service.capacity.bench import pin, this_processor
 from service.cli._bench_daemon import seconds_per_event
 from service.config.sections import Config
@@ -175,14 +176,14 @@ def whole(rounds: int, missing: set[str]) -> list[Row]:
 def pipeline(events: int) -> list[Row]:
     """The daemon from a file to SQLite, and the same with the model left out."""
     config = Config.model_validate({"model": {"seasons": [24], "interval": "1m"}})
-    real = Forecaster._run
+    real = ObservedRows._run
     shape = np.linspace(0.9, 1.1, 24 * 7, dtype=np.float32).reshape(24, 7)
 
-    def nothing(
-        self: Any, rows: Any, ts: Any, value: Any, cov: Any, out: Any, start: int, end: int, *more: Any
-    ) -> None:
-        out.quantiles[start:end] = value[start:end, None, None].astype(np.float32) * shape
+    def nothing(self: Any, rows: Any, taken: Any, out: Any, start: int, end: int) -> None:
+        out.quantiles[start:end] = taken[1][start:end, None, None].astype(np.float32) * shape
         out.interval_ms[start:end] = 60_000
+        for column in (out.status, out.steps, out.anomaly, out.flagged, out.notes, out.noted_ms):
+            column[start:end] = 0
         self.events_total += end - start
 
     def run() -> float:
@@ -191,11 +192,11 @@ def pipeline(events: int) -> list[Row]:
     found: dict[str, list[float]] = {"forecaster": [], "the same, the model left out": []}
     for _ in range(3):
         found["forecaster"].append(run())
-        Forecaster._run = nothing  # type: ignore[method-assign]
+        ObservedRows._run = nothing  # type: ignore[method-assign]
         try:
             found["the same, the model left out"].append(run())
         finally:
-            Forecaster._run = real  # type: ignore[method-assign]
+            ObservedRows._run = real  # type: ignore[method-assign]
     middle = {
         name: (statistics.median(v), (max(v) - min(v)) / 2 / statistics.median(v), min(v)) for name, v in found.items()
     }

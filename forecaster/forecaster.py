@@ -10,46 +10,28 @@ is saved and loaded in between. It uses no clock and no threads, and is not safe
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.anomaly import rules
-from forecaster.batch import (
-    Batch,
-    Columns,
-    Forecasts,
-    Note,
-    Status,
-    allocate_forecasts,
-    columns,
-    empty_forecasts,
-    is_observed,
-)
+from forecaster.batch import Batch, Forecasts, Status, columns, empty_forecasts
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
-from forecaster.ensemble.prior import first_prior, prior_from
+from forecaster.ensemble.prior import prior_from
 from forecaster.errors import BatchError, CheckpointError, ConfigError
 from forecaster.features.broadcast import Broadcast
-from forecaster.features.calendar import calendar_table
-from forecaster.features.counters import INTERVAL, SERIAL
-from forecaster.late_events import LateEvents, ObservedState
-from forecaster.layout import kernel_weights
+from forecaster.features.counters import SERIAL
 from forecaster.model import Model, model_from
-from forecaster.observe import observe_kernel
-from forecaster.observe.buffers import make_scratch
-from forecaster.observe.forecast import LARGEST
+from forecaster.observed_rows import ObservedRows
 from forecaster.pretrained.start import start_model
 from forecaster.state.arrays import capture, change_share, count_of, counts, restore_arrays, views
-from forecaster.state.calendar_rows import CalendarWatch
 from forecaster.state.capture import Capture
 from forecaster.state.checkpoint import checked, read_checkpoint, write_checkpoint
-from forecaster.state.history import History, HistoryRing
+from forecaster.state.history import History
 from forecaster.state.incremental import Mark
-from forecaster.state.late_rows import MOST_STEPS, LateRows
-from forecaster.state.silence import SilenceWatch
+from forecaster.state.late_rows import MOST_STEPS
 from forecaster.state.table import Table
 
 if TYPE_CHECKING:
@@ -65,12 +47,6 @@ _STATE_FIELDS = (
     "interval_months", "calendar", "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates",
     "max_gap", "mixture",
 )  # fmt: skip
-
-
-def limits(config: ModelConfig) -> tuple[float, float]:
-    """Returns the least and the greatest value that a quantile may have."""
-    low, high = config.clip or (-LARGEST, LARGEST)
-    return max(low, 0.0) if config.non_negative else low, high
 
 
 class Forecaster:
@@ -106,40 +82,14 @@ class Forecaster:
         if not 0 <= late_within <= MOST_STEPS:
             raise ConfigError("late_within", late_within, f"0 (late events are ignored) to {MOST_STEPS} steps")
         model = model if isinstance(model, Model) else start_model(model)
-        layout = model.layout
-        self._model = model
-        self._weights: NDArray[np.float32] = kernel_weights(layout, model.params)
-        self._kernel = observe_kernel(layout)
-        self._scratch = make_scratch(layout)
-        self._prior = first_prior()
-        self.anomaly = anomaly or AnomalyConfig()
-        self._rules = np.array([*rules(self.anomaly), *limits(layout.config)])
-        self._calendar_table = calendar_table(layout.config.timezone, layout.config.holidays)
-        config = layout.config
-        self._ahead = len(config.future_covariates), config.horizon
+        config = model.config
         if broadcast and config.future_covariates and not config.interval_ms:
             raise ConfigError("interval_ms", 0, "the time between two steps, by which broadcast lists are shifted")
+        self.anomaly = anomaly or AnomalyConfig()
+        self._ahead = len(config.future_covariates), config.horizon
         self._broadcast = Broadcast(broadcast, len(config.covariates), self._ahead, config.interval_ms)
-        self._table = table = Table(layout, max_series)
-        self._rows = (  # the table in the form that the kernel takes
-            table.hidden.reshape(-1), table.stats.reshape(-1), table.counters.reshape(-1),
-            table.hidden.shape[1], table.stats.shape[1], table.counters.shape[1],
-        )  # fmt: skip
-        self._calendars = CalendarWatch(self._table, config)
-        self._watch = SilenceWatch(self._table, self.anomaly.silent_after, self._calendars, config.timezone)
-        self._history = HistoryRing(history_events, len(config.covariates), self._ahead)
-        self.events_total = 0
-        self._late = self._late_events(late_within) if late_within else None
-
-    def _late_events(self, within: int) -> LateEvents:
-        """Adds rings and checkpoints for late events to the table, and returns what observes them."""
-        table, config = self._table, self.config
-        late = table.late = LateRows(
-            table.counters, table.stats, table.hidden, self._calendars.array, within, len(config.covariates),
-            math.prod(self._ahead),
-        )  # fmt: skip
-        return LateEvents(config, ObservedState(table, self._calendars, self._history), late, self._observe_again,
-                          self._run_in_order)  # fmt: skip
+        self._observed = ObservedRows(model, max_series, history_events, self.anomaly, late_within)
+        self._table = self._observed.table
 
     @property
     def late_within(self) -> int:
@@ -149,12 +99,12 @@ class Forecaster:
     @property
     def model(self) -> Model:
         """The weights in use."""
-        return self._model
+        return self._observed.model
 
     @property
     def config(self) -> ModelConfig:
         """Configuration of the network."""
-        return self._model.config
+        return self._observed.model.config
 
     @property
     def series(self) -> list[str]:
@@ -165,6 +115,11 @@ class Forecaster:
     def series_count(self) -> int:
         """Number of series that have a row."""
         return len(self._table.index)
+
+    @property
+    def events_total(self) -> int:
+        """Number of events observed so far."""
+        return self._observed.events_total
 
     @property
     def evicted_total(self) -> int:
@@ -184,7 +139,7 @@ class Forecaster:
     @property
     def history_events(self) -> int:
         """Recent events kept to learn from."""
-        return self._history.capacity
+        return self._observed.history.capacity
 
     @property
     def bytes_per_series(self) -> int:
@@ -202,8 +157,7 @@ class Forecaster:
         Learnt tails and past flags are kept; silence detection that was off starts with the next events.
         """
         self.anomaly = anomaly
-        self._rules[: len(self._rules) - 2] = rules(anomaly)
-        self._watch.change(anomaly.silent_after)
+        self._observed.judge_by(anomaly)
 
     def adopt(self, model: Model) -> None:
         """Replaces the weights from the next event on; every row re-encodes its own ring at its next event.
@@ -216,8 +170,7 @@ class Forecaster:
             if mine != other:
                 expected = f"{mine!r} as in the running state; start with an empty state to change it"
                 raise ConfigError(name, other, expected)
-        self._model = model
-        self._weights = kernel_weights(model.layout, model.params)
+        self._observed.use(model)
 
     def observe(self, batch: Batch, forget: Sequence[tuple[int, str]] = ()) -> Forecasts:
         """Observes events, in order, and forecasts from each.
@@ -235,7 +188,7 @@ class Forecaster:
         """
         if self._broadcast.series:
             return self._observe_others(batch, forget)
-        return self._observe(batch, forget)
+        return self._observed.observe(batch, forget)
 
     def forget(self, series: Iterable[str]) -> int:
         """Forgets series: clears and frees their rows; the next event of such a series starts it anew.
@@ -258,136 +211,20 @@ class Forecaster:
             covariates=filled if width else None,
             future=ahead if self._ahead[0] else None,
         )
-        found = self._observe(part, [(int(np.searchsorted(others, at)), name) for at, name in forget])
+        found = self._observed.observe(part, [(int(np.searchsorted(others, at)), name) for at, name in forget])
         if len(others) == n:
             return found
         out = empty_forecasts(ts.copy(), self.config)
         out.status[...] = Status.BROADCAST
-        names = (
-            "status", "origin_ms", "interval_ms", "steps", "quantiles", "anomaly", "flagged", "calendar", "notes",
-            "noted_ms",
-        )  # fmt: skip
-        for name in names:
-            getattr(out, name)[others] = getattr(found, name)
+        for column in fields(Forecasts):
+            if isinstance(mine := getattr(out, column.name), np.ndarray):
+                mine[others] = getattr(found, column.name)
         out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
         return out
 
-    def _observe(self, batch: Batch, forget: Sequence[tuple[int, str]]) -> Forecasts:
-        taken = columns(batch, self.config)
-        origins = taken[0] if self._late is None else taken[0].copy()
-        out, start, n = allocate_forecasts(origins, self.config), 0, len(batch)
-        rows = np.empty(n, np.int64)
-        for at, name in forget:
-            self._observe_part(batch.series, rows, taken, out, start, at)
-            self._table.forget(name)
-            start = at
-        self._observe_part(batch.series, rows, taken, out, start, n)
-        return out
-
-    def _observe_part(
-        self, series: Sequence[str], rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int
-    ) -> None:
-        """Observes events start..end-1: writes their rows to `rows`, adding rows of new series."""
-        names, index = series[start:end], self._table.index
-        try:  # usually every series has a row
-            rows[start:end] = np.fromiter(map(index.__getitem__, names), np.int64, end - start)
-        except KeyError:
-            pass
-        else:
-            self._run(rows, taken, out, start, end)
-            return
-        for i, row in enumerate(map(index.get, names), start):  # lazy: looks up after the additions before it
-            if row is None:
-                name = series[i]
-                if self._table.full:  # eviction depends on the events before this one, so observe them first
-                    self._run(rows, taken, out, start, i)
-                    start = i
-                    self._table.evict()
-                row = self._table.add(name)
-            rows[i] = row
-        self._run(rows, taken, out, start, end)
-
-    def _run(self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int) -> None:
-        """Observes events start..end-1, whose rows are known."""
-        if start == end:
-            return
-        if self._late is None:
-            self._run_in_order(rows, taken, out, start, end, self.events_total + 1)
-        else:
-            self._late.observe(rows, taken, out, start, end, self._model.tag, self.events_total + 1)
-        self.events_total += end - start
-
-    def _run_kernel(self, events: Any, outputs: Any, prior: NDArray[np.float64], first: int) -> None:
-        """Runs the kernel; see `observe` in observe/kernel.py."""
-        self._kernel(
-            self._weights, self._scratch, self._rows, events, outputs, self._rules, prior, self._calendar_table, first,
-            self._model.tag,
-        )  # fmt: skip
-
-    def _observe_again(
-        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, robust: NDArray[np.float64]
-    ) -> None:
-        """Runs the kernel over events of the past, with a copy of the prior, which learns from a series once."""
-        outputs = (
-            out.status, out.interval_ms, out.steps, out.quantiles.reshape(-1), out.anomaly, out.flagged, robust,
-            out.notes, out.noted_ms,
-        )  # fmt: skip
-        self._run_kernel((rows, *taken), outputs, self._prior.copy(), 0)
-
-    def _run_in_order(
-        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int, first: int
-    ) -> None:
-        """Runs the kernel over events start..end-1 and appends them to the history.
-
-        Event `start` is the `first`-th of the stream.
-        """
-        ts, value, cov, future = taken
-        width, ahead = len(self.config.covariates), math.prod(self._ahead)
-        status, interval, steps, quantiles = out.status, out.interval_ms, out.steps, out.quantiles
-        anomaly, flagged, robust = out.anomaly, out.flagged, np.empty(end - start)
-        notes, noted, calendar = out.notes, out.noted_ms, out.calendar
-        if end - start < len(rows):
-            part = slice(start, end)
-            rows, ts, value, status, interval = rows[part], ts[part], value[part], status[part], interval[part]
-            steps, quantiles, anomaly, flagged = steps[part], quantiles[part], anomaly[part], flagged[part]
-            notes, noted, calendar = notes[part], noted[part], calendar[part]
-            cov = cov[start * width : end * width] if width else cov
-            future = future[start * ahead : end * ahead] if ahead else future
-        self._table.prepare_write(rows)
-        before = self._watch.before(rows)
-        outputs = status, interval, steps, quantiles.reshape(-1), anomaly, flagged, robust, notes, noted
-        self._run_kernel((rows, ts, value, cov, future), outputs, self._prior, first)
-        self._calendars.after(rows, ts, status, interval, steps, calendar, (notes & Note.SAME_STEP) != 0)
-        silences = self._watch.after(rows, ts, status, interval, steps, calendar, before, start)
-        if silences:
-            out.silences.extend(silences)
-        if self._history.capacity:
-            kept = np.flatnonzero(is_observed(status))
-            value, robust = value[kept], robust[kept]
-            self._history.append(
-                series=self._table.counters[rows[kept], SERIAL],
-                timestamp_ms=ts[kept],
-                value=np.where(np.isnan(robust), np.nan, value),
-                robust=robust,
-                covariates=cov.reshape(-1, width)[kept] if width else np.zeros((len(kept), 0), np.float32),
-                **({"future": future.reshape(-1, *self._ahead)[kept]} if ahead else {}),
-            )
-
     def history(self) -> History:
         """Returns the recent events of all series (copies)."""
-        columns = self._history.ordered()
-        counters, index = self._table.counters, self._table.index
-        serials = {int(counters[row, SERIAL]): (name, int(counters[row, INTERVAL])) for name, row in index.items()}
-        return History(
-            columns["series"],
-            columns["timestamp_ms"],
-            columns["value"],
-            columns["covariates"],
-            names={serial: name for serial, (name, _) in serials.items()},
-            intervals={serial: interval for serial, (_, interval) in serials.items()},
-            future=columns.get("future"),
-            robust=columns["robust"],
-        )
+        return self._observed.copied_history()
 
     def fit(self, train: TrainConfig | None = None, progress: Callable[[Progress], None] | None = None) -> FitReport:
         """Trains on the forecaster's history, starting from the weights in use, and adopts the result.
@@ -397,7 +234,7 @@ class Forecaster:
         """
         from forecaster.training.loop import fit  # noqa: PLC0415 - training is loaded only where it is used
 
-        report = fit(self.history(), self._model, train or TrainConfig(), progress)
+        report = fit(self.history(), self.model, train or TrainConfig(), progress)
         self.adopt(report.model)
         return report
 
@@ -410,10 +247,10 @@ class Forecaster:
         if series not in self._table.index:
             msg = f"series: got {series!r}, expected one that has been observed and not been evicted"
             raise BatchError(msg)
-        twin = type(self)(self._model, max_series=count, history_events=0)
+        twin = type(self)(self.model, max_series=count, history_events=0)
         twin._copy_row(self._table, self._table.index[series], count)  # noqa: SLF001 - of the same class
-        twin.events_total = self.events_total
-        twin._prior[...] = self._prior  # noqa: SLF001 - of the same class
+        twin._observed.events_total = self.events_total  # noqa: SLF001 - of the same class
+        twin._observed.prior[...] = self._observed.prior  # noqa: SLF001 - of the same class
         return twin
 
     def _copy_row(self, table: Table, source: int, count: int) -> None:
@@ -429,17 +266,17 @@ class Forecaster:
         late = {"late_within": self.late_within} if self.late_within else {}
         return late | {
             "config": self.config.to_dict(),
-            "model_sha256": self._model.sha256,
+            "model_sha256": self.model.sha256,
             "events_total": self.events_total,
-            **self._watch.header(),
-            "prior": [number.hex() for number in self._prior.tolist()],
+            **self._observed.silences.header(),
+            "prior": [number.hex() for number in self._observed.prior.tolist()],
             **self._broadcast.header(),
-            **counts(self._table, self._history),
+            **counts(self._table, self._observed.history),
         }
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Returns all state as arrays. Large ones are VIEWS of live memory: copy them before the next `observe`."""
-        return views(self._table, self._history) | self._calendars.state()
+        return views(self._table, self._observed.history) | self._observed.calendars.state()
 
     def capture(self, lock: AbstractContextManager[Any], since: Mark | None = None) -> Capture:
         """Captures the present state for another thread to read block by block while this one observes further events.
@@ -455,14 +292,16 @@ class Forecaster:
         Raises:
             ValueError: the mark is of another forecaster.
         """
-        return capture(self._table, self._history, self.header(), lock, since, self._calendars.state())
+        return capture(
+            self._table, self._observed.history, self.header(), lock, since, self._observed.calendars.state()
+        )
 
     def change_share(self, since: Mark) -> float:
         """Estimates the size of an incremental snapshot since a mark as a share of a full one, from 0 to 1.
 
         It is 1 where the mark is of another forecaster.
         """
-        return change_share(self._table, self._history, since)
+        return change_share(self._table, self._observed.history, since)
 
     @classmethod
     def from_state(
@@ -501,11 +340,11 @@ class Forecaster:
                 made, got = header["model_sha256"][:12], model.sha256[:12]
                 msg = f"the state does not fit: made with model {made}, got model {got}"
                 raise CheckpointError(msg)
-            restore_arrays(self._table, self._history, arrays, header)
-            self.events_total = count_of(header, "events_total")
-            self._calendars.restore(arrays)
-            self._watch.restore(header)
-            self._prior[...] = prior_from(header["prior"])
+            restore_arrays(self._table, self._observed.history, arrays, header)
+            self._observed.events_total = count_of(header, "events_total")
+            self._observed.calendars.restore(arrays)
+            self._observed.silences.restore(header)
+            self._observed.prior[...] = prior_from(header["prior"])
             self._broadcast.restore(header)
         return self
 
@@ -515,7 +354,7 @@ class Forecaster:
         Raises:
             OSError: the file could not be written.
         """
-        tensors = {f"model.{name}": np.array(v) for name, v in self._model.layout.views(self._model.params).items()}
+        tensors = {f"model.{name}": np.array(v) for name, v in self.model.layout.views(self.model.params).items()}
         arrays = {f"state.{name}": array for name, array in self.state().items()}
         chosen = {"max_series": self._table.max_series, "anomaly": self.anomaly.to_dict()}
         chosen["broadcast_series"] = self._broadcast.series

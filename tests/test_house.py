@@ -17,6 +17,13 @@ ROOT: Final = Path(__file__).parent.parent
 SOURCES: Final = sorted(path for package in ("forecaster", "service") for path in (ROOT / package).rglob("*.py"))
 PARAMETERS: Final = 12
 HARD: Final = ("forecaster/kernels", "forecaster/ensemble", "service/engine", "service/sources", "service/sinks")
+MAPPED: Final = (
+    "forecaster", "forecaster/kernels", "forecaster/features", "forecaster/network", "forecaster/ensemble",
+    "forecaster/state", "forecaster/observe", "forecaster/training", "forecaster/evaluation", "service",
+    "service/sources", "service/sinks", "service/kafka", "service/transport", "service/messages", "service/schemas",
+    "service/engine", "service/aggregate", "service/snapshots", "service/registry", "service/trainer",
+    "service/monitoring", "service/recent", "service/http",
+)  # fmt: skip
 # Names that two packages need, each in the sense of its field: the public schema of the API, and the library's objects.
 SHARED: Final = {"Forecast", "Finding", "Guard", "History", "Listener", "Outcome", "Piece", "Problem", "Progress",
                  "Retraining", "Status", "Taken", "Lines", "Found", "Entry"}  # fmt: skip
@@ -67,6 +74,27 @@ def test_files_on_the_map_are_there(page: str) -> None:
     text = (ROOT / page).read_text()
     named = re.findall(r"`((?:forecaster|service|tests|docs|benchmarks|deploy)/[\w./-]+)`", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_names_on_the_map_are_there() -> None:
+    """Where the map says that something is in a file, the file contains that name."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`([\w.]+)` in `((?:forecaster|service|docs)/[\w/]+\.py)`", text)
+    assert len(named) > 20
+    missing = [
+        (name, path)
+        for name, path in named
+        if set(name.split(".")) - set(re.findall(r"\w+", (ROOT / path).read_text()))
+    ]
+    assert missing == []
+
+
+def test_every_module_is_on_the_map() -> None:
+    """The map names every module of the folders that both loops, sources, sinks and records consist of."""
+    words = set(re.findall(r"\w+", (ROOT / "docs" / "architecture.md").read_text()))
+    missing = [str(path.relative_to(ROOT)) for folder in MAPPED for path in (ROOT / folder).glob("*.py")
+               if not path.stem.startswith("_") and path.stem not in words]  # fmt: skip
+    assert missing == []
 
 
 def lines_of_code(path: Path) -> int:

@@ -15,11 +15,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.batch import Note, Status
-from forecaster.kernels.jit import kernel
+from forecaster.evaluation.series_sample import SeriesSample
+from forecaster.kernels.jit import inlined, kernel
 
 TARGETS_MOVED = int(Note.NEW_INTERVAL | Note.REOPENED)  # the targets of earlier forecasts are at other times
 SAME_STEP = int(Note.SAME_STEP)
 NEVER = -(1 << 40)
+
+
+@inlined
+def waiting_at(made: Any, s: int, first: int, step: Any, k: Any) -> Any:
+    """Returns the place of the forecast whose target is `step`, k steps after it was made; -1 where none waits.
+
+    Args:
+        made: (slots, P) int64, step at which the forecast in a place was made; P is the sum of the tracked horizons.
+        s, first: slot of the series, and first place of the ring of horizon k.
+    """
+    place = first + step % k
+    return place if made[s, place] == step - k else -1
+
+
+@inlined
+def keep_forecast(made: Any, kept: Any, s: int, first: int, step: Any, k: Any, quantiles: Any) -> Any:
+    """Puts a forecast into its ring and returns its place.
+
+    Args:
+        made: as above, overwritten. kept: (slots, P, >= Q) float64, overwritten.
+        s, first, step, k: as above; `step` is the one at which the forecast was made.
+        quantiles: (Q,) of horizon k.
+    """
+    place = first + step % k
+    made[s, place] = step
+    for j in range(len(quantiles)):
+        kept[s, place, j] = quantiles[j]
+    return place
+
+
+@inlined
+def pinball(miss: Any, level: Any) -> Any:
+    """Returns the pinball loss of a quantile that is smaller than the value by `miss`."""
+    return miss * level if miss >= 0.0 else miss * (level - 1.0)
 
 
 @kernel
@@ -30,8 +65,7 @@ def _score(slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles
     Args:
         slot: (n,) int64, -1 for events of series outside the sample. status, notes, steps, value: (n,).
         quantiles: (M, n, H, Q). levels: (Q,) float64. tracked: (K,) int64.
-        made: (slots, P) int64, step at which the forecast in a place was made; overwritten.
-        kept: (M, slots, P, Q) float64, overwritten; P is the sum of the tracked horizons.
+        made: (slots, P) int64, kept: (M, slots, P, Q) float64, the rings, overwritten.
         out: (n, M) float64, overwritten where a target arrived: mean pinball loss, in units of the data.
     """
     M, Q = quantiles.shape[0], len(levels)
@@ -44,14 +78,13 @@ def _score(slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles
             made[s, :] = NEVER
         if np.isfinite(y) and notes[i] & SAME_STEP == 0:  # only the first value of a step is scored
             for k in tracked:
-                place = at + step % k
-                if made[s, place] == step - k:
+                place = waiting_at(made, s, at, step, k)
+                if place >= 0:
                     count += 1
                     for m in range(M):
                         total = 0.0 if count == 1 else out[i, m]
                         for j in range(Q):
-                            miss = y - np.float64(kept[m, s, place, j])
-                            total += miss * levels[j] if miss >= 0.0 else miss * (levels[j] - 1.0)
+                            total += pinball(y - np.float64(kept[m, s, place, j]), levels[j])
                         out[i, m] = total
                 at += k
             if count > 0:
@@ -61,11 +94,8 @@ def _score(slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles
                         out[i, m] = np.inf
         at = 0
         for k in tracked:
-            place = at + step % k
-            made[s, place] = step
             for m in range(M):
-                for j in range(Q):
-                    kept[m, s, place, j] = quantiles[m, i, k - 1, j]
+                keep_forecast(made, kept[m], s, at, step, k, quantiles[m, i, k - 1])
             at += k
 
 
@@ -80,30 +110,23 @@ class Prequential:
     """
 
     def __init__(self, limit: int, tracked: Sequence[int], levels: Sequence[float], forecasters: int) -> None:
-        self.limit, self.index = limit, dict[str, int]()
+        self.limit, self._sample = limit, SeriesSample(limit)
         self._tracked, self._levels = np.array(tracked, np.int64), np.array(levels, np.float64)
         self._made = np.empty((0, sum(tracked)), np.int64)
         self._kept = np.empty((forecasters, 0, sum(tracked), len(levels)))
 
+    @property
+    def index(self) -> dict[str, int]:
+        """Slot of every series of the sample."""
+        return self._sample.index
+
     def slots(self, series: Sequence[str]) -> NDArray[np.int64]:
         """Returns the slot of every series, -1 outside the sample; adds new series while there is room."""
-        index = self.index
-        if len(index) < self.limit:
-            for name in dict.fromkeys(series):
-                if name not in index and len(index) < self.limit:
-                    index[name] = len(index)
-            self._grow(len(index))
-        return np.array([index.get(name, -1) for name in series], np.int64)
-
-    def _grow(self, used: int) -> None:
-        have = len(self._made)
-        if used > have:
-            size = min(self.limit, max(used, 2 * have))
-            made = np.full((size, self._made.shape[1]), NEVER, np.int64)
-            made[:have] = self._made
-            kept = np.zeros((self._kept.shape[0], size, *self._kept.shape[2:]))
-            kept[:, :have] = self._kept
-            self._made, self._kept = made, kept
+        if self._sample.add(series):
+            used = len(self.index)
+            self._made = self._sample.enlarged(self._made, used, NEVER)
+            self._kept = self._sample.enlarged(self._kept, used, axis=1)
+        return self._sample.slots(series)
 
     def score(
         self,
@@ -154,7 +177,7 @@ class Prequential:
         if len(set(names)) != used or (made < NEVER).any():
             msg = "got a series twice or steps before the first, expected forecasts of each series once"
             raise ValueError(msg)
-        self.index = {name: slot for slot, name in enumerate(names)}
+        self._sample.index = {name: slot for slot, name in enumerate(names)}
         self._made, self._kept = made, kept
 
 

@@ -1,8 +1,7 @@
 r"""Quality of the published forecasts: interval coverage, width, loss and skill, for a bounded sample of series.
 
-The forecast made at step n for a tracked horizon k is kept in place n mod k of a ring and scored when the value of step
-n + k arrives, never earlier (prequential evaluation, Dawid 1984). The scored forecast is that of the calibrated
-ensemble, as published. The kernel accumulates sums; the reader of the sums takes them from time to time.
+Forecasts wait for their targets in the rings of `pending`. The scored forecast is that of the calibrated ensemble, as
+published. The kernel accumulates sums; the reader of the sums takes them from time to time.
 
     covered    lower quantile <= y <= upper quantile, for every pair of quantiles around the median
     skill      1 - sum |y - median| / sum |y - seasonal naive|   over the same forecasts (season 1 where there is none)
@@ -14,6 +13,7 @@ repeats its season exactly has no scale and counts for coverage only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple, Self
 
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from forecaster.batch import Batch, Forecasts, Status
 from forecaster.config import ModelConfig
 from forecaster.ensemble.weights import tracked_horizons
-from forecaster.evaluation.pending import NEVER, SAME_STEP, TARGETS_MOVED
+from forecaster.evaluation.pending import NEVER, SAME_STEP, TARGETS_MOVED, keep_forecast, pinball, waiting_at
+from forecaster.evaluation.series_sample import SeriesSample
 from forecaster.kernels.jit import inlined, kernel
 
 USUAL_RATE: Final = 1.0 / 200.0
@@ -156,7 +157,7 @@ def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, seri
     made, kept, ring, seen = state.made, state.kept, state.ring, state.seen
     usual, errors, quantiles = state.usual, state.errors, batch.quantiles
     scored, covered, scaled, width = total_of.scored, total_of.covered, total_of.scaled, total_of.width
-    pinball, paired, error, naive_error = total_of.pinball, total_of.paired, total_of.error, total_of.naive_error
+    losses, paired, error, naive_error = total_of.pinball, total_of.paired, total_of.error, total_of.naive_error
     Q, season, pairs = len(levels), ring.shape[1], covered.shape[1]
     for i in range(len(slot)):
         s = slot[i]
@@ -180,9 +181,9 @@ def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, seri
         if np.isfinite(y) and not again:
             for index in range(len(tracked)):
                 k = tracked[index]
-                place = at + step % k
+                place = waiting_at(made, s, at, step, k)
                 at += k
-                if made[s, place] != step - k:
+                if place < 0:
                     continue
                 scored[index] += 1.0
                 seen_as = _as_published(y, kept, s, place, Q)
@@ -195,8 +196,8 @@ def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, seri
                 total = 0.0
                 for j in range(Q):
                     miss = min(max((y - np.float64(kept[s, place, j])) / scale, -LARGEST), LARGEST)
-                    total += miss * levels[j] if miss >= 0.0 else miss * (levels[j] - 1.0)
-                pinball[index] += total / Q
+                    total += pinball(miss, levels[j])
+                losses[index] += total / Q
                 for j in range(pairs):
                     gap = np.float64(kept[s, place, Q - 1 - j]) - np.float64(kept[s, place, j])
                     width[index, j] += min(gap / scale, LARGEST)
@@ -216,10 +217,7 @@ def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, seri
         at = 0
         for index in range(len(tracked)):
             k = tracked[index]
-            place = at + step % k
-            made[s, place] = step
-            for j in range(Q):
-                kept[s, place, j] = quantiles[i, k - 1, j]
+            place = keep_forecast(made, kept, s, at, step, k, quantiles[i, k - 1])
             kept[s, place, Q] = ring[s, (step + k) % season]  # one or several seasons before the target
             at += k
 
@@ -241,9 +239,8 @@ class QualityWatch:
         self._levels, self._tracked = np.array(config.quantiles, np.float64), np.array(self.tracked, np.int64)
         self._median, self._season = config.quantiles.index(0.5), min(config.seasons, default=1)
         places, levels = sum(self.tracked), len(config.quantiles) + 1
-        self._limit = max(1, min(limit, MOST_BYTES // (places * (8 + 8 * levels) + 8 * self._season)))
-        self._index: dict[str, int] = {}
-        self._free: list[int] = []
+        most = MOST_BYTES // (places * (8 + 8 * levels) + 8 * self._season)
+        self._sample = SeriesSample(max(1, min(limit, most)))
         self._made = np.empty((0, places), np.int64)
         self._kept = np.empty((0, places, levels), np.float64)
         self._ring = np.empty((0, self._season), np.float64)
@@ -280,31 +277,14 @@ class QualityWatch:
         sums = tuple(getattr(self.sums, name) for name in QualitySums._fields)
         _observe_forecasts(events, self._levels, self._tracked, self._median, held, sums)
 
-    def _slots(self, names: Any, series: int) -> NDArray[np.int64]:
-        index = self._index
-        room = self._limit - len(index)
-        if not room and self._events - self._checked_at > SILENT_ROUNDS * series:
-            room = self._make_room(series)
-        if room:
-            for name in dict.fromkeys(names):
-                if name not in index and len(index) < self._limit:
-                    index[name] = self._free.pop() if self._free else len(index)
-                    self._begin(index[name])
-        return np.array([index.get(name, -1) for name in names], np.int64)
-
-    def _make_room(self, series: int) -> int:
-        """Drops series that have fallen silent; returns the number of free slots."""
-        self._checked_at = self._events
-        silent = self._events - self._last > SILENT_ROUNDS * series
-        for name in [name for name, slot in self._index.items() if silent[slot]]:
-            self._free.append(self._index.pop(name))
-        return len(self._free)
-
-    def _begin(self, slot: int) -> None:
-        """Clears a slot; enlarges the arrays where it lies beyond them."""
-        if slot >= len(self._made):
-            more = min(self._limit, max(16, 2 * len(self._made))) - len(self._made)
+    def _slots(self, names: Sequence[str], series: int) -> NDArray[np.int64]:
+        """Returns the slot of every series; drops series that have fallen silent where new ones find no room."""
+        sample = self._sample
+        if sample.is_full and self._events - self._checked_at > SILENT_ROUNDS * series:
+            self._checked_at = self._events
+            sample.drop(np.flatnonzero(self._events - self._last > SILENT_ROUNDS * series).tolist())
+        if added := sample.add(names):
             for name in ("_made", "_kept", "_ring", "_seen", "_last", "_usual", "_errors"):
-                array = getattr(self, name)
-                setattr(self, name, np.concatenate((array, np.zeros((more, *array.shape[1:]), array.dtype))))
-        self._made[slot], self._ring[slot], self._seen[slot], self._errors[slot] = NEVER, np.nan, 0, 0
+                setattr(self, name, sample.enlarged(getattr(self, name), max(added) + 1))
+            self._made[added], self._ring[added], self._seen[added], self._errors[added] = NEVER, np.nan, 0, 0
+        return sample.slots(names)

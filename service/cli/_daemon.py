@@ -13,7 +13,6 @@ import structlog
 from service.cli._http import server_of
 from service.config.sections import Config
 from service.engine.loop import Engine
-from service.engine.run_summary import RunSummary
 from service.file_watcher import FileWatcher
 from service.http import (
     Api,
@@ -31,6 +30,7 @@ from service.monitoring.collectors import process_registry
 from service.monitoring.health import Health
 from service.monitoring.log_limits import LogLimits
 from service.monitoring.metrics import Metrics
+from service.monitoring.run_summary import RunSummary
 from service.publication import Listener
 from service.recent import RecentStore
 from service.registry.models import Registry

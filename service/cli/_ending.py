@@ -8,7 +8,7 @@ import structlog
 
 from service.cli._errors import Failed
 from service.config.sections import Config
-from service.engine.run_summary import RunSummary
+from service.monitoring.run_summary import RunSummary
 from service.ports import Outcomes
 
 _log = structlog.get_logger()

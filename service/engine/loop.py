@@ -30,7 +30,6 @@ from service.engine.clip import Limits
 from service.engine.conditions import Conditions
 from service.engine.housekeeping import Housekeeping, Kept
 from service.engine.idle_marks import IdleMarks
-from service.engine.interval_reports import IntervalReports
 from service.engine.malloc_trim import MallocTrimmer
 from service.engine.partition_set import PartitionSet
 from service.engine.pipeline import InFlightBatch, Pipeline
@@ -38,7 +37,6 @@ from service.engine.publish import Publisher
 from service.engine.replay_settings import replay_settings
 from service.engine.restore import Restorer
 from service.engine.retention import Retention
-from service.engine.run_summary import RunSummary
 from service.engine.schema_lookups import SchemaLookups
 from service.engine.snapshot_timer import SnapshotTimer
 from service.engine.training_triggers import TrainingTriggers
@@ -54,9 +52,11 @@ from service.errors import (
 from service.lifecycle import KillPoints
 from service.monitoring.exported_series import ExportedSeries
 from service.monitoring.health import Health
+from service.monitoring.interval_reports import IntervalReports
 from service.monitoring.metrics import Metrics
 from service.monitoring.publication_counts import PublicationCounts
 from service.monitoring.quality import QualityMetrics
+from service.monitoring.run_summary import RunSummary
 from service.partition import Partition, Piece
 from service.ports import Adoption, Clock, Transport
 from service.publication import Listener, Publication

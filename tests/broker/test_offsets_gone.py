@@ -9,6 +9,7 @@ import time
 import pytest
 from contract import unit_of
 from daemons import Daemons, events
+from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 from kafka_tools import Shelf, crash, drain, make_topics, produce, read_topic, settings, transport
@@ -45,7 +46,11 @@ def _plain(answer):
 
 
 class Group:
-    """The offsets of the group, as an operator sets them."""
+    """The offsets of the group, as an operator sets them.
+
+    Members are static: one that ended stays in the group for its session, in which brokers refuse to change offsets.
+    They are removed first, as an operator does who does not want to wait for that.
+    """
 
     def __init__(self, admin, name, topic):
         self._admin, self._name, self._source = admin, name, TopicPartition(topic, 0)
@@ -56,11 +61,18 @@ class Group:
 
     def delete(self):
         """Deletes the offset, as brokers do for a group that was empty for too long."""
+        self._remove_members()
         retried(lambda: self._admin.delete_group_offsets(self._name, [self._source]))
 
     def reset(self, offset):
         """Sets the offset, as Kafka's tools do."""
+        self._remove_members()
         retried(lambda: self._admin.alter_group_offsets(self._name, {self._source: OffsetAndMetadata(offset, "", -1)}))
+
+    def _remove_members(self):
+        described = self._admin.describe_groups([self._name])[self._name]
+        ended = [MemberToRemove(member["member_id"], member["group_instance_id"]) for member in described["members"]]
+        self._admin.remove_group_members(self._name, ended)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import cases
 import golden_inputs as gi
 import numpy as np
 import pytest
-from naive import unpack
+from naive_network import unpack
 from numpy.typing import NDArray
 
 from forecaster.features.step_inputs import N_STATISTICS

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from service.aggregate.aggregator import Aggregator
 from service.aggregate.closed_windows import ClosedWindows
@@ -77,3 +78,8 @@ def encoded(part: Any) -> bytes:
 def continued(part: Any) -> Any:
     """Returns a part of a window that was saved and restored."""
     return msgspec.msgpack.decode(encoded(part), type=type(part), dec_hook=from_bytes)
+
+
+def bytes_of(arrays: dict[str, NDArray[Any]]) -> dict[str, tuple[bytes, str, tuple[int, ...]]]:
+    """Returns the state as comparable values."""
+    return {name: (array.tobytes(), str(array.dtype), array.shape) for name, array in arrays.items()}

@@ -23,7 +23,6 @@ from starlette.routing import Route
 
 from service.cli import _daemon as daemon_module
 from service.config.load import load_config
-from service.engine.malloc_trim import trim
 from service.http import (
     Api,
     Guard,
@@ -38,6 +37,7 @@ from service.http import (
     status_of,
 )
 from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError, encode
+from service.malloc import trim
 from service.recent import RecentStore
 from service.sources.push_log import PushLog
 from service.transport.memory import MemoryLog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from service.engine.run_summary import RunSummary
+from service.monitoring.run_summary import RunSummary
 from service.ports import Outcomes, Reject
 
 

@@ -1,4 +1,4 @@
-"""The threads of a command share one arena of the allocator."""
+"""The allocator: the threads of a command share one arena, and free memory returns to the operating system."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import ctypes
 import subprocess
 import sys
 
+import psutil
 import pytest
 
-from service.cli import _arena
+from service import malloc
 
 SCRIPT = """
 import threading
@@ -46,7 +47,28 @@ def test_threads_of_a_command(shared: bool) -> None:
     assert arenas == 0 if shared else arenas > 4
 
 
+@pytest.mark.skipif(malloc._glibc_function("malloc_trim") is None, reason="not glibc")
+def test_free_memory_is_returned() -> None:
+    """Memory of freed buffers below ones in use is returned."""
+    process, block = psutil.Process(), 50_000  # below the size from which blocks are mapped separately
+    blocks = [bytes(block) for _ in range(4000)]
+    kept = blocks[::10]
+    del blocks
+    before = process.memory_info().rss
+    malloc.trim()
+    assert before - process.memory_info().rss > 100 * 2**20
+    assert len(kept) == 400
+
+
 def test_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without `mallopt` nothing happens."""
-    monkeypatch.setattr(_arena.ctypes, "CDLL", lambda _: object())
-    _arena.share_arena()
+    """Without the functions nothing happens; with them, there is one arena and no padding."""
+    calls: list[tuple[str, tuple[int, ...]]] = []
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda _: object())
+    malloc._glibc_function.cache_clear()
+    malloc.share_arena()
+    malloc.trim()
+    malloc._glibc_function.cache_clear()
+    monkeypatch.setattr(malloc, "_glibc_function", lambda name: lambda *numbers: calls.append((name, numbers)))
+    malloc.share_arena()
+    malloc.trim()
+    assert calls == [("mallopt", (-8, 1)), ("malloc_trim", (0,))]

@@ -1,0 +1,214 @@
+"""The rows of one partition, which every event updates: finds them, runs the kernel, and keeps what it observed.
+
+rows     series -> row of the table; a new series gets a row, if necessary that of the longest silent one
+kernel   one call for all events of a batch (observe/kernel.py), in order
+after    steps of months, silences, and the history to learn from; late events where `late_within` is set
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster.anomaly import rules
+from forecaster.batch import Batch, Columns, Forecasts, Note, allocate_forecasts, columns, is_observed
+from forecaster.config import AnomalyConfig, ModelConfig
+from forecaster.ensemble.prior import first_prior
+from forecaster.features.calendar import calendar_table
+from forecaster.features.counters import INTERVAL, SERIAL
+from forecaster.late_events import LateEvents, ObservedState
+from forecaster.layout import kernel_weights
+from forecaster.model import Model
+from forecaster.observe import observe_kernel
+from forecaster.observe.buffers import make_scratch
+from forecaster.observe.forecast import LARGEST
+from forecaster.state.calendar_rows import CalendarWatch
+from forecaster.state.history import History, HistoryRing
+from forecaster.state.late_rows import LateRows
+from forecaster.state.silence import SilenceWatch
+from forecaster.state.table import Table
+
+
+def limits(config: ModelConfig) -> tuple[float, float]:
+    """Returns the least and the greatest value that a quantile may have."""
+    low, high = config.clip or (-LARGEST, LARGEST)
+    return max(low, 0.0) if config.non_negative else low, high
+
+
+class ObservedRows:
+    """The rows of one partition and the compiled function that updates them.
+
+    Args:
+        model: weights.
+        max_series, history_events, late_within: see `Forecaster`.
+        anomaly: which events to flag.
+
+    Attributes:
+        model: weights in use.
+        table, calendars, silences, history: the state of the rows.
+        prior: that of young series (ensemble/prior.py), overwritten by events.
+        events_total: number of events observed.
+    """
+
+    def __init__(
+        self, model: Model, max_series: int, history_events: int, anomaly: AnomalyConfig, late_within: int
+    ) -> None:
+        layout, config = model.layout, model.config
+        self._ahead = len(config.future_covariates), config.horizon
+        self._kernel, self._scratch = observe_kernel(layout), make_scratch(layout)
+        self.use(model)
+        self.prior = first_prior()
+        self._rules = np.array([*rules(anomaly), *limits(config)])
+        self._calendar_table = calendar_table(config.timezone, config.holidays)
+        self.table = table = Table(layout, max_series)
+        self._rows = (  # the table in the form that the kernel takes
+            table.hidden.reshape(-1), table.stats.reshape(-1), table.counters.reshape(-1),
+            table.hidden.shape[1], table.stats.shape[1], table.counters.shape[1],
+        )  # fmt: skip
+        self.calendars = CalendarWatch(table, config)
+        self.silences = SilenceWatch(table, anomaly.silent_after, self.calendars, config.timezone)
+        self.history = HistoryRing(history_events, len(config.covariates), self._ahead)
+        self.events_total = 0
+        self._late = self._late_events(late_within) if late_within else None
+
+    def _late_events(self, within: int) -> LateEvents:
+        """Adds rings and checkpoints for late events to the table, and returns what observes them."""
+        table, config = self.table, self.model.config
+        late = table.late = LateRows(
+            table.counters, table.stats, table.hidden, self.calendars.array, within, len(config.covariates),
+            math.prod(self._ahead),
+        )  # fmt: skip
+        return LateEvents(config, ObservedState(table, self.calendars, self.history), late, self._observe_again,
+                          self._run_in_order)  # fmt: skip
+
+    def use(self, model: Model) -> None:
+        """Replaces the weights, from the next event on."""
+        self.model = model
+        self._weights: NDArray[np.float32] = kernel_weights(model.layout, model.params)
+
+    def judge_by(self, anomaly: AnomalyConfig) -> None:
+        """Replaces the anomaly settings, from the next event on."""
+        self._rules[: len(self._rules) - 2] = rules(anomaly)
+        self.silences.change(anomaly.silent_after)
+
+    def observe(self, batch: Batch, forget: Sequence[tuple[int, str]]) -> Forecasts:
+        """Observes events and forgets series, see `Forecaster.observe`; no series sets numbers of others."""
+        taken = columns(batch, self.model.config)
+        origins = taken[0] if self._late is None else taken[0].copy()
+        out, start, n = allocate_forecasts(origins, self.model.config), 0, len(batch)
+        rows = np.empty(n, np.int64)
+        for at, name in forget:
+            self._observe_part(batch.series, rows, taken, out, start, at)
+            self.table.forget(name)
+            start = at
+        self._observe_part(batch.series, rows, taken, out, start, n)
+        return out
+
+    def _observe_part(
+        self, series: Sequence[str], rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int
+    ) -> None:
+        """Observes events start..end-1: writes their rows to `rows`, adding rows of new series."""
+        names, index = series[start:end], self.table.index
+        try:  # usually every series has a row
+            rows[start:end] = np.fromiter(map(index.__getitem__, names), np.int64, end - start)
+        except KeyError:
+            pass
+        else:
+            self._run(rows, taken, out, start, end)
+            return
+        for i, row in enumerate(map(index.get, names), start):  # lazy: looks up after the additions before it
+            if row is None:
+                name = series[i]
+                if self.table.full:  # eviction depends on the events before this one, so observe them first
+                    self._run(rows, taken, out, start, i)
+                    start = i
+                    self.table.evict()
+                row = self.table.add(name)
+            rows[i] = row
+        self._run(rows, taken, out, start, end)
+
+    def _run(self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int) -> None:
+        """Observes events start..end-1, whose rows are known."""
+        if start == end:
+            return
+        if self._late is None:
+            self._run_in_order(rows, taken, out, start, end, self.events_total + 1)
+        else:
+            self._late.observe(rows, taken, out, start, end, self.model.tag, self.events_total + 1)
+        self.events_total += end - start
+
+    def _run_kernel(self, events: Any, outputs: Any, prior: NDArray[np.float64], first: int) -> None:
+        """Runs the kernel; see `observe` in observe/kernel.py."""
+        self._kernel(
+            self._weights, self._scratch, self._rows, events, outputs, self._rules, prior, self._calendar_table, first,
+            self.model.tag,
+        )  # fmt: skip
+
+    def _observe_again(
+        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, robust: NDArray[np.float64]
+    ) -> None:
+        """Runs the kernel over events of the past, with a copy of the prior, which learns from a series once."""
+        outputs = (
+            out.status, out.interval_ms, out.steps, out.quantiles.reshape(-1), out.anomaly, out.flagged, robust,
+            out.notes, out.noted_ms,
+        )  # fmt: skip
+        self._run_kernel((rows, *taken), outputs, self.prior.copy(), 0)
+
+    def _run_in_order(
+        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int, first: int
+    ) -> None:
+        """Runs the kernel over events start..end-1 and appends them to the history.
+
+        Event `start` is the `first`-th of the stream.
+        """
+        ts, value, cov, future = taken
+        width, ahead = len(self.model.config.covariates), math.prod(self._ahead)
+        status, interval, steps, quantiles = out.status, out.interval_ms, out.steps, out.quantiles
+        anomaly, flagged, robust = out.anomaly, out.flagged, np.empty(end - start)
+        notes, noted, calendar = out.notes, out.noted_ms, out.calendar
+        if end - start < len(rows):
+            part = slice(start, end)
+            rows, ts, value, status, interval = rows[part], ts[part], value[part], status[part], interval[part]
+            steps, quantiles, anomaly, flagged = steps[part], quantiles[part], anomaly[part], flagged[part]
+            notes, noted, calendar = notes[part], noted[part], calendar[part]
+            cov = cov[start * width : end * width] if width else cov
+            future = future[start * ahead : end * ahead] if ahead else future
+        self.table.prepare_write(rows)
+        before = self.silences.before(rows)
+        outputs = status, interval, steps, quantiles.reshape(-1), anomaly, flagged, robust, notes, noted
+        self._run_kernel((rows, ts, value, cov, future), outputs, self.prior, first)
+        self.calendars.after(rows, ts, status, interval, steps, calendar, (notes & Note.SAME_STEP) != 0)
+        silences = self.silences.after(rows, ts, status, interval, steps, calendar, before, start)
+        if silences:
+            out.silences.extend(silences)
+        if self.history.capacity:
+            kept = np.flatnonzero(is_observed(status))
+            value, robust = value[kept], robust[kept]
+            self.history.append(
+                series=self.table.counters[rows[kept], SERIAL],
+                timestamp_ms=ts[kept],
+                value=np.where(np.isnan(robust), np.nan, value),
+                robust=robust,
+                covariates=cov.reshape(-1, width)[kept] if width else np.zeros((len(kept), 0), np.float32),
+                **({"future": future.reshape(-1, *self._ahead)[kept]} if ahead else {}),
+            )
+
+    def copied_history(self) -> History:
+        """Returns the recent events of all series (copies)."""
+        columns = self.history.ordered()
+        counters, index = self.table.counters, self.table.index
+        serials = {int(counters[row, SERIAL]): (name, int(counters[row, INTERVAL])) for name, row in index.items()}
+        return History(
+            columns["series"],
+            columns["timestamp_ms"],
+            columns["value"],
+            columns["covariates"],
+            names={serial: name for serial, (name, _) in serials.items()},
+            intervals={serial: interval for serial, (_, interval) in serials.items()},
+            future=columns.get("future"),
+            robust=columns["robust"],
+        )
