@@ -29,6 +29,7 @@ TITLES: Final = {
     "titles.csv": "A table of its own above the header, as Open-Meteo writes it.",
     "date-and-time.csv": "The date, with the day first, and the time of day in two columns.",
     "month-first.csv": "Dates with the month first, and AM and PM.",
+    "months.csv": "Months, of which each is its first day.",
     "flat.jsonl": "JSON lines with the default names.",
     "nested.jsonl": "Nested objects, as sensors write them.",
     "wide.jsonl": "Several values in a record, beside a text.",

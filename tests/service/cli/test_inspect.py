@@ -50,6 +50,7 @@ EXPECTED = {
     "titles.csv": ({"temperature_2m (°C)", "wind_speed_10m (km/h)"}, 96),
     "date-and-time.csv": ({"Global_active_power", "Voltage"}, 96),
     "month-first.csv": ({"month-first"}, 48),
+    "months.csv": ({"months"}, 48),
     "columns.json": ({"hourly.temperature_2m", "hourly.relative_humidity_2m"}, 96),
     "table.parquet": ({"cpu", "memory"}, 96),
     "table.avro": ({"pump", "valve"}, 96),
