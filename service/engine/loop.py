@@ -38,7 +38,7 @@ from service.engine.publish import Publisher
 from service.engine.replay_settings import replay_settings
 from service.engine.restore import Restorer
 from service.engine.retention import Retention
-from service.engine.run_summary import RunSummary
+from service.engine.run_summary import RunSummary, inspection
 from service.engine.schema_lookups import SchemaLookups
 from service.engine.snapshot_timer import SnapshotTimer
 from service.engine.training_triggers import TrainingTriggers
@@ -152,7 +152,7 @@ class Engine:
             trainer, self._training, self._trials, MallocTrimmer(clock),
         )  # fmt: skip
         self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
-        self.summary = RunSummary()
+        self.summary = RunSummary(inspection(config))
         self._listeners = [PublicationCounts(metrics), self.summary, IntervalReports(metrics), exported, *listeners]
 
     @property
