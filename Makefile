@@ -1,5 +1,5 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Each sets up what it lacks, once.
-# Settings:  ARGS="--for 60s"  options for `make run` and `make test`;  PYTHON=/path/to/python3.12;  VENV=.venv;
+# Settings:  ARGS="--for 60s"  options for `make run` and `make test`;  INPUT=FILE  what `make run` forecasts;  PYTHON=/path/to/python3.12;  VENV=.venv;
 #            WORKERS=2  processes of `make test`
 
 SHELL := /bin/bash
@@ -10,6 +10,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+INPUT ?=
 WORKERS ?= 2
 ROUNDS ?= 200
 KILLS ?= 1000
@@ -30,8 +31,8 @@ PYTHONS := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run-installed ## live forecasts of a generated city and of this machine (ARGS="--for 60s" passes options on)
-	@$(BIN)/forecaster demo $(ARGS)
+run: $(VENV)/.run-installed ## live forecasts of a generated city and of this machine, or of a file (INPUT=FILE; ARGS="--for 60s" passes options on)
+	@$(BIN)/forecaster $(if $(INPUT),run --input '$(INPUT)',demo) $(ARGS)
 
 test: $(VENV)/.test-installed ## all tests (ARGS="-m 'not slow'" passes options on)
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

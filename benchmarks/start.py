@@ -25,14 +25,26 @@ from service.cli._bench_daemon import write_events
 
 def start(folder: Path, number: int, settings: list[str]) -> tuple[float, float]:
     """Seconds to the first forecast, and processor seconds of the run."""
-    data = folder / f"data-{number}"
-    options = ["input.files=" + str(folder / "events.jsonl"), "http.port=0", *settings]
+    options = ["input.files=" + str(folder / "events.jsonl"), *settings]
+    given = [part for option in options for part in ("--set", option)]
+    return run_over(given, folder / f"data-{number}", folder / "compiled")
+
+
+def run_over(arguments: list[str], data: Path, compiled: Path | None) -> tuple[float, float]:
+    """Runs `forecaster run` until its input ends.
+
+    Args:
+        arguments: of the command.
+        data: the data folder. compiled: the folder of compiled code; None for that of the program.
+
+    Returns:
+        Seconds to the first committed forecast, and processor seconds of the run.
+    """
     command = [sys.executable, "-P", "-m", "service.cli", "run", "--data-dir", str(data), "--log-level", "error"]
-    for option in options:
-        command += ["--set", option]
+    environment = os.environ if compiled is None else os.environ | {"NUMBA_CACHE_DIR": str(compiled)}
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin, first = time.perf_counter(), 0.0
-    with subprocess.Popen(command, env=os.environ | {"NUMBA_CACHE_DIR": str(folder / "compiled")}) as process:
+    with subprocess.Popen([*command, "--port", "0", *arguments], env=environment) as process:
         while process.poll() is None:
             if not first and has_forecast(data / "forecasts.sqlite"):
                 first = time.perf_counter() - begin

@@ -69,11 +69,27 @@ data_format = "influx"
 Content-Type = "application/x-influx-line-protocol"
 ```
 
+Records in the wire format of a schema registry (Avro, Protobuf, JSON Schema), as the serializers of Kafka clients \
+make them, are accepted with `schema_registry.url` set: one as the body with the content type \
+`application/octet-stream`, several in base64 in the body that Confluent's REST Proxy takes:
+
+```text
+POST /api/v1/events
+Content-Type: application/vnd.kafka.binary.v2+json
+
+{"records": [{"value": "AAAAAAECYQ=="}, {"value": "AAAAAAECYg=="}]}
+```
+
+They are decoded when they arrive, and the spool holds JSON lines with their fields, so that a restart needs no \
+registry.
+A key in such a body is not read; a record whose schema the registry does not have refuses the body with status 400.
+
 | answer | meaning |
 |---|---|
 | 200 | the body is synced to disk (`spool/push` in the data folder) and is forecast exactly once |
 | 400 | nothing of the body is accepted; the answer lists the lines that are wrong |
-| 429, 503 with Retry-After | backpressure: the spool is full (`input.push_spool`), or the daemon starts or stops |
+| 429, 503 with Retry-After | backpressure: the spool is full (`input.push_spool`), or the daemon starts or stops; 503 \
+also while the schema registry does not answer |
 | none | send the body again: an event whose time its series already has makes no second forecast |
 
 Prometheus remote write (`/api/v1/write`) is described in [Prometheus only](prometheus-only.md), OTLP \

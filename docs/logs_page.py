@@ -44,7 +44,8 @@ MEANINGS: Final = {
     ),
     "first record rejected for this reason": (
         "A record could not be used, and why. Further records with the same reason are only counted "
-        "(`forecaster_rejected_total`) and stored with the rejects."
+        "(`forecaster_rejected_total`) and stored with the rejects. `see` is the command that shows the fields of the "
+        "input and writes the settings for them, or the page with the reasons."
     ),
     "interval changed": (
         "The newest gaps of a series agree on another interval (see [data](data.md#the-interval)), which its steps "

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from forecaster import Model, ModelConfig
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import first_forecast
 import forecast_formats
 import history
 import late_events
@@ -103,3 +106,17 @@ def test_late_events() -> None:
     repaired = [int(row[5]) for row in rows]
     assert repaired[0] == 0
     assert 0 < repaired[1] < repaired[2] < 200
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_first_forecast(tmp_path: Path) -> None:
+    """A file with two columns of unknown names is forecast by one command, and the first and later starts are timed."""
+    small = ["--horizon", "2", "--set", "model.hidden_size=16", "--set", "model.head_size=16"]
+    lines = first_forecast.table(["daily"], 1, small, tmp_path / "compiled").splitlines()[2:]
+    (row,) = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    first, compiling, later, least, most, loading = map(float, row[1:])
+    assert row[0] == "daily"
+    assert min(first, least) > 0
+    assert least <= later <= most
+    assert 0 < loading < compiling  # seconds of the processor: only the first start compiles

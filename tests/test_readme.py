@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ONE_COMMAND = "forecaster run --input examples/visitors.csv\n"
 TWO_COMMANDS = "make run\nmake test\n"
-
 
 KAFKA = re.compile(r"^## With Kafka$.*?(?=^## )", re.MULTILINE | re.DOTALL)  # run by tests/broker, with a broker
 
@@ -24,9 +24,23 @@ def blocks() -> list[tuple[str, str]]:
     return [(found[1], found[2]) for found in BLOCK.finditer(KAFKA.sub("", README))]
 
 
+def test_one_command() -> None:
+    """The page begins with the command that forecasts an unknown file of two columns, which `make run` runs as well."""
+    assert README.startswith(f"# forecaster\n\n```sh\n{ONE_COMMAND}```\n")
+    assert (ROOT / "examples" / "visitors.csv").read_text().splitlines()[0].count(",") == 1
+    shown = subprocess.run(
+        ["make", "-n", "run", "INPUT=my file.csv", "ARGS=--port 0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.splitlines()[-1].endswith("/forecaster run --input 'my file.csv' --port 0")
+
+
 def test_two_commands() -> None:
-    """The first block contains the two commands, and both are targets of the Makefile."""
-    assert blocks()[0] == ("sh", TWO_COMMANDS)
+    """The second block contains the two commands, and both are targets of the Makefile."""
+    assert blocks()[1] == ("sh", TWO_COMMANDS)
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"run", "test"} <= targets
 
@@ -43,9 +57,12 @@ def test_how_tos(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FORECASTER_")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment["FORECASTER_HTTP__PORT"] = "0"  # the first command names no port, and other tests run meanwhile
     printed = ""
 
-    for language, text in blocks()[1:]:
+    for language, text in blocks():
+        if text == TWO_COMMANDS:
+            continue
         if language == "text":
             assert printed == text
             continue

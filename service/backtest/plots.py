@@ -81,14 +81,16 @@ def fan(grid: Grid, which: int, quantiles: NDArray[np.floating]) -> str:
     axis.axvline(_time(grid, origin), color=SOFT, linewidth=0.8)
     axis.set_title(grid.name, fontsize=8, parse_math=False)
     axis.tick_params(labelsize=6)
-    axis.xaxis.set_major_locator(_few_dates())
+    axis.xaxis.set_major_locator(few_dates())
     return svg(figure)
 
 
-def _few_dates() -> Any:
+def few_dates() -> Any:
+    """Returns the locator of the dates of an axis, of which there are few."""
     from matplotlib.dates import AutoDateLocator  # noqa: PLC0415 - as above
 
-    return AutoDateLocator(minticks=2, maxticks=4)  # type: ignore[no-untyped-call] # matplotlib.dates has no types
+    # Its steps reach 30 minutes below two hours, and 6 months below two years: four of them, so five dates.
+    return AutoDateLocator(minticks=2, maxticks=5)  # type: ignore[no-untyped-call] # matplotlib.dates has no types
 
 
 def _time(grid: Grid, step: int) -> dt.datetime:

@@ -35,6 +35,7 @@ from service.publication import Listener
 from service.recent import RecentStore
 from service.registry.models import Registry
 from service.reload import ReloadableConfig
+from service.schemas.frames import Result, SchemaFrames, frames_of
 from service.snapshots.sharing import SharedSnapshots
 from service.snapshots.store import SnapshotStore
 from service.trainer.supervisor import Trainer, Trainings
@@ -109,7 +110,7 @@ class Daemon:
             seen, registry, self._health, lambda: self._engine.status, self._hub,
             lambda: live.config.model_dump(mode="json"),
         )  # fmt: skip
-        push = Push(self._pushed, config.input, metrics, clock)
+        self._push = push = Push(self._pushed, config.input, metrics, clock, _frames_of(config, metrics))
         app = create_app(
             metrics,
             self._health,
@@ -154,6 +155,7 @@ class Daemon:
             close_in_order([("listeners", self._hub.close), ("http", self._http.close), ("push", self._close_push)])
 
     def _close_push(self) -> None:
+        self._push.close()
         if self._pushed is not None:
             self._pushed.close()
 
@@ -175,3 +177,12 @@ class Daemon:
     def phase(self) -> str:
         """The phase of the engine: starting, compiling, restoring, running, training, blocked or stopping."""
         return self._health.report().phase
+
+
+def _frames_of(config: Config, metrics: Metrics) -> SchemaFrames | None:
+    """Returns what decodes pushed records in the wire format of a schema registry; None without one."""
+
+    def counted(result: Result) -> None:
+        metrics.schema_lookups.labels(result).inc()
+
+    return frames_of(config.schema_registry, counted) if config.input.push else None

@@ -8,7 +8,7 @@ import structlog
 
 from service.cli._errors import Failed
 from service.config.sections import Config
-from service.monitoring.run_summary import RunSummary
+from service.monitoring.run_summary import OF_FIELDS, RunSummary, inspection
 from service.ports import Outcomes
 
 _log = structlog.get_logger()
@@ -71,10 +71,10 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     else:
         run = ""
     if found.unusable > found.events:
-        raise Failed(run + _unused(found, where))
+        raise Failed(run + _unused(found, where, inspection(config)))
 
 
-def _unused(found: Outcomes, where: str) -> str:
+def _unused(found: Outcomes, where: str, inspect: str) -> str:
     """Describes how many records could not be used and why, what to set, and where the rejected records are."""
     counts = {**found.rejects, "late": found.late, "duplicates": found.duplicates}
     most = sorted((reason for reason, count in counts.items() if count), key=lambda reason: -counts[reason])
@@ -82,6 +82,8 @@ def _unused(found: Outcomes, where: str) -> str:
     share = f"none of the {found.records}" if not found.events else f"only {found.events} of the {found.records}"
     first = f"; the first: {found.first[:_SHOWN]}" if found.first else ""
     advice = "".join(f"{_TO_SET[reason]}. " for reason in most[:2] if reason in _TO_SET)
+    if inspect and not OF_FIELDS.isdisjoint(most[:2]):
+        advice += f"What the input has: {inspect}. "
     stand = f"The rejected records are in the {where}. " if found.rejects else ""
     return (
         f"{share} records could be used ({reasons}){first}. {advice}{stand}They have been read, so use another "

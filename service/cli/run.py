@@ -83,7 +83,8 @@ def _fetch_history(config: Config) -> None:
 def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, object]]]:
     """Completes the configuration with the fields of the input files and the seasons; logs which ones were chosen."""
     path, flags = config_source()
-    for found in (settle_history(config), settle(config)):
+    history, live = settle_history(config), settle(config)
+    for found in (history, live):
         if found.settings:
             flags = {**found.settings, **flags}
             config = load_config(path, flags)
@@ -93,7 +94,7 @@ def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, objec
                 keep(config, found)
     wanted, learnt = config.model, has_models(config.state.data_dir / "models")
     if wanted.seasons_need_interval or (wanted.seasons == "auto" and not learnt):
-        seasons = seasons_of_input(config)
+        seasons = seasons_of_input(config, history.sample, live.sample)
         if seasons and wanted.seasons == "auto":
             _log.info("seasons of the network chosen", steps=", ".join(map(str, seasons)), by="the first records")
         if seasons is not None or learnt:

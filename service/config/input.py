@@ -176,11 +176,14 @@ class InputConfig(Section):
         'after the other in the natural order of their names (9 before 10); "-" is standard input. Files named *.gz '
         "are decompressed. A pipe is read like standard input.",
     )
-    format: Literal["auto", "csv", "jsonl", "json", "parquet", "avro", "influx", "protobuf", "json-schema"] = Field(
+    format: Literal[
+        "auto", "csv", "jsonl", "json", "parquet", "avro", "influx", "annotated-csv", "protobuf", "json-schema"
+    ] = Field(
         "auto",
         description="Format of the files; auto chooses by the suffix: .csv for CSV; .jsonl, .ndjson and .json for JSON "
         "lines; .parquet and .pq for Parquet; .avro for Avro; .lp, .line and .influx for InfluxDB line protocol. json: "
-        "documents, an array of objects or one object. "
+        "documents, an array of objects or one object. annotated-csv: the tables that InfluxDB writes, each with "
+        "annotations and a header of its own. "
         "Parquet and Avro need the extras parquet and avro. On Kafka, auto reads the records of a schema registry by "
         "the type of their schema; avro, protobuf and json-schema reject those of another type. Kafka "
         "records and pushed lines that are not JSON are read as line protocol with influx, and with auto where their "

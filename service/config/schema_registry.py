@@ -12,7 +12,10 @@ from service.config.durations import Duration
 
 
 class SchemaRegistryConfig(Section):
-    """The schema registry of events and forecasts on Kafka; needs the extra `schema-registry`, or `protobuf`."""
+    """The schema registry of events on Kafka and pushed ones, and of forecasts on Kafka.
+
+    Needs the extra `schema-registry`, or `protobuf`.
+    """
 
     url: str = Field(
         "",

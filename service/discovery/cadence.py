@@ -11,7 +11,7 @@ from forecaster import cadence_months, calendar_months, calendar_of, calendar_se
 from service.aggregate.aggregator import Aggregator
 from service.config.library import ModelSettings
 from service.config.sections import Config
-from service.discovery.sample import sample_of_file
+from service.discovery.sample import InputSample, sample_of_file
 from service.errors import ConfigurationError, ServiceError
 from service.messages.decode import Decoded, Decoder
 from service.sources.pipes import kind_of
@@ -45,10 +45,17 @@ class FirstEvents(NamedTuple):
         return cls(series[order], decoded.timestamp_ms[order], decoded.value[order], complete)
 
 
-def seasons_of_input(config: Config) -> tuple[int, ...] | None:
+def seasons_of_input(
+    config: Config, history: InputSample | None = None, live: InputSample | None = None
+) -> tuple[int, ...] | None:
     """Returns the seasons of a network for an input, in steps, as configured or found in the input files.
 
     Files are judged by the first one that has events. Other inputs have no seasons where none are configured.
+
+    Args:
+        config: the configuration, with the fields that were chosen.
+        history: a sample of one of the files of the history that was read already; it is not read again.
+        live: the same of one of the input files.
 
     Returns:
         None where a season is a duration and the interval is unknown.
@@ -60,7 +67,7 @@ def seasons_of_input(config: Config) -> tuple[int, ...] | None:
     known = interval or not config.model.seasons_need_interval
     if config.model.seasons != "auto" and known:
         return steps_of(config.model, interval)
-    events = _first_events(config)
+    events = _first_events(config, history, live)
     if config.model.seasons == "auto":
         return first_seasons(events, interval) if events else ()
     interval = common_interval(events) if events else 0
@@ -80,14 +87,14 @@ def steps_of(model: ModelSettings, interval_ms: int) -> tuple[int, ...]:
         raise ConfigurationError(msg) from None
 
 
-def _first_events(config: Config) -> FirstEvents | None:
+def _first_events(config: Config, history: InputSample | None, live: InputSample | None) -> FirstEvents | None:
     """Returns the first events of the first file, of history and input, that has some; None without files."""
-    found = history_settings(config)
+    found = [(entry, settings, history) for entry, settings in history_settings(config)]
     if not config.kafka.topics and not any(kind_of(entry) != "file" for entry in config.input.files):
-        found += [(entry, config.input) for entry in config.input.files]
-    for entry, settings in found:
+        found += [(entry, config.input, live) for entry in config.input.files]
+    for entry, settings, read in found:
         try:
-            sample = sample_of_file(entry, settings)
+            sample = read if read is not None and read.source == entry else sample_of_file(entry, settings)
         except ServiceError:  # the daemon waits for the file, or reports it
             continue
         decoded = Decoder(settings, frames=sample.frames).decode(sample.records)

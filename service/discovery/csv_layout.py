@@ -17,9 +17,7 @@ from service.config.input import InputConfig
 from service.discovery.times import is_time
 from service.messages.numbers import Notation, number_of
 from service.messages.parse_csv import SEPARATORS, split
-
-ANNOTATIONS: Final = ("#group", "#datatype", "#default")
-"""How the lines of InfluxDB's annotated CSV begin that are above the header of each table."""
+from service.sources.annotated_csv import ANNOTATIONS
 
 _MOST_LINES: Final = 400  # that are looked at
 _SHARE: Final = 0.9  # of the lines have the same number of columns
@@ -76,7 +74,7 @@ def _preamble(lines: Sequence[str], separator: str, width: int) -> int:
             continue
         above = lines[at - 1] if at else ""
         rows = [split(one, SEPARATORS[separator]) or [] for one in lines[at : at + 2]]
-        is_names = at > 0 and fits[at - 1] and above.startswith("#") and not above.startswith(ANNOTATIONS)
+        is_names = at > 0 and fits[at - 1] and above.startswith("#") and not above.encode().startswith(ANNOTATIONS)
         return at - 1 if is_names and _is_record(rows, width) else at
     return 0
 

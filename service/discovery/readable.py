@@ -10,7 +10,7 @@ from service.errors import ServiceError
 _SEPARATORS: Final = {",": "commas", ";": "semicolons", "tab": "tabs", "|": "vertical bars"}
 _FORMATS: Final = {
     "jsonl": "JSON lines", "json": "a JSON document", "parquet": "Parquet", "avro": "Avro",
-    "influx": "InfluxDB line protocol",
+    "influx": "InfluxDB line protocol", "annotated-csv": "annotated CSV of InfluxDB",
 }  # fmt: skip
 _START_SHOWN: Final = 60  # characters of an unreadable record
 

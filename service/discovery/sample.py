@@ -18,7 +18,7 @@ import orjson
 from service.config.csv_start import USUAL_START, CsvStart
 from service.config.field_paths import COLUMNS, FieldPath
 from service.config.input import InputConfig
-from service.discovery.csv_layout import ANNOTATIONS, find_csv_start
+from service.discovery.csv_layout import find_csv_start
 from service.discovery.times import is_time
 from service.errors import ConfigurationError, ServiceError
 from service.messages.decode import CSV_HEADER
@@ -32,6 +32,7 @@ from service.messages.parse_influx import InfluxParser
 from service.messages.record_filter import RecordFilter
 from service.messages.timestamps import parse_time
 from service.ports import Records
+from service.sources.annotated_csv import ANNOTATIONS
 from service.sources.byte_source import open_bytes
 from service.sources.catalog import Catalog
 from service.sources.file_source import FileSource
@@ -45,7 +46,8 @@ _MOST_ROWS: Final = 10_000
 _FEWEST_COLUMNS: Final = 2  # arrays beside each other
 _LOOKED_AT: Final = 50  # elements
 _DEEPEST: Final = 6  # levels of nested objects and arrays that are searched for fields
-_ANNOTATIONS: Final = tuple(one.encode() for one in ANNOTATIONS)
+_BY_CONTENT: Final = {("jsonl", "json"), ("csv", "annotated-csv")}
+"""Formats that a suffix stands for, and what the first bytes may show instead."""
 _PLAIN: Final = re.compile(r"[^.\[\]/{}][^.\[\]{}]*")  # a name that a path can have as it is
 Row = dict[str, object]
 
@@ -154,20 +156,23 @@ def _start_of(path: str) -> bytes:
 def _format_of(path: str, start: bytes, settings: InputConfig) -> tuple[Format, bool]:
     """Returns the format of a file with these first bytes, and whether they were needed to know it.
 
-    They are where the name says nothing, and where a name for JSON lines belongs to a document.
+    They are where the name says nothing, and where a name for JSON lines belongs to a document, or one for CSV to
+    annotated tables; these are read as CSV where the settings say how it begins.
 
     Raises:
         ConfigurationError: the format has a further condition, which the name does not meet.
     """
     seen = sniff_format(start)
+    if seen == "annotated-csv" and settings.model_fields_set & {"skip_lines", "header", "separator"}:
+        seen = None
     try:
         named = file_format(path, settings.format)
     except ConfigurationError:
         if settings.format != "auto" or seen in {"parquet", "avro"}:
             raise
         return seen or "csv", True
-    if settings.format == "auto" and named == "jsonl" and seen == "json":
-        return "json", True
+    if settings.format == "auto" and seen is not None and (named, seen) in _BY_CONTENT:
+        return seen, True
     return named, False
 
 
@@ -177,10 +182,10 @@ def _of_csv(entry: str, records: Records, header: bytes, settings: InputConfig, 
     separator = setting if setting != "auto" else max(names, key=lambda name: len(names[name]))
     columns = names[separator]
     check_header(entry, header, columns)
-    if tables := [line for line in records.values if line.startswith(_ANNOTATIONS)]:
+    if tables := [line for line in records.values if line.startswith(ANNOTATIONS)]:
         msg = (
             f"{entry}: got a line that begins with {tables[0][:9].decode()!r} below the header: several tables, whose "
-            "columns may differ; write each of them to a file of its own"
+            'columns may differ; expected input.format = "annotated-csv", without input.skip_lines'
         )
         raise ConfigurationError(msg)
     most = max(_FEWEST_ROWS, _MOST_CELLS // max(1, len(columns)))

@@ -40,12 +40,14 @@ class Settled(NamedTuple):
         line: what was chosen, in a line for people; for a kept choice the files that it was made for.
         is_new: whether it is to be kept.
         file: the file in the data folder to keep it in.
+        sample: the sample of the first input that has records, where one was read: the search for seasons uses it.
     """
 
     settings: Mapping[str, Any] = MappingProxyType({})
     line: str = ""
     is_new: bool = False
     file: str = _INPUT
+    sample: InputSample | None = None
 
 
 def settle(config: Config) -> Settled:
@@ -99,18 +101,20 @@ def _settle(config: Config, settings: InputConfig, file: str) -> Settled:
     samples = list(_samples(settings))
     if not samples:
         return Settled(file=file)
-    choice = _choice(samples[0], settings)
+    first = samples[0]
+    choice = _choice(first, settings)
     if not choice.settings:
-        return Settled(file=file)
+        return Settled(file=file, sample=first)
     chosen = with_choice(settings, choice)
     if choice.columns:  # not only the format or the notation of the default fields
-        decoded = Decoder(chosen).decode(samples[0].records)
+        decoded = Decoder(chosen).decode(first.records)
         if not len(decoded) and decoded.rejects:
-            msg = f"{samples[0].source}: no record would be an event: {decoded.rejects[0].detail}"
+            msg = f"{first.source}: no record would be an event: {decoded.rejects[0].detail}"
             raise ConfigurationError(msg)
     for other in samples[1:]:
-        _check_fits(other, samples[0], chosen)
-    return Settled(_not_named(choice.settings, settings), f"{samples[0].source}: {choice.line}", is_new=True, file=file)
+        _check_fits(other, first, chosen)
+    line = f"{first.source}: {choice.line}"
+    return Settled(_not_named(choice.settings, settings), line, is_new=True, file=file, sample=first)
 
 
 def _choice(sample: InputSample, settings: InputConfig) -> Choice:

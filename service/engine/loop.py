@@ -56,7 +56,7 @@ from service.monitoring.interval_reports import IntervalReports
 from service.monitoring.metrics import Metrics
 from service.monitoring.publication_counts import PublicationCounts
 from service.monitoring.quality import QualityMetrics
-from service.monitoring.run_summary import RunSummary
+from service.monitoring.run_summary import RunSummary, inspection
 from service.partition import Partition, Piece
 from service.ports import Adoption, Clock, Transport
 from service.publication import Listener, Publication
@@ -152,7 +152,8 @@ class Engine:
             trainer, self._training, self._trials, MallocTrimmer(clock),
         )  # fmt: skip
         self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
-        self.summary, counts = RunSummary(), PublicationCounts(metrics, config.output.publish_from_ms)
+        self.summary = RunSummary(inspection(config))
+        counts = PublicationCounts(metrics, config.output.publish_from_ms)
         self._listeners = [counts, self.summary, IntervalReports(metrics), exported, *listeners]
 
     @property

@@ -18,15 +18,17 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
 from starlette.requests import Request
 
 from service.config.input import InputConfig
+from service.errors import SchemaRegistryError
 from service.http import schemas as answers
 from service.http.endpoint import Endpoint
+from service.http.framed_bodies import FRAMED, IN_BASE64, ONE_RECORD, FramedBodies, FramedBodyError
 from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError
 from service.http.views import RequestError
 from service.messages.decode import Decoder
@@ -34,6 +36,9 @@ from service.messages.timestamps import written
 from service.monitoring.metrics import Metrics
 from service.ports import Clock, Records
 from service.sources.push_log import PushClosedError, PushError, PushFullError, PushLog
+
+if TYPE_CHECKING:
+    from service.schemas.frames import SchemaFrames
 
 _WORKERS: Final = 4  # bodies decompressed at once, of different clients; the others wait in order
 _SHOWN: Final = 10  # invalid lines that an answer lists
@@ -44,7 +49,10 @@ _LATER_SECONDS: Final = 5
 _MARK: Final = b"\xef\xbb\xbf"  # byte order mark
 _JSON_LINES: Final = ("application/x-ndjson", "application/jsonl", "application/json", "application/x-jsonlines")
 _LINE_PROTOCOL: Final = "application/x-influx-line-protocol"  # not text/plain, which a page of any site can send
-_HINT: Final = f"{_JSON_LINES[0]} (curl: --json @file), or {_LINE_PROTOCOL} for line protocol"
+_HINT: Final = (
+    f"{_JSON_LINES[0]} (curl: --json @file), {_LINE_PROTOCOL} for line protocol, or {ONE_RECORD} for a record in the "
+    "wire format of a schema registry"
+)
 _PROTOBUF: Final = ("application/x-protobuf", "application/x-protobuf;proto=prometheus.WriteRequest")
 
 
@@ -100,13 +108,24 @@ class Push:
         metrics: the metrics to update.
         clock: gives the time of arrival, which is the record time of pushed events. It is compared once, before
             anything is written, so that a replay does not depend on the clock.
+        frames: decodes records in the wire format of a schema registry; None without one. Closed by `close`.
     """
 
-    def __init__(self, log: PushLog | None, settings: InputConfig, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: PushLog | None,
+        settings: InputConfig,
+        metrics: Metrics,
+        clock: Clock,
+        frames: SchemaFrames | None = None,
+    ) -> None:
         self._log, self._settings, self._metrics, self._clock = log, settings, metrics, clock
         self._decoder, self._remote = Decoder(settings), RemoteWrite(settings.push_metrics, settings.push_body)
         self._accepted = frozenset(settings.series)
         self._pool, self._turns = ThreadPoolExecutor(_WORKERS, "push"), _Turns()
+        self._framed = FramedBodies(frames, settings.fields.time_unit, settings.push_body)
+        # One thread: it may wait for the registry, and bodies of other kinds do not wait for it.
+        self._framed_pool = ThreadPoolExecutor(1, "push-framed")
         if log is not None:
             metrics.push_spool.set_function(lambda: log.size)
 
@@ -115,6 +134,8 @@ class Push:
         lines = "JSON lines: one event per line, with the fields of [input]; gzip is supported."
         kinds, failures = dict.fromkeys(_JSON_LINES, lines), (404, 413, 415, 429, 503)
         kinds[_LINE_PROTOCOL] = "InfluxDB line protocol, each line with a timestamp; gzip is supported."
+        kinds[ONE_RECORD] = "One record in the wire format of the configured schema registry; gzip is supported."
+        kinds[IN_BASE64] = "Such records in base64, as Confluent's REST Proxy takes them; gzip is supported."
         write = {_PROTOBUF[0]: "Prometheus remote write 1.0: a WriteRequest, compressed with snappy."}
         return [
             Endpoint("/events", "Accepts events; they are on disk at the response.", self.events, answers.Taken,
@@ -124,9 +145,9 @@ class Push:
         ]  # fmt: skip
 
     async def events(self, request: Request, _found: Mapping[str, Any]) -> answers.Taken:
-        """Accepts JSON lines, and InfluxDB line protocol."""
+        """Accepts JSON lines, InfluxDB line protocol, and records in the wire format of a schema registry."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in {*_JSON_LINES, _LINE_PROTOCOL}:
+        if kind not in {*_JSON_LINES, _LINE_PROTOCOL, *FRAMED}:
             raise self.refused("unsupported", 415, f"content-type: got {kind[:80]!r}, expected {_HINT}")
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip"):
@@ -134,9 +155,11 @@ class Push:
         plain = kind == _LINE_PROTOCOL
 
         def make(body: bytes) -> CheckedBody:
-            return self._lines(self.unzipped(body) if encoding == "gzip" else body, comments=plain)
+            body = self.unzipped(body) if encoding == "gzip" else body
+            return self._records(body, kind) if kind in FRAMED else self._lines(body, comments=plain)
 
-        return await self._take(request, make, "events", 429)
+        pool = self._framed_pool if kind in FRAMED else self._pool
+        return await self._take(request, make, "events", 429, pool)
 
     async def write(self, request: Request, _found: Mapping[str, Any]) -> answers.Taken:
         """Accepts remote write requests."""
@@ -147,12 +170,12 @@ class Push:
             msg = f"content-type: got {got}, expected '{_PROTOBUF[0]}' with 'snappy': remote write 1.0"
             raise self.refused("unsupported", 415, msg)
         # Not 429: Prometheus drops samples after a 429, unless configured to retry.
-        return await self._take(request, self._samples, "write", 503)
+        return await self._take(request, self._samples, "write", 503, self._pool)
 
     async def _take(
-        self, request: Request, make: Callable[[bytes], CheckedBody], path: str, full: int
+        self, request: Request, make: Callable[[bytes], CheckedBody], path: str, full: int, pool: ThreadPoolExecutor
     ) -> answers.Taken:
-        made = await self.store(request, make, path, full)
+        made = await self.store(request, make, path, full, pool)
         if made.wrong:
             # Samples only. The specification requires accepting the valid samples and answering with status 400, after
             # which the sender does not retry.
@@ -160,7 +183,14 @@ class Push:
             raise self.refused("invalid", 400, text, made.shown)
         return answers.Taken(accepted=made.events, filtered=made.filtered)
 
-    async def store(self, request: Request, make: Callable[[bytes], CheckedBody], path: str, full: int) -> CheckedBody:
+    async def store(
+        self,
+        request: Request,
+        make: Callable[[bytes], CheckedBody],
+        path: str,
+        full: int,
+        pool: ThreadPoolExecutor | None = None,
+    ) -> CheckedBody:
         """Checks the body of a request, and returns when its events are on disk.
 
         Args:
@@ -168,6 +198,7 @@ class Push:
             make: checks the body; called in a worker's thread, for one body of a client at a time.
             path: label of the accepted events.
             full: status while the log is full.
+            pool: of the thread; None: the usual one.
 
         Raises:
             RequestError: nothing of it was accepted.
@@ -176,7 +207,7 @@ class Push:
             raise self.refused("off", 404, "this daemon does not accept events over HTTP; set input.push = true")
         loop, body = asyncio.get_running_loop(), await request.body()
         async with self._turns.of(request.client.host if request.client is not None else ""):
-            made = await loop.run_in_executor(self._pool, make, body)
+            made = await loop.run_in_executor(pool or self._pool, make, body)
         # Outside of the lock: bodies that are written at the same time share a sync of the disk.
         await loop.run_in_executor(self._pool, self._append, self._log, made, path, full)
         self._metrics.push_filtered.inc(made.filtered)
@@ -187,16 +218,36 @@ class Push:
         self._metrics.push_refused.labels(reason).inc()
         return RequestError(status, reason, text, lines, _LATER_SECONDS if status in (429, 503) else 0)
 
+    def close(self) -> None:
+        """Closes the connections to the schema registry, after the requests in work."""
+        self._framed_pool.shutdown()
+        self._framed.close()
+
     # In a worker's thread ------------------------------------------------------------------------------------
 
-    def _lines(self, body: bytes, *, comments: bool) -> CheckedBody:
-        """Checks the lines of a body; all of them have to be events; `comments`: or comments, which are not kept."""
+    def _records(self, body: bytes, kind: str) -> CheckedBody:
+        """Converts records in the wire format of a schema registry to lines; all of them have to be events."""
+        try:
+            lines = self._framed.lines(body, kind)
+        except SchemaRegistryError as error:
+            raise self.refused("not_ready", 503, str(error)) from error
+        except FramedBodyError as error:
+            raise self.refused("invalid", 400, f"{error}; nothing of the body was accepted") from error
+        return self._lines(b"\n".join(lines), comments=False, unit="record")
+
+    def _lines(self, body: bytes, *, comments: bool, unit: str = "line") -> CheckedBody:
+        """Checks the lines of a body, all of which have to be events.
+
+        Args:
+            body: the lines. comments: whether comments are read, and not kept.
+            unit: what an answer calls a line.
+        """
         made = CheckedBody()
         for numbers, lines in _pieces(body, comments=comments):
             wrong = self._problems(lines)
             made.seen += len(lines)
             made.wrong += len(wrong)
-            made.shown += [f"line {numbers[at]}: {why}" for at, why in wrong.items()][: _SHOWN - len(made.shown)]
+            made.shown += [f"{unit} {numbers[at]}: {why}" for at, why in wrong.items()][: _SHOWN - len(made.shown)]
             if made.wrong >= _WRONG:
                 break
             if not made.wrong:
@@ -204,7 +255,7 @@ class Push:
         if made.wrong:
             first = "the first " if made.wrong >= _WRONG else ""
             text = (
-                f"{made.wrong} of {first}{made.seen} lines are not events; nothing of the body was accepted. "
+                f"{made.wrong} of {first}{made.seen} {unit}s are not events; nothing of the body was accepted. "
                 f"{made.shown[0]}"
             )
             raise self.refused("invalid", 400, text, made.shown)

@@ -168,11 +168,15 @@ def _named(measurement: str, tags: dict[str, str]) -> Cells:
     """Returns the cells of measurement and tags."""
     if not measurement:
         raise _no_measurement()
-    parts = (f"{name.translate(_IN_NAME)}={tags[name].translate(_IN_NAME)}" for name in sorted(tags))
-    series = ",".join([measurement.translate(_IN_MEASUREMENT), *parts])
-    cells: Cells = {"measurement": PlainText(measurement), "series": PlainText(series)}
+    cells: Cells = {"measurement": PlainText(measurement), "series": PlainText(series_of(measurement, tags))}
     _add_free(cells, {name: PlainText(value) for name, value in tags.items()})
     return cells
+
+
+def series_of(measurement: str, tags: Mapping[str, str]) -> str:
+    """Returns measurement and tags, sorted by their names and escaped as in a line."""
+    parts = (f"{name.translate(_IN_NAME)}={tags[name].translate(_IN_NAME)}" for name in sorted(tags))
+    return ",".join([measurement.translate(_IN_MEASUREMENT), *parts])
 
 
 # Fields and timestamp -------------------------------------------------------------------------------------------

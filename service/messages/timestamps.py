@@ -1,12 +1,12 @@
 """Converts event times, ISO-8601 texts or numbers, to epoch milliseconds, in columns.
 
 Texts without a zone have that of `input.fields.timezone`; dates that people write have the order of
-`input.fields.date_order`, see `dates`. Fractions finer than a millisecond are truncated towards the
-past. A number is epoch milliseconds, or epoch seconds where its absolute value is from 1e8 to below 1e11: as
-milliseconds these are days of 1966 to 1973, as seconds the years 1973 to 5138 and before 1966. From 1e15 (2001) on it
-is microseconds, from 1e17 (1973) on nanoseconds: as milliseconds these are later than the year 9999. Each number is
-interpreted independently, so that a time is the same in every batch and replay. `input.fields.time_unit` sets the unit
-of all numbers instead. A column in one of the usual forms (`2026-11-22T10:00:00Z`, with or without `.123`,
+`input.fields.date_order`, see `dates`; a month (`2026-01`) is its first day. Fractions finer than a millisecond are
+truncated towards the past. A number is epoch milliseconds, or epoch seconds where its absolute value is from 1e8 to
+below 1e11: as milliseconds these are days of 1966 to 1973, as seconds the years 1973 to 5138 and before 1966. From 1e15
+(2001) on it is microseconds, from 1e17 (1973) on nanoseconds: as milliseconds these are later than the year 9999. Each
+number is interpreted independently, so that a time is the same in every batch and replay. `input.fields.time_unit` sets
+the unit of all numbers instead. A column in one of the usual forms (`2026-11-22T10:00:00Z`, with or without `.123`,
 `2026-11-22 10:00:00`, or shorter) is parsed without a Python object per value; any other is parsed value by value, with
 the same result.
 """
@@ -41,6 +41,7 @@ _FACTOR: Final = {"s": 1000, "ms": 1}
 _DIVISOR: Final = {"us": 1000, "ns": 1_000_000}
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII)
 _BASIC = re.compile(r"\d{8}[Tt]\d{4}(\d\d([.,]\d{1,9})?)?(Z|z|[+-]\d\d(:?\d\d)?)?", re.ASCII)
+_MONTH = re.compile(r"\d{4}-\d\d", re.ASCII)
 _SLASHES = re.compile(r"\d{4}/\d\d/\d\d(?=$|[Tt ])", re.ASCII)
 _MAIL = re.compile(r"(\w{3}, +)?\d{1,2} \w{3} \d{4} \d\d:\d\d(:\d\d)? ([+-]\d{4}|GMT|UTC|UT|Z)", re.ASCII)  # RFC 2822
 _SHAPES = {
@@ -191,6 +192,8 @@ def _as_datetime(text: str, order: DateOrder) -> datetime | None:
     """Parses a text; the result has no zone where the text has none."""
     if _SLASHES.match(text):
         text = text[:10].replace("/", "-") + text[10:]
+    elif _MONTH.fullmatch(text):
+        text += "-01"
     try:
         if _ISO.fullmatch(text) or _BASIC.fullmatch(text):
             return datetime.fromisoformat(text.upper())

@@ -19,16 +19,30 @@ from service.ports import Outcomes
 from service.publication import Listener, Publication
 
 if TYPE_CHECKING:
+    from service.config.sections import Config
     from service.messages.controls import Tombstone
     from service.ports import Reject
 
 _log = structlog.get_logger()
 
 _SHOWN: Final = 300  # characters of a logged detail
+OF_FIELDS: Final = frozenset({"missing_field", "wrong_type", "bad_timestamp", "undecodable"})
+"""Reasons of records whose fields are not those that are configured."""
+_REASONS: Final = "docs/messages.md#rejected-records"
+
+
+def inspection(config: Config) -> str:
+    """Returns the command that shows the fields of the input, and writes the settings for them; "" without one."""
+    entries = [f"--topic {topic}" for topic in config.kafka.topics]
+    entries += [f"'{file}'" for file in config.input.files if file != "-"]
+    return f"forecaster inspect {entries[0]} --write FILE" if entries else ""
 
 
 class RunSummary(Listener):
     """Counts the published units. Updated in the engine's thread; read after it has ended.
+
+    Args:
+        inspect: result of `inspection`, logged with a record whose fields are not those that are configured.
 
     Attributes:
         rejects: records rejected, by reason.
@@ -37,7 +51,8 @@ class RunSummary(Listener):
         before: the counts of earlier runs, where this run found no further records.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, inspect: str = "") -> None:
+        self._inspect = inspect or _REASONS
         self._statuses = [0] * len(Status)
         self.rejects: Counter[str] = Counter()
         self.filtered = 0
@@ -114,7 +129,8 @@ class RunSummary(Listener):
         for reject in rejects:
             if reject.reason not in self.rejects:
                 _log.warning("first record rejected for this reason", reason=reject.reason, partition=partition,
-                             position=reject.position, detail=reject.detail[:_SHOWN])  # fmt: skip
+                             position=reject.position, detail=reject.detail[:_SHOWN],
+                             see=self._inspect if reject.reason in OF_FIELDS else _REASONS)  # fmt: skip
             self.first = self.first or reject.detail[:_SHOWN]
             self.rejects[reject.reason] += 1
 

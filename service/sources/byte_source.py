@@ -17,7 +17,7 @@ from service.errors import SourceGoneError, SourceUnavailableError
 if TYPE_CHECKING:
     from service.sources.row_bytes import RowBytes
 
-ROW_FORMS: Final = frozenset({"json", "parquet", "avro"})
+ROW_FORMS: Final = frozenset({"json", "parquet", "avro", "annotated-csv"})
 _GZIP = 31  # zlib's window bits for "gzip frame, largest window"
 # Events do not compress this well; data that expand by more than this factor are a decompression bomb.
 MOST_EXPANSION = 500
@@ -257,7 +257,7 @@ def open_bytes(path: Path, offset: int, checksum: int = 0, form: str = "") -> Ch
         path: the file.
         offset: where to start, in uncompressed bytes.
         checksum: CRC-32 of the bytes before `offset`.
-        form: "json", "parquet" or "avro" for files of rows; all other texts mean lines.
+        form: one of `ROW_FORMS` for files of rows; all other texts mean lines.
 
     Raises:
         SourceUnavailableError: the file cannot be opened.

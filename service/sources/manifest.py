@@ -15,9 +15,10 @@ from typing import Final, Literal
 from service.errors import EXHAUSTED, ConfigurationError
 from service.messages.depth import without_strings
 from service.messages.parse_influx import begins_with_point
+from service.sources.annotated_csv import ANNOTATIONS
 from service.sources.byte_source import ROW_FORMS, content_checksum
 
-Format = Literal["csv", "jsonl", "json", "parquet", "avro", "influx"]
+Format = Literal["csv", "jsonl", "json", "parquet", "avro", "influx", "annotated-csv"]
 HEAD_BYTES = 4096  # bytes of a file's start that are hashed: enough to distinguish files, cheap at every restart
 _SUFFIXES: Final[Mapping[str, Format]] = {
     ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
@@ -25,6 +26,7 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
 }  # fmt: skip
 _FORMATS: Final[Mapping[str, Format]] = {
     "csv": "csv", "jsonl": "jsonl", "json": "json", "parquet": "parquet", "avro": "avro", "influx": "influx",
+    "annotated-csv": "annotated-csv",
 }  # fmt: skip
 _ON_KAFKA: Final = frozenset({"protobuf", "json-schema"})
 _COMPRESSED: Final = frozenset({"parquet", "avro"})  # by themselves: there is no .gz around them
@@ -245,13 +247,15 @@ def sniff_format(start: bytes) -> Format | None:
     Returns:
         "parquet" and "avro" by their magic numbers; "json" for an array, and for an object that does not end in its
         first line; "jsonl" for an object in one line; "influx" for line protocol whose first line has a timestamp;
-        None for all else, such as CSV and gzip.
+        "annotated-csv" for the annotations of InfluxDB; None for all else, such as CSV and gzip.
     """
     if start.startswith(b"PAR1"):
         return "parquet"
     if start.startswith(b"Obj\x01"):
         return "avro"
     text = start.removeprefix(BOM_UTF8).lstrip()
+    if text.startswith(tuple(one + b"," for one in ANNOTATIONS)):
+        return "annotated-csv"
     if text.startswith(b"["):
         return "json"
     if not text.startswith(b"{"):

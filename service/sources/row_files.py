@@ -33,8 +33,8 @@ def open_rows(file: WatchedFile, offset: int, form: str, *, compressed: bool) ->
     Args:
         file: owned by the result from then on.
         offset: in bytes of the lines.
-        form: "json", "parquet" or "avro".
-        compressed: whether the file is gzip, as JSON documents may be.
+        form: one of `ROW_FORMS`.
+        compressed: whether the file is gzip, as JSON documents and annotated CSV may be.
 
     Raises:
         SourceGoneError: the file holds less than `offset`.
@@ -49,6 +49,10 @@ def _reader(file: WatchedFile, form: str, *, compressed: bool) -> RowReader:
         from service.sources.json_document import JsonDocument  # noqa: PLC0415 - as the module says
 
         return JsonDocument((GzipBytes if compressed else PlainBytes)(file, 0), file)
+    if form == "annotated-csv":
+        from service.sources.annotated_csv import AnnotatedTables  # noqa: PLC0415 - as the module says
+
+        return AnnotatedTables((GzipBytes if compressed else PlainBytes)(file, 0), file)
     if form == "parquet":
         from service.sources.parquet_file import ParquetRows  # noqa: PLC0415 - as the module says
 

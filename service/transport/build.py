@@ -44,6 +44,8 @@ def check_transport(config: Config) -> None:
         _check_format(config)
     else:
         local_source(config)
+        if config.input.push:
+            _check_schema_registry(config.schema_registry)
     _check_output_format(config)
     check_bootstrap(config)
     if not config.uses_kafka:

@@ -43,11 +43,16 @@ class _Shelf:
         """Does nothing."""
 
 
+def frames() -> SchemaFrames:
+    """Returns what decodes records of the schema."""
+    return SchemaFrames(_Shelf(), codec_of, 1)
+
+
 def payload(data: bytes) -> None:
     """Decodes a payload: it is one event, or a reject with its bytes and a reason."""
-    value, frames = b"\0\0\0\0\1" + data, SchemaFrames(_Shelf(), codec_of, 1)
-    frames.prepare([value])
-    decoded = Decoder(InputConfig(), 1, frames).decode(Records("p-0", [0], 1, [value], timestamps_ms=[0]))
+    value, found = b"\0\0\0\0\1" + data, frames()
+    found.prepare([value])
+    decoded = Decoder(InputConfig(), 1, found).decode(Records("p-0", [0], 1, [value], timestamps_ms=[0]))
     assert len(decoded) + len(decoded.rejects) == 1
     for one in decoded.rejects:
         assert one.value == value

@@ -5,7 +5,9 @@ Seeds are files of the archive of tests/upgrades, so that most inputs pass the f
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import shutil
 import tarfile
 import tempfile
@@ -29,6 +31,7 @@ from service.config.input import InputConfig
 from service.config.load import load_config
 from service.errors import ConfigurationError, ServiceError, SinkFormatError, TransportError
 from service.http import otlp, remote_write
+from service.http.framed_bodies import IN_BASE64, ONE_RECORD, FramedBodies, FramedBodyError
 from service.http.web_config import load_web_config
 from service.lifecycle import SystemClock
 from service.messages.decode import CSV_HEADER, Decoder
@@ -39,6 +42,7 @@ from service.registry.models import Registry
 from service.schemas.schema import SchemaError
 from service.sinks.sqlite_sink import SqliteSink
 from service.snapshots.file import Snapshot, read
+from service.sources.byte_source import open_bytes
 
 T = TypeVar("T")
 ARCHIVE: Final = Path(__file__).parents[1] / "upgrades" / "0.1.0.tar.gz"
@@ -46,6 +50,17 @@ EVENT: Final = b'{"series": "a", "timestamp": "2026-01-05T00:00:00Z", "value": 1
 CLOUD: Final = b'{"specversion": "1.0", "id": "1", "type": "t", "source": "/s", "data": %s}' % EVENT
 POINT: Final = rb'm\ 1,a=b,c\,d=e\=f g=1.5,h=2i,i="x, \" y",j=t 1767571200000000000'
 POINTS: Final = b"# comment\n" + POINT + b"\nm g=1\n"
+TABLES: Final = b"""#group,false,false,true,false,true,true,true\r
+#datatype,string,long,dateTime:RFC3339,double,string,string,string\r
+#default,_result,,,,,,\r
+,result,table,_time,_value,_field,_measurement,host\r
+,,0,2026-01-05T00:00:00Z,1.5,used,"a ""b"", c",w0\r
+\r
+#datatype,string,long,boolean
+,result,table,"x
+y"
+,,1,true
+"""
 WEB: Final = b"""
 tls_server_config:
   cert_file: a.pem
@@ -161,6 +176,41 @@ def line_protocol(data: bytes) -> None:
     Decoder(InputConfig(format="influx")).decode(Records("p", [0], 1, [data], timestamps_ms=[0]))
 
 
+def tables(path: Path) -> None:
+    """Reads annotated CSV: whatever the size of the pieces, the rows are the same lines of JSON."""
+    found = []
+    for size in (7, 1 << 16):
+        source, data = open_bytes(path, 0, form="annotated-csv"), b""
+        while piece := source.read(size):
+            data += piece
+        found.append((data, source.damage()))
+        source.close()
+    assert found[0] == found[1]
+    for line in found[0][0].splitlines():
+        json.loads(line)
+    assert len(found[0][0]) < 100 * path.stat().st_size + 1000
+
+
+def pushed(payload: bytes) -> bytes:
+    """Returns a body with a record in the wire format, in base64."""
+    return b'{"records": [{"value": "%b"}]}' % base64.b64encode(b"\0\0\0\0\1" + payload)
+
+
+def pushed_records(data: bytes) -> None:
+    """Reads a pushed body of records in base64, and the same bytes as one record: lines of JSON, one per record."""
+    bodies = FramedBodies(avro_events.frames(), "auto", 1 << 20)
+    for kind in (ONE_RECORD, IN_BASE64):
+        try:
+            lines = bodies.lines(data, kind)
+        except FramedBodyError:
+            if kind == IN_BASE64:
+                raise
+            continue
+        for line in lines:
+            assert b"\n" not in line
+            json.loads(line)
+
+
 @cache
 def archived() -> tuple[Snapshot, Model]:
     """Returns the snapshot of the archive, and its model."""
@@ -214,6 +264,8 @@ def targets() -> dict[str, Target]:
         "JSON events": Target((EVENT + b"\n" + EVENT, EVENT), events),
         "CSV events": Target((b'series,timestamp,value\na,1767571200000,1.5\n"b",2026-01-05T00:00:00Z,\n',), csv),
         "line protocol": Target((POINTS,), line_protocol),
+        "annotated CSV": Target((TABLES,), at("tables.csv", tables)),
+        "pushed records": Target((pushed(avro_events.PAYLOAD),), pushed_records, (FramedBodyError,)),
         "CloudEvents": Target((CLOUD + b"\n" + EVENT, CLOUD), cloud_events),
         "Avro events": Target((avro_events.PAYLOAD,), avro_events.payload),
         "Avro schema": Target((avro_events.SCHEMA,), avro_events.schema, (SchemaError,)),

@@ -88,6 +88,7 @@ def test_columns_of_other_names(folder: Path) -> None:
     assert expected.startswith("Error: none of the 2 records could be used (2 missing_field); the first: ")
     assert "got the columns host, when, load, expected lode as well" in expected
     assert "--set input.fields.value=NAME" in expected
+    assert "forecaster inspect 'load.csv' --write FILE" in expected
     refused = run("--input", "load.csv", *SMALL, "--set=input.fields.value=lode", "--data-dir", "refused")
     assert refused.exit_code == 2
     assert "no record would be an event: got the columns host, when, load, expected lode as well" in refused.stderr

@@ -18,6 +18,7 @@ FORMS = Path(__file__).parents[2] / "data" / "forms"
 # One network for all files, because each compiles: without seasons, which are otherwise found in the file.
 SMALL = ["--port", "0", "--data-dir", "data", "--horizon", "2", "--set", "model.hidden_size=16",
          "--set", "model.head_size=16", "--set", "model.seasons=[]"]  # fmt: skip
+ANNOTATED = {f"cpu,host={host} usage_{name}" for host in ("web0", "web1") for name in ("idle", "user")}
 # Series and events of each file, as its author knows them.
 EXPECTED = {
     "plain.csv": ({"plain"}, 48),
@@ -46,10 +47,12 @@ EXPECTED = {
     "document.json": ({"north", "south"}, 96),
     "no-header.csv": ({"column_2", "column_3"}, 96),
     "excel.csv": ({"excel"}, 48),
-    "annotated.csv": ({f"cpu/{host}/usage_{name}" for host in ("web0", "web1") for name in ("idle", "user")}, 192),
+    "annotated.csv": (ANNOTATED, 192),
+    "annotated-tables.csv": (ANNOTATED | {"disk,host=web0,path=/var used"}, 240),
     "titles.csv": ({"temperature_2m (°C)", "wind_speed_10m (km/h)"}, 96),
     "date-and-time.csv": ({"Global_active_power", "Voltage"}, 96),
     "month-first.csv": ({"month-first"}, 48),
+    "months.csv": ({"months"}, 48),
     "columns.json": ({"hourly.temperature_2m", "hourly.relative_humidity_2m"}, 96),
     "table.parquet": ({"cpu", "memory"}, 96),
     "table.avro": ({"pump", "valve"}, 96),

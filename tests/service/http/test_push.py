@@ -7,7 +7,6 @@ import math
 import re
 import struct
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,81 +14,20 @@ from typing import Any
 
 import cramjam
 import httpx
-import jsonschema
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parts import TurnedClock, config_of, event
-from prometheus_client import CollectorRegistry
+from push_door import LINES, NOW, Door, opened
 
-from service.http import Guard, HttpServer, Push, ReloadableTls, api_routes, create_app, openapi_document
+from service.http import HttpServer, Push, api_routes, create_app
 from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError, encode, series_id
 from service.messages.decode import Decoder
 from service.monitoring.health import Health
-from service.monitoring.metrics import Metrics
-from service.sources.push_log import PushLog
 
-DOCUMENT = openapi_document()
 WRITE = {"content-type": "application/x-protobuf", "content-encoding": "snappy"}
-LINES = {"content-type": "application/x-ndjson"}
-NOW = TurnedClock(1_700_100_000.0)
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
-
-
-class Door:
-    """The endpoints behind the guard, and the spool."""
-
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        spool = settings.get("push_spool", 1 << 20)
-        config = config_of(folder, input={"push": True, "push_body": 1 << 16, "max_series_bytes": 1 << 16, **settings})
-        self.metrics, self.log = Metrics(CollectorRegistry()), PushLog(folder / "push", spool)
-        app = create_app(
-            self.metrics, Health(TurnedClock()), dict,
-            routes=api_routes(Push(self.log, config.input, self.metrics, NOW).endpoints()),
-        )  # fmt: skip
-        guard = Guard(app, ReloadableTls(None), max_request_bytes=1 << 20, request_seconds=10, refused=lambda _: None)
-        self.server = HttpServer(guard, "127.0.0.1", 0)
-        self.client: httpx.Client
-
-    def post(self, path: str, body: bytes, headers: dict[str, str], status: int = 200) -> Any:
-        """Returns the JSON of a response after validating it against the document."""
-        answer = self.client.post(f"/api/v1/{path}", content=body, headers=headers)
-        assert answer.status_code == status, answer.text
-        responses = DOCUMENT["paths"][f"/api/v1/{path}"]["post"]["responses"]
-        schema = responses[str(status)]["content"]["application/json"]["schema"]
-        jsonschema.Draft202012Validator(schema | {"components": DOCUMENT["components"]}).validate(answer.json())
-        if status in (429, 503):
-            assert int(answer.headers["retry-after"]) > 0
-        return answer.json()
-
-    def begin(self) -> None:
-        """Sets the start of the counts."""
-        self.start, self.before = self.log.end, defaultdict[tuple[str, str], float](float)
-        for family in self.metrics.registry.collect():
-            for sample in family.samples:
-                self.before[sample.name, str(sample.labels)] = sample.value
-
-    def spooled(self) -> list[bytes]:
-        """Returns the lines spooled since `begin`."""
-        found = self.log.read(self.start, 100_000)
-        return [] if found is None else found.values
-
-    def counted(self, name: str, **labels: str) -> float:
-        """Returns the increase of a counter since `begin`."""
-        found = self.metrics.registry.get_sample_value(f"forecaster_{name}", labels)
-        assert found is not None
-        return found - self.before[f"forecaster_{name}", str(labels)]
-
-
-def opened(folder: Path, **settings: Any) -> Iterator[Door]:
-    """Serves the endpoints."""
-    door = Door(folder, **settings)
-    door.log.open(None)
-    door.begin()
-    with door.server, httpx.Client(base_url=door.server.url, trust_env=False, timeout=30) as door.client:
-        yield door
-    door.log.close()
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,22 @@ class TestTimes:
         assert only(line, line, header=HEADER, fields={"timezone": "Europe/Berlin"}) == [("s", NOON, 1.5)] * 2
 
     @pytest.mark.parametrize(
+        ("month", "expected"), [("2026-02", "2026-02-01T00:00:00Z"), ("0001-01", "0001-01-01T00:00:00Z")]
+    )
+    def test_a_month(self, month: str, expected: str) -> None:
+        """A month is its first day, in the zone of the setting; alone and together with other texts."""
+        assert only(record(timestamp=month), record(timestamp=expected))[0] == only(record(timestamp=expected))[0]
+        line, day = f"s,{month},1.5".encode(), f"s,{month}-01,1.5".encode()
+        for zone in ("UTC", "America/New_York"):
+            found = only(line, line, day, header=HEADER, fields={"timezone": zone})
+            assert found == [found[0]] * 3
+
+    @pytest.mark.parametrize("text", ["2026-13", "2026-00", "26-01", "2026-1", "2026-01Z", "2026/01"])
+    def test_no_month(self, text: str) -> None:
+        """Texts like a month that are none are rejected."""
+        assert reason(record(timestamp=text)) == "bad_timestamp"
+
+    @pytest.mark.parametrize(
         ("text", "utc", "changes"),
         [
             ("2026-10-25 01:59:59", "2026-10-24T23:59:59Z", 0),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from structlog.testing import capture_logs
 
-from service.monitoring.run_summary import RunSummary
+from service.config.load import load_config
+from service.monitoring.run_summary import RunSummary, inspection
 from service.ports import Outcomes, Reject
 
 
@@ -54,3 +56,21 @@ def test_events_without_a_value() -> None:
     other = RunSummary()
     other.count("p", [0, 2, 0, 0, 0, 1, 0], [], 3)
     assert not other.valueless
+
+
+@pytest.mark.parametrize(
+    ("settings", "command"),
+    [
+        ({"kafka.topics": ["events"]}, "forecaster inspect --topic events --write FILE"),
+        ({"input.files": ["-", "my load.csv"]}, "forecaster inspect 'my load.csv' --write FILE"),
+        ({"input.push": True}, ""),
+        ({"input.files": ["-"]}, ""),
+    ],
+)
+def test_how_to_inspect(settings: dict[str, object], command: str) -> None:
+    """The first record with other fields is logged with the command that finds them, where there is one."""
+    summary = RunSummary(inspection(load_config(None, settings)))
+    with capture_logs() as said:
+        summary.count("p", [0] * 7, [Reject(at, b"", why, "") for at, why in enumerate(("missing_field", "late"))])
+    page = "docs/messages.md#rejected-records"
+    assert [line["see"] for line in said] == [command or page, page]

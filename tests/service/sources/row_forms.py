@@ -55,11 +55,22 @@ def write_json_gz(path: Path, rows: Sequence[Row]) -> None:
     path.write_bytes(gzip.compress(b"[\n" + b",\n".join(map(orjson.dumps, rows)) + b"\n]\n"))
 
 
+def write_annotated(path: Path, rows: Sequence[Row]) -> None:
+    """Writes annotated tables of fifty rows."""
+    tables = []
+    for begin in range(0, len(rows), 50):
+        lines = (f',"{row["series"]}",{row["n"]},{row["value"]!r}' for row in rows[begin : begin + 50])
+        head = "#datatype,string,long,double\r\n,series,n,value"
+        tables.append("\r\n".join([head, *lines, "\r\n"]))
+    path.write_text("".join(tables), newline="")
+
+
 FORMS: dict[str, tuple[str, str, Callable[[Path, Sequence[Row]], None]]] = {
     "parquet": ("a.parquet", "auto", write_parquet),
     "avro": ("a.avro", "auto", write_avro),
     "json": ("a.json", "json", write_json),
     "gz": ("a.json.gz", "json", write_json_gz),
+    "annotated-csv": ("a.csv", "annotated-csv", write_annotated),
 }
 """Name of a file, `input.format` and writer of every form."""
 

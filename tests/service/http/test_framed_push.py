@@ -1,0 +1,191 @@
+"""Pushed records in the wire format of a schema registry are read as those of a topic."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from avro_records import EVENT, Shelf, decoded, encoded, frame, frames_with
+from fastavro import parse_schema
+from hypothesis import given
+from hypothesis import strategies as st
+from proto_records import EVENT as PROTO_EVENT
+from proto_records import message_class, registered
+from push_door import Door, opened
+
+from service.config.input import InputConfig
+from service.errors import SchemaRegistryError
+from service.http.framed_bodies import IN_BASE64, ONE_RECORD, FramedBodies, FramedBodyError
+from service.messages.decode import Decoder
+from service.ports import Records
+from service.schemas.codecs import codec_of
+from service.schemas.frames import SchemaFrames
+from service.schemas.schema import JSON_SCHEMA, RegisteredSchema
+
+ONE, SEVERAL = {"content-type": ONE_RECORD}, {"content-type": IN_BASE64}
+TIME = 1_700_000_000_000
+PROTO = registered(PROTO_EVENT)
+SCHEMAS: dict[int, Any] = {
+    1: EVENT, 2: PROTO, 3: RegisteredSchema("{}", JSON_SCHEMA), 4: SchemaRegistryError("the registry is down"),
+}  # fmt: skip
+ANY = {
+    "type": "record",
+    "name": "Any",
+    "fields": [
+        {"name": "series", "type": ["string", "bytes", "long"]},
+        {"name": "timestamp", "type": [
+            {"type": "long", "logicalType": "timestamp-micros"}, "string", "double", "null",
+        ]},
+        {"name": "value", "type": [
+            "null", "double", "float", "long", "boolean", "string", "bytes", {"type": "array", "items": "int"},
+        ]},
+    ],
+}  # fmt: skip
+
+
+def avro(step: int, **more: Any) -> bytes:
+    """Returns an event in Avro."""
+    return encoded(EVENT, {"series": "a", "timestamp": TIME + 60_000 * step, "value": step / 4, **more})
+
+
+def proto(step: int) -> bytes:
+    """Returns the same event in Protobuf."""
+    one = message_class(PROTO, "metrics.Event")(series="a", value=step / 4)
+    one.timestamp.FromMilliseconds(TIME + 60_000 * step)
+    return frame(2, b"\0" + one.SerializeToString())
+
+
+def several(*values: bytes) -> bytes:
+    """Returns a body of Confluent's REST Proxy."""
+    return orjson.dumps({"records": [{"key": None, "value": base64.b64encode(one).decode()} for one in values]})
+
+
+def events(lines: list[bytes], **settings: Any) -> Any:
+    """Returns what the daemon reads from the spool: columns, and reasons of rejects."""
+    config = InputConfig.model_validate({"max_ahead": 0, **settings})
+    found = Decoder(config, 2).decode(Records("push", range(len(lines)), len(lines), lines))
+    return found.series, found.timestamp_ms.tolist(), found.value.tolist(), [one.reason for one in found.rejects]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """The endpoints with a registry."""
+    yield from opened(tmp_path_factory.mktemp("framed"), frames_with(SCHEMAS))
+
+
+@pytest.fixture
+def door(served: Door) -> Door:
+    """The shared endpoints with fresh counts."""
+    served.begin()
+    return served
+
+
+def test_one_record(door: Door) -> None:
+    """A body is one record, in any of the formats, also with gzip; its line is on disk before the response."""
+    bodies = [avro(1), proto(2), frame(3, b'{"series": "a", "timestamp": %d,\n"value": 0.75}' % (TIME + 180_000))]
+    for body in bodies:
+        assert door.post("events", body, ONE) == {"accepted": 1, "filtered": 0}
+    assert door.post("events", gzip.compress(avro(4)), ONE | {"content-encoding": "gzip"})["accepted"] == 1
+    expected = (["a"] * 4, [TIME + 60_000 * step for step in range(1, 5)], [0.25, 0.5, 0.75, 1.0], [])
+    assert events(door.spooled()) == expected
+    assert door.counted("push_events_total", path="events") == 4
+
+
+def test_several_records(door: Door) -> None:
+    """A body of the REST Proxy has many records, in any of the formats, in order."""
+    assert door.post("events", several(*(avro(step) if step % 2 else proto(step) for step in range(100))), SEVERAL) == {
+        "accepted": 100, "filtered": 0,
+    }  # fmt: skip
+    assert events(door.spooled())[1] == [TIME + 60_000 * step for step in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "message"),
+    [
+        (several(avro(1), frame(9, b"x"), avro(2)), SEVERAL, "record 2: schema 9: the registry does not have it"),
+        (several(avro(1), b"{}"), SEVERAL, "record 2: got bytes that begin with b'{}', expected a zero byte"),
+        (
+            several(avro(1), encoded(EVENT, {"series": "a", "timestamp": 1 << 60, "value": 1})),
+            SEVERAL,
+            "record 2: bad_",
+        ),
+        (avro(1)[:-3], ONE, "record 1: "),
+        (b"", ONE, "record 1: got bytes that begin with b''"),
+        (frame(3, b"[" * 2000), ONE, "record 1: got values nested"),
+        (frame(3, b"[1]"), ONE, "1 of 1 records are not events"),
+        (b"{", SEVERAL, "got a body that is not JSON"),
+        (b"[]", SEVERAL, "got a body without records"),
+        (b'{"records": []}', SEVERAL, "got a body without records"),
+        (b'{"records": [{"value": null}]}', SEVERAL, "record 1: got {'value': None}, expected an object"),
+        (b'{"records": [{"value": "a*b"}]}', SEVERAL, "record 1: got {'value': 'a*b'}, expected an object"),
+        (b"[" * 5000, SEVERAL, "got a body without records"),
+    ],
+)
+def test_refused(door: Door, body: bytes, kind: dict[str, str], message: str) -> None:
+    """Nothing of a body is accepted where one record is no event; the answer names it, and the id of its schema."""
+    error = door.post("events", body, kind, 400)["error"]
+    assert message in error["message"]
+    assert "nothing of the body was accepted" in error["message"]
+    assert door.spooled() == []
+    assert door.counted("push_refused_total", reason="invalid") == 1
+
+
+def test_registry_is_down(door: Door) -> None:
+    """While the registry does not answer, the body is refused with 503, and bodies with known schemas are accepted."""
+    error = door.post("events", several(avro(1), frame(4, b"x")), SEVERAL, 503)["error"]
+    assert "the registry is down" in error["message"]
+    assert door.spooled() == []
+    assert door.post("events", avro(1), ONE)["accepted"] == 1
+
+
+def test_without_registry(tmp_path: Path) -> None:
+    """Framed JSON needs no registry; other payloads are refused with the key to set."""
+    for door in opened(tmp_path):
+        body = frame(7, b'{"series": "a", "timestamp": %d, "value": 1}' % TIME)
+        assert door.post("events", body, ONE)["accepted"] == 1
+        assert "set schema_registry.url" in door.post("events", avro(1), ONE, 400)["error"]["message"]
+        assert "nested" in door.post("events", frame(7, b"{" + b'"a":[' * 2000), ONE, 400)["error"]["message"]
+
+
+def test_bound() -> None:
+    """Lines longer than input.push_body refuse the body, whatever its own size."""
+    bodies = FramedBodies(SchemaFrames(Shelf({1: EVENT}), codec_of, 10), "auto", 1000)
+    assert len(bodies.lines(several(*[avro(1)] * 10), IN_BASE64)) == 10
+    with pytest.raises(FramedBodyError, match=r"more than 1000 bytes as JSON \(input.push_body\)"):
+        bodies.lines(several(*[avro(1)] * 30), IN_BASE64)
+
+
+PARSED, FRAMES = parse_schema(ANY), frames_with({1: ANY})
+VALUES: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.floats(), st.integers(-(1 << 63), (1 << 63) - 1), st.booleans(), st.text(max_size=5),
+    st.binary(max_size=5), st.lists(st.integers(0, 5), max_size=2),
+)  # fmt: skip
+RECORDS = st.fixed_dictionaries(
+    {
+        "series": st.one_of(st.text(max_size=3), st.binary(max_size=3), st.integers(0, 1 << 62)),
+        "timestamp": st.one_of(
+            st.integers(-(1 << 50), 1 << 55), st.just("2026-01-05T00:00Z"), st.floats(-1e12, 1e12), st.none()
+        ),
+        "value": VALUES,
+    }
+)
+
+
+@given(records=st.lists(RECORDS, min_size=1, max_size=5), unit=st.sampled_from(["auto", "s", "ms", "us", "ns"]))
+def test_as_on_a_topic(records: list[dict[str, Any]], unit: str) -> None:
+    """A pushed record has the events and the reason for a reject that the same record on a topic has."""
+    settings = {"fields": {"time_unit": unit}}
+    values = [encoded(PARSED, one) for one in records]
+    topic = decoded(FRAMES, values, **settings)
+    lines = FramedBodies(FRAMES, unit, 1 << 20).lines(several(*values), IN_BASE64)  # type: ignore[arg-type]
+    series, times, found, reasons = events(lines, **settings)
+    assert series == topic.series
+    assert times == topic.timestamp_ms.tolist()
+    np.testing.assert_array_equal(found, topic.value)
+    assert reasons == [one.reason for one in topic.rejects]
