@@ -19,8 +19,9 @@ from raw_columns import TICK, Raw, aggregator_of, columns, rows, take, ticks
 from forecaster import CheckpointError
 from service.aggregate import aggregator as module
 from service.aggregate import watermark, window_table
-from service.aggregate.aggregator import MOST_EMPTY, Aggregator
+from service.aggregate.aggregator import Aggregator
 from service.aggregate.closed_windows import ClosedWindows
+from service.aggregate.closing_rows import MOST_EMPTY
 from service.aggregate.watermark import RETURNING
 from service.messages.controls import Tombstone
 
