@@ -144,12 +144,12 @@ class LateEvents:
     @staticmethod
     def _ignore(out: Forecasts, i: int, status: Status) -> None:
         """Writes the output of an event that changes nothing."""
-        out.status[i], out.quantiles[i], out.calendar[i] = status, np.nan, 0
+        out.status[i], out.notes[i], out.quantiles[i], out.calendar[i] = status, 0, np.nan, 0
 
     def _note(self, row: int, out: Forecasts, i: int, number: int) -> None:
         """Writes the rest of the output of an event that is not the newest of its row, and the number of the event."""
         counters = self._state.table.counters[row]
-        out.notes[i], out.flagged[i], out.anomaly[i] = 0, 0, np.nan
+        out.flagged[i], out.anomaly[i] = 0, np.nan
         out.interval_ms[i], out.steps[i], counters[EVENT] = counters[INTERVAL], counters[STEPS], number
 
     def _repair(self, row: int, place: int, taken: Columns, out: Forecasts, i: int, *, known: bool) -> None:
@@ -162,7 +162,8 @@ class LateEvents:
         else:
             slot = history.written if history.capacity else NO_SLOT
             late.insert(row, place, (int(ts[i]), float(value[i]), *numbers), slot)
-        base = late.base(row)
+        counters = self._state.table.counters[row]
+        before, base = counters[[INTERVAL, STEPS]], late.base(row)
         newer = base > 0 and place >= base
         late.rewind(row, newer=newer)
         parts = []
@@ -177,6 +178,7 @@ class LateEvents:
         if not known and late.is_full(row):
             late.move_on(np.array([row]), 1)
         out.status[i], out.origin_ms[i] = Status.REPAIRED, late.newest(row)
+        out.notes[i] = 0 if np.array_equal(before, counters[[INTERVAL, STEPS]]) else Note.RENUMBERED
         out.quantiles[i], out.calendar[i] = newest.quantiles[-1], newest.calendar[-1]
 
     def _replay(self, row: int, start: int, end: int | None) -> tuple[Forecasts, NDArray[np.float64]]:
