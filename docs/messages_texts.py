@@ -75,6 +75,7 @@ REVISIONS_TEXT: Final = """With `input.late = "repair"` a late event that is put
 ([late events](data.md#late-events)) has a record that corrects the forecast of the newest event of its series.
 Its `origin` is the time of that event, its `quantiles` are the corrected ones, its `source` is the late event, and \
 `anomaly` is null, as scores are not corrected.
+With `[aggregate]` such a record follows where late events have revised a closed window, which its `source` names.
 The same origin can be corrected several times; the record with the greatest position holds.
 A reader that keeps the newest record of every series and origin needs no change; one that counts forecasts leaves out \
 those with `revision`.

@@ -23,7 +23,7 @@ class Status(IntEnum):
     LATE = 3  # older than the series' last event: ignored, no forecast
     BROADCAST = 4  # of the reserved series: sets covariates for all others, no forecast
     UNKNOWN = 5  # too little has been observed for a forecast
-    REPAIRED = 6  # late, and put in its place: its forecast is that from the newest event, corrected
+    REPAIRED = 6  # late or revised, and put in its place: its forecast is that from the newest event, corrected
 
 
 def is_observed(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -36,12 +36,13 @@ def is_observed(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 class Note(IntFlag):
-    """Notes on the time of an event that updated the state (interval.py)."""
+    """Notes on the time of an event that updated the state (interval.py, late_events.py)."""
 
     SAME_STEP = 1  # less than half an interval after the newest step: the value replaces that of the step
     NEW_INTERVAL = 2  # the newest gaps agree on another interval, used from this event on
     CONTRADICTED = 4  # the newest gaps contradict the configured interval; noted once per series
     REOPENED = 8  # the newest timestamp was wrong, far ahead; the series continues from this event
+    RENUMBERED = 16  # a repaired event changed the interval, or the number of the newest step
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Batch:
         covariates: (n, C) float32, nan where missing; None where the model has none.
         future: (n, F, horizon) float32, known-future covariates at the 1st, 2nd, ... step ahead of each event, nan
             where missing; None where the model has none.
+        revises: (n,) whether an event that is not newer than all others replaces the value of its time, if late events
+            are put in their place; else it is ignored as late or a duplicate. None: no event does.
     """
 
     series: Sequence[str]
@@ -62,6 +65,7 @@ class Batch:
     value: NDArray[np.float64]
     covariates: NDArray[np.float32] | None = None
     future: NDArray[np.float32] | None = None
+    revises: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Returns the number of events."""
@@ -76,6 +80,7 @@ class Batch:
             np.asarray(self.value, np.float64)[which],
             None if self.covariates is None else self.covariates[which],
             None if self.future is None else self.future[which],
+            None if self.revises is None else self.revises[which],
         )
 
 
@@ -152,6 +157,9 @@ def columns(batch: Batch, config: ModelConfig) -> Columns:
     n = len(batch)
     ts = np.ascontiguousarray(batch.timestamp_ms, np.int64)
     value = np.ascontiguousarray(batch.value, np.float64)
+    if batch.revises is not None and batch.revises.shape != (n,):
+        msg = f"got {n} events and revises {batch.revises.shape}, expected one of each per event"
+        raise BatchError(msg)
     if ts.shape != (n,) or value.shape != (n,):
         msg = f"got {n} series, timestamps {ts.shape} and values {value.shape}, expected one of each per event"
         raise BatchError(msg)

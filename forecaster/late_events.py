@@ -1,7 +1,7 @@
 """Puts late events in their place: rewinds their row to a checkpoint before them and replays it with them.
 
     in order    ring <- event; the observe kernel; every L events of a row its checkpoints move on
-    late        ring <- event, at its place by time
+    late        ring <- event, at its place by time; of a revised event, the value at its time
                 row <- the checkpoint before it; the observe kernel for all later events of the ring, without outputs
                 history: the events of the series from there on, in the places of the series, by time
                 output: the forecast from the newest event of the series, corrected
@@ -64,8 +64,9 @@ class LateEvents:
         self._ahead = len(config.future_covariates), config.horizon
 
     def observe(
-        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int, tag: int, first_event: int
-    ) -> None:
+        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int, tag: int,
+        first_event: int, revises: NDArray[np.bool_] | None,
+    ) -> None:  # fmt: skip
         """Observes events start..end-1.
 
         Args:
@@ -75,10 +76,22 @@ class LateEvents:
             start, end: of the events.
             tag: of the weights in use.
             first_event: number of event `start` in the stream, from 1 on.
+            revises: (n,) which events are revised; None: none.
         """
+        self._state.table.prepare_write(rows[start:end])
+        first = first_event - start
+        for i in [] if revises is None else (start + np.flatnonzero(revises[start:end])).tolist():
+            self._observe_new(rows, taken, out, start, i, tag, first_event)
+            self._observe_revised(rows, taken, out, i, tag, first + i)
+            start, first_event = i + 1, first + i + 1
+        self._observe_new(rows, taken, out, start, end, tag, first_event)
+
+    def _observe_new(
+        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int, tag: int, first_event: int
+    ) -> None:
+        """Observes events start..end-1, none of which is revised."""
         ts, value, covariates, future = taken
         events = NewEvents(rows, ts, value.view(np.int64), covariates, future)
-        self._state.table.prepare_write(rows[start:end])
         full, at = np.empty(end - start, np.int64), start
         while at < end:
             slot = self._state.history.written if self._state.history.capacity else NO_SLOT
@@ -101,36 +114,71 @@ class LateEvents:
             if out.notes[i] & Note.REOPENED:
                 self._late.clear(row)
             return
-        out.noted_ms[i], out.notes[i], out.flagged[i] = int(counters[LAST_TS]) - ts, 0, 0
+        out.noted_ms[i] = int(counters[LAST_TS]) - ts
         if known:
-            out.status[i], out.noted_ms[i] = Status.DUPLICATE, 0
-            out.quantiles[i], out.calendar[i] = np.nan, 0
+            self._ignore(out, i, Status.DUPLICATE)
+            out.noted_ms[i] = 0
         else:
-            self._repair(row, place, taken, out, i)
-        out.anomaly[i] = np.nan
+            self._repair(row, place, taken, out, i, known=False)
+        self._note(row, out, i, number)
+
+    def _observe_revised(
+        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, i: int, tag: int, number: int
+    ) -> None:
+        """Observes a revised event: replaces the value of its time, or puts it in its place where there is none."""
+        row, ts, value = int(rows[i]), int(taken[0][i]), taken[1]
+        late, counters = self._late, self._state.table.counters[rows[i]]
+        if late.is_newer(row, ts, tag):
+            self._observe_new(rows, taken, out, i, i + 1, tag, number)
+            return
+        events = NewEvents(rows, taken[0], value.view(np.int64), *taken[2:])
+        late.append(events, i, i + 1, NO_SLOT, tag, np.empty(1, np.int64))  # appends nothing; checks the weights
+        out.noted_ms[i] = int(counters[LAST_TS]) - ts
+        place, known = late.place_of(row, ts, 0)
+        if place < 0:
+            self._ignore(out, i, Status.LATE)
+        else:
+            self._repair(row, place, taken, out, i, known=known)
+        self._note(row, out, i, number)
+
+    @staticmethod
+    def _ignore(out: Forecasts, i: int, status: Status) -> None:
+        """Writes the output of an event that changes nothing."""
+        out.status[i], out.notes[i], out.quantiles[i], out.calendar[i] = status, 0, np.nan, 0
+
+    def _note(self, row: int, out: Forecasts, i: int, number: int) -> None:
+        """Writes the rest of the output of an event that is not the newest of its row, and the number of the event."""
+        counters = self._state.table.counters[row]
+        out.flagged[i], out.anomaly[i] = 0, np.nan
         out.interval_ms[i], out.steps[i], counters[EVENT] = counters[INTERVAL], counters[STEPS], number
 
-    def _repair(self, row: int, place: int, taken: Columns, out: Forecasts, i: int) -> None:
-        """Puts event `i` at a place of the ring and replays the row from there on."""
+    def _repair(self, row: int, place: int, taken: Columns, out: Forecasts, i: int, *, known: bool) -> None:
+        """Puts event `i` at a place of the ring, or its value into a known event there, and replays the row."""
         late, history, (ts, value, covariates, future) = self._late, self._state.history, taken
         width, ahead = len(self._config.covariates), self._ahead[0] * self._ahead[1]
         numbers = covariates[i * width : (i + 1) * width], future[i * ahead : (i + 1) * ahead]
-        slot = history.written if history.capacity else NO_SLOT
-        late.insert(row, place, (int(ts[i]), float(value[i]), *numbers), slot)
-        base = late.base(row)
+        if known:
+            late.replace(row, place, (float(value[i]), *numbers))
+        else:
+            slot = history.written if history.capacity else NO_SLOT
+            late.insert(row, place, (int(ts[i]), float(value[i]), *numbers), slot)
+        counters = self._state.table.counters[row]
+        before, base = counters[[INTERVAL, STEPS]], late.base(row)
         newer = base > 0 and place >= base
         late.rewind(row, newer=newer)
-        robust = np.empty(0)
+        parts = []
         if base and not newer:
-            robust = self._replay(row, 0, base)[1]
+            parts.append(self._replay(row, 0, base))
             late.take_newer(row)
-        newest, rest = self._replay(row, base, None)
-        robust = np.concatenate((robust, rest))
+        if base < late.count(row):
+            parts.append(self._replay(row, base, None))
+        newest, robust = parts[-1][0], np.concatenate([part for _, part in parts])
         if history.capacity:
-            self._rewrite(row, place, robust[len(robust) - (late.count(row) - place) :])
-        if late.is_full(row):
+            self._rewrite(row, place, robust[len(robust) - (late.count(row) - place) :], grown=not known)
+        if not known and late.is_full(row):
             late.move_on(np.array([row]), 1)
         out.status[i], out.origin_ms[i] = Status.REPAIRED, late.newest(row)
+        out.notes[i] = 0 if np.array_equal(before, counters[[INTERVAL, STEPS]]) else Note.RENUMBERED
         out.quantiles[i], out.calendar[i] = newest.quantiles[-1], newest.calendar[-1]
 
     def _replay(self, row: int, start: int, end: int | None) -> tuple[Forecasts, NDArray[np.float64]]:
@@ -146,8 +194,11 @@ class LateEvents:
         self._state.calendars.after(rows, ts, found.status, found.interval_ms, found.steps, found.calendar, same)
         return found, robust
 
-    def _rewrite(self, row: int, place: int, robust: NDArray[np.float64]) -> None:
-        """Writes the ring's events from a place on to the places of the series in the history."""
+    def _rewrite(self, row: int, place: int, robust: NDArray[np.float64], *, grown: bool) -> None:
+        """Writes the ring's events from a place on to the places of the series in the history.
+
+        grown: the last one has no place yet.
+        """
         history, ring = self._state.history, self._late.ring(row)
         width = len(self._config.covariates)
         columns: dict[str, Any] = {
@@ -159,8 +210,10 @@ class LateEvents:
         }
         if self._ahead[0]:
             columns["future"] = ring.future.reshape(len(ring.ts), *self._ahead)[place:]
-        history.append(**{name: column[-1:] for name, column in columns.items()})
-        history.replace(ring.slots[place:-1], {name: column[:-1] for name, column in columns.items()},
+        last = len(robust) - grown
+        if grown:
+            history.append(**{name: column[last:] for name, column in columns.items()})
+        history.replace(ring.slots[place : place + last], {name: column[:last] for name, column in columns.items()},
                         self._state.table.epoch)  # fmt: skip
 
 

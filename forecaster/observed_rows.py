@@ -102,43 +102,47 @@ class ObservedRows:
         out, start, n = allocate_forecasts(origins, self.model.config), 0, len(batch)
         rows = np.empty(n, np.int64)
         for at, name in forget:
-            self._observe_part(batch.series, rows, taken, out, start, at)
+            self._observe_part(batch, rows, taken, out, start, at)
             self.table.forget(name)
             start = at
-        self._observe_part(batch.series, rows, taken, out, start, n)
+        self._observe_part(batch, rows, taken, out, start, n)
         return out
 
     def _observe_part(
-        self, series: Sequence[str], rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int
+        self, batch: Batch, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int
     ) -> None:
         """Observes events start..end-1: writes their rows to `rows`, adding rows of new series."""
+        series, revises = batch.series, batch.revises
         names, index = series[start:end], self.table.index
         try:  # usually every series has a row
             rows[start:end] = np.fromiter(map(index.__getitem__, names), np.int64, end - start)
         except KeyError:
             pass
         else:
-            self._run(rows, taken, out, start, end)
+            self._run(rows, taken, out, start, end, revises)
             return
         for i, row in enumerate(map(index.get, names), start):  # lazy: looks up after the additions before it
             if row is None:
                 name = series[i]
                 if self.table.full:  # eviction depends on the events before this one, so observe them first
-                    self._run(rows, taken, out, start, i)
+                    self._run(rows, taken, out, start, i, revises)
                     start = i
                     self.table.evict()
                 row = self.table.add(name)
             rows[i] = row
-        self._run(rows, taken, out, start, end)
+        self._run(rows, taken, out, start, end, revises)
 
-    def _run(self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int) -> None:
+    def _run(
+        self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int,
+        revises: NDArray[np.bool_] | None,
+    ) -> None:  # fmt: skip
         """Observes events start..end-1, whose rows are known."""
         if start == end:
             return
         if self._late is None:
             self._run_in_order(rows, taken, out, start, end, self.events_total + 1)
         else:
-            self._late.observe(rows, taken, out, start, end, self.model.tag, self.events_total + 1)
+            self._late.observe(rows, taken, out, start, end, self.model.tag, self.events_total + 1, revises)
         self.events_total += end - start
 
     def _run_kernel(self, events: Any, outputs: Any, prior: NDArray[np.float64], first: int) -> None:

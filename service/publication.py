@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from forecaster import is_observed
+from service.messages.encode import revisions
 
 if TYPE_CHECKING:
     from forecaster import Forecaster, Forecasts
@@ -14,6 +17,24 @@ if TYPE_CHECKING:
 
 SeriesKey = tuple[str, str]
 """Partition and series."""
+
+
+def newest_corrections(series: Sequence[str], forecasts: Forecasts) -> dict[str, int]:
+    """Returns the index of the last revision of every series of which no newer event follows.
+
+    Args:
+        series: of the events of a batch. forecasts: of these events.
+    """
+    found: dict[str, int] = {}
+    if not len(revised := revisions(forecasts)):
+        return found
+    observed = is_observed(forecasts.status).tolist()
+    for at in range(min(revised), len(series)):
+        if at in revised:
+            found[series[at]] = at
+        elif observed[at]:
+            found.pop(series[at], None)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

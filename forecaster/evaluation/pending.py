@@ -18,7 +18,8 @@ from forecaster.batch import Note, Status
 from forecaster.evaluation.series_sample import SeriesSample
 from forecaster.kernels.jit import inlined, kernel
 
-TARGETS_MOVED = int(Note.NEW_INTERVAL | Note.REOPENED)  # the targets of earlier forecasts are at other times
+# The targets of earlier forecasts are at other times, or have other numbers.
+TARGETS_MOVED = int(Note.NEW_INTERVAL | Note.REOPENED | Note.RENUMBERED)
 SAME_STEP = int(Note.SAME_STEP)
 NEVER = -(1 << 40)
 
@@ -71,11 +72,13 @@ def _score(slot: Any, status: Any, notes: Any, steps: Any, value: Any, quantiles
     M, Q = quantiles.shape[0], len(levels)
     for i in range(len(slot)):
         s = slot[i]
-        if s < 0 or status[i] > 1:
+        if s < 0:
             continue
-        step, y, at, count = steps[i], value[i], 0, 0
         if notes[i] & TARGETS_MOVED != 0:
             made[s, :] = NEVER
+        if status[i] > 1:
+            continue
+        step, y, at, count = steps[i], value[i], 0, 0
         if np.isfinite(y) and notes[i] & SAME_STEP == 0:  # only the first value of a step is scored
             for k in tracked:
                 place = waiting_at(made, s, at, step, k)

@@ -93,6 +93,14 @@ def _as_published(y: Any, kept: Any, s: int, place: int, levels: int) -> Any:
     return np.float64(np.float32(y))
 
 
+@inlined
+def _restart(made: Any, ring: Any, errors: Any, s: int) -> None:
+    """Removes forecasts, values and scale of a series, whose steps have other times or numbers from here on."""
+    made[s, :] = NEVER
+    ring[s, :] = np.nan
+    errors[s] = 0
+
+
 class ScoredEvents(NamedTuple):
     """A batch of n events with their forecasts, read-only.
 
@@ -161,15 +169,18 @@ def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, seri
     Q, season, pairs = len(levels), ring.shape[1], covered.shape[1]
     for i in range(len(slot)):
         s = slot[i]
-        if s < 0 or status[i] > 1:
+        if s < 0:
+            continue
+        moved = notes[i] & TARGETS_MOVED != 0
+        if moved:  # also by a repaired event, which is not scored itself
+            _restart(made, ring, errors, s)
+        if status[i] > 1:
             continue
         step, y = steps[i], np.float64(value[i])
         again = notes[i] & SAME_STEP != 0 and step == seen[s]  # only the first value of a step is scored
         # a step that is not above the newest one: the series was forgotten and starts anew
-        if notes[i] & TARGETS_MOVED != 0 or (step <= seen[s] and not again):
-            made[s, :] = NEVER
-            ring[s, :] = np.nan
-            errors[s] = 0
+        if moved or (step <= seen[s] and not again):
+            _restart(made, ring, errors, s)
         elif step - seen[s] > season:
             ring[s, :] = np.nan
         else:

@@ -293,15 +293,22 @@ class LateRows:
         n, (ts, value, covariates, future) = int(late[COUNT]), event
         for first in (at.times, at.values):
             late[first + place + 1 : first + n + 1] = late[first + place : first + n].copy()
-        rest = late[at.numbers : at.older].reshape(-1, at.event_words) if at.event_words else None
-        if rest is not None:
+        if at.event_words:
+            rest = late[at.numbers : at.older].reshape(-1, at.event_words)
             rest[place + 1 : n + 1] = rest[place:n].copy()
-            numbers = rest[place].view(np.float32)
+        late[at.times + place], late[at.slots + n] = ts, slot
+        late[COUNT] = n + 1
+        self.replace(row, place, (value, covariates, future))
+
+    def replace(self, row: int, place: int, event: tuple[float, Any, Any]) -> None:
+        """Replaces value, covariates and known future values of an event of the ring."""
+        at, late, (value, covariates, future) = self.layout, self.array[row], event
+        late[at.values + place : at.values + place + 1].view(np.float64)[0] = value
+        if at.event_words:
+            first = at.numbers + place * at.event_words
+            numbers = late[first : first + at.event_words].view(np.float32)
             numbers[: at.covariates] = covariates
             numbers[at.covariates : at.covariates + at.future] = future
-        late[at.times + place], late[at.slots + n] = ts, slot
-        late[at.values + place : at.values + place + 1].view(np.float64)[0] = value
-        late[COUNT] = n + 1
 
     def ring(self, row: int) -> RowEvents:
         """Returns the events of a row's ring."""
@@ -319,6 +326,12 @@ class LateRows:
     def newest(self, row: int) -> int:
         """Returns the time of the newest event of a row."""
         return int(self.array[row, NEWEST])
+
+    def is_newer(self, row: int, ts: int, tag: int) -> bool:
+        """Returns whether an event under some weights is newer than the newest event of its row."""
+        if self.array[row, TAG] == tag:
+            return ts > self.newest(row)
+        return self._counters[row, STEPS] == 0 or ts > int(self._counters[row, LAST_TS])
 
     def count(self, row: int) -> int:
         """Returns the number of events in a row's ring."""

@@ -2,7 +2,8 @@
 
 A window closes at the end of the record with which the watermark reaches its end and the grace, at most `MOST_CLOSED`
 values per record; the others close with the following records. A time mark closes windows between two records, where
-the source has been silent. All of it is a function of the events and marks in their order: batches do not matter.
+the source has been silent. Late events revise closed windows, see revised_windows.py. All of it is a function of the
+events and marks in their order: batches do not matter.
 """
 
 from __future__ import annotations
@@ -16,11 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.aggregate.closed_windows import ClosedWindows
+from service.aggregate.closing_rows import MOST_EMPTY, ClosingRows
 from service.aggregate.histogram_buckets import MOST_BUCKETS
 from service.aggregate.open_window import OpenWindow
+from service.aggregate.revised_windows import RevisedWindows
 from service.aggregate.watermark import Watermark
-from service.aggregate.window_arrays import arrays_of, marked_arrays, marked_from, table_from, watermark_from
-from service.aggregate.window_rules import WindowRule, WindowRules
+from service.aggregate.window_arrays import (
+    arrays_of,
+    kept_arrays,
+    kept_from,
+    marked_arrays,
+    marked_from,
+    table_from,
+    watermark_from,
+)
+from service.aggregate.window_rules import WindowRules
 from service.aggregate.window_table import MOST_OF_SERIES, SeriesWindows, WindowTable
 from service.config.aggregate import AggregateConfig
 from service.messages.controls import Tombstone
@@ -31,33 +42,7 @@ from service.ports import TimeMark
 MOST_CLOSED: Final = 16_384
 """Values of closed windows that one record adds, about: each becomes a forecast of the same unit."""
 
-MOST_EMPTY: Final = 1000
-"""Empty windows of one gap, the newest ones; earlier ones are left out, like missing events."""
-
 _LEAP: Final = 3  # longest intervals, and the grace, beyond which one event does not move the watermark
-# End, series, begin, values by function; None where an empty window has none.
-_Row = tuple[int, str, int, Sequence[float | None], WindowRule]
-
-
-class _Rows:
-    """Windows that close together. made: number of their values."""
-
-    def __init__(self) -> None:
-        self.rows: list[_Row] = []
-        self.made = 0
-
-    def move_to(self, closed: ClosedWindows, record: int) -> None:
-        """Adds them to the closed windows of a record, by end and name."""
-        self.rows.sort(key=lambda row: row[:2])
-        for end, name, start, values, rule in self.rows:
-            for series_name, value in zip(rule.names(name), values, strict=True):
-                if value is None:
-                    continue
-                closed.series.append(series_name)
-                closed.start_ms.append(start)
-                closed.end_ms.append(end)
-                closed.values.append(value)
-                closed.index.append(record)
 
 
 class Aggregator:
@@ -66,23 +51,27 @@ class Aggregator:
     Args:
         settings: with an interval.
         most_series: bound of the series with windows.
+        late_within: intervals for which closed windows are kept, to be revised; 0: they are not.
 
     Attributes:
         marked: the last time mark, None without any.
     """
 
-    def __init__(self, settings: AggregateConfig, most_series: int) -> None:
-        self._rules = WindowRules(settings)
+    def __init__(self, settings: AggregateConfig, most_series: int, late_within: int = 0) -> None:
+        self._rules, self._late_within = WindowRules(settings, late_within), late_within
         self._table = WindowTable(self._rules, most_series)
         self._grace = self._rules.grace_ms
-        self._watermark = Watermark(_LEAP * self._rules.longest_ms + self._grace, self._rules.longest_ms)
+        leap = _LEAP * self._rules.longest_ms + self._grace
+        self._far = max(leap, late_within and (late_within + 1) * self._rules.longest_ms + self._grace)
+        self._watermark = Watermark(leap, self._rules.longest_ms, self._far)
+        self._revised = RevisedWindows(self._table, self._grace)
         self._waiting = False  # windows wait for the next record to close
         self.marked: TimeMark | None = None
 
     @classmethod
-    def of(cls, settings: AggregateConfig, most_series: int) -> Aggregator | None:
+    def of(cls, settings: AggregateConfig, most_series: int, late_within: int = 0) -> Aggregator | None:
         """Returns the aggregator of a configuration, None where events are forecast as they are."""
-        return cls(settings, most_series) if settings.interval else None
+        return cls(settings, most_series, late_within) if settings.interval else None
 
     def __len__(self) -> int:
         """The number of open windows."""
@@ -110,7 +99,7 @@ class Aggregator:
         Returns:
             The closed windows, and the index of the first event that was not taken.
         """
-        closed, table, watermark = ClosedWindows(), self._table, self._watermark
+        closed, table, watermark, revised = ClosedWindows(), self._table, self._watermark, self._revised
         names, index, several, bounds = events.series, events.index, events.within is not None, None
         if self._rules.has_histograms:
             names, bounds = self._rules.by_histogram(names)
@@ -146,6 +135,8 @@ class Aggregator:
                 ):  # fmt: skip
                     watermark.observe(name, time_ms, table.active)
             before = len(closed)
+            if revised.of_record:
+                revised.revise(index[at], closed)
             if self._waiting or watermark.tail:
                 self._close_reached(index[at], closed)
             at = end
@@ -170,17 +161,22 @@ class Aggregator:
             closed.refused.append((record, Problem("series_clash", text)))
             return None
         start, end = found.rule.grid.bounds(time_ms)
-        now, leap = self._watermark.ms, self._watermark.leap
+        now = self._watermark.ms
         wrong_ms = 0 if now is None or found.closed_ms is None else found.closed_ms - max(now, time_ms)
         covered = self.marked is not None and (found.closed_ms or 0) + self._grace <= self.marked.time_ms
-        if wrong_ms > (MOST_EMPTY * found.rule.grid.interval_ms if covered else leap):
+        if wrong_ms > (MOST_EMPTY * found.rule.grid.interval_ms if covered else self._far):
             # A watermark that was wrong closed it, and went back since: the series does so as well. Windows without
             # events have shown its rows the wrong time many times, so that they would take the right one for late. A
             # time that is wrong by fewer intervals passes, and may be the right one where older events are sent again.
-            found.closed_ms, found.values = None, []
+            found.restart()
             if found.rule.fills and wrong_ms > MOST_EMPTY * found.rule.grid.interval_ms:
                 closed.forget += [(len(closed), one) for one in found.rule.names(name)]
         if (now is not None and end + self._grace <= now) or (found.closed_ms is not None and end <= found.closed_ms):
+            closed.late_steps[self._revised.steps(found, end, now)] += 1
+            window = self._revised.window_of(name, found, start, end, now)
+            if window is not None:
+                closed.repaired += 1
+                return window
             text = (
                 f"the window of event time {time_ms} ms of {name!r} is closed; a longer aggregate.grace keeps it open"
             )
@@ -219,7 +215,7 @@ class Aggregator:
 
     def _close_reached(self, record: int, closed: ClosedWindows) -> None:
         """Closes the windows whose time has come with a record, and further ones for which the watermark moves on."""
-        rows, watermark = _Rows(), self._watermark
+        rows, watermark = ClosingRows(), self._watermark
         while self._waiting or watermark.is_reached(self._table.active):
             near = not self._waiting and watermark.ms is not None and watermark.is_near(self._table.active)
             if not self._waiting:
@@ -238,7 +234,7 @@ class Aggregator:
 
         The watermark stays, so that events of other windows are not late because of it.
         """
-        rows, closed = _Rows(), ClosedWindows(mark_ms=mark.time_ms)
+        rows, closed = ClosingRows(), ClosedWindows(mark_ms=mark.time_ms)
         while rows.made < MOST_CLOSED and (end := self._table.next_end) is not None:
             if end + self._grace > mark.time_ms:
                 break
@@ -279,7 +275,7 @@ class Aggregator:
         found: NDArray[np.int64] = np.where(newest_ms <= now + self._watermark.leap, newest_ms, least).max(axis=1)
         return np.where((found == least) & (newest_ms > least).all(axis=1), now, found)
 
-    def _close_next(self, rows: _Rows, closed: ClosedWindows, *, near: bool) -> None:
+    def _close_next(self, rows: ClosingRows, closed: ClosedWindows, *, near: bool) -> None:
         """Closes the window that ends first, and those without events before it.
 
         Args:
@@ -287,38 +283,19 @@ class Aggregator:
             near: whether it is sure that the time is that of this window, so that much later ones are wrong.
         """
         name, series, window = self._table.close_next()
-        rule, before = series.rule, len(rows.rows)
-        if rule.fills and series.closed_ms is not None and series.closed_ms < window.start:
-            self._fill(name, series, window.start, rows.rows, closed)
-        series.closed_ms, series.values = window.end, window.values(rule.functions)
-        rows.rows.append((window.end, name, window.start, series.values, rule))
-        rows.made += (len(rows.rows) - before) * len(rule.functions)
+        rows.close(name, series, window, closed)
         if near and series.open:
             end = next(iter(series.open))  # the one that was opened first
-            if end - window.end > MOST_OF_SERIES * rule.grid.interval_ms:
+            if end - window.end > MOST_OF_SERIES * series.rule.grid.interval_ms:
                 self._table.drop(name, end)
                 closed.dropped += 1
         if not series.open:
             self._watermark.resting[name] = window.end
 
-    def _fill(self, name: str, series: SeriesWindows, until: int, rows: list[_Row], closed: ClosedWindows) -> None:
-        """Appends the windows without events between the last closed one and the next, the newest `MOST_EMPTY`."""
-        rule, begin = series.rule, series.closed_ms or 0
-        values: list[float | None] = [
-            0.0 if zero else before if last and math.isfinite(before) else None
-            for zero, last, before in zip(rule.zero, rule.last, series.values, strict=True)
-        ]
-        for _ in range(MOST_EMPTY):
-            if until <= begin:
-                return
-            start, end = rule.grid.bounds(until - 1)
-            rows.append((end, name, start, values, rule))
-            until = start
-        closed.skipped += (until - begin) // rule.grid.interval_ms
-
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Returns the state; it does not change with further events."""
-        return arrays_of(self._table, self._watermark) | marked_arrays(self.marked)
+        state = arrays_of(self._table, self._watermark) | marked_arrays(self.marked)
+        return state | kept_arrays(self._table, self._late_within)
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restores what `arrays` returned.
@@ -326,7 +303,9 @@ class Aggregator:
         Raises:
             CheckpointError: the arrays are not such a state.
         """
-        self._table.replace(table_from(arrays, self._rules))
+        series = table_from(arrays, self._rules)
+        kept_from(arrays, series, self._late_within)
+        self._table.replace(series)
         watermark_from(arrays, self._watermark)
         self.marked = marked_from(arrays)
         end = self._table.next_end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,8 +19,10 @@ class ClosedWindows:
 
     Attributes:
         series, start_ms, end_ms, values: of each window and function.
-        index: index of the record that closed it, in the batch of the raw events.
-        taken: number of raw events that were added to windows.
+        index: index of the record that closed or revised it, in the batch of the raw events.
+        revises: whether it was closed before, and has another value now.
+        taken: number of raw events that were added to windows. repaired: of those that were added to closed ones.
+        late_steps: of the late raw events, how many need a `late_within` of at least so many intervals.
         refused: index of the record and problem of each raw event that was not: late, or beyond a bound.
         skipped: empty windows that were left out of long gaps.
         dropped: windows with events that were far ahead of all others, so that their times were wrong.
@@ -32,7 +35,10 @@ class ClosedWindows:
     end_ms: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     index: list[int] = field(default_factory=list)
+    revises: list[bool] = field(default_factory=list)
     taken: int = 0
+    repaired: int = 0
+    late_steps: Counter[int] = field(default_factory=Counter)
     refused: list[tuple[int, Problem]] = field(default_factory=list)
     skipped: int = 0
     dropped: int = 0
@@ -70,5 +76,8 @@ class ClosedWindows:
                 self.forget,
                 self.dropped,
                 self.mark_ms,
+                self.repaired,
+                np.array(self.revises, np.bool_) if any(self.revises) else None,
+                self.late_steps,
             ),
         )

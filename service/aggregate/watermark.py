@@ -10,7 +10,8 @@ has passed the target when an event of it is at or behind it. The target is reac
 
 Where the event that decides is more than a leap ahead of the watermark (without one yet, of the target), `AGREEING`
 events in a row must be at or behind the target: one event of the year 2099 in a partition of one series closes nothing.
-`RETURNING` events in a row that are more than a leap behind the watermark show that it was wrong: it goes back to them.
+`RETURNING` events in a row that are far behind the watermark, by more than a leap and than what may be repaired, show
+that it was wrong: it goes back to them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Watermark:
     Args:
         leap: ms of event time beyond which one event decides nothing.
         memory: ms of event time for which a series without an open window is a voter.
+        far: ms of event time behind the watermark beyond which an event may show that it is wrong.
 
     Attributes:
         ms: the watermark, None where there is none yet.
@@ -36,13 +38,26 @@ class Watermark:
         longest: the greatest of these.
         row: number of the last events in a row that are at or behind the target. tail: times of the last `AGREEING`.
         resting: voters without an open window, with the end of their last one.
-        behind: events in a row that are more than a leap behind the watermark.
+        behind: events in a row that are far behind the watermark.
     """
 
-    __slots__ = ("behind", "gone_on", "leap", "longest", "memory", "ms", "passed", "resting", "row", "tail", "target")
+    __slots__ = (
+        "behind",
+        "far",
+        "gone_on",
+        "leap",
+        "longest",
+        "memory",
+        "ms",
+        "passed",
+        "resting",
+        "row",
+        "tail",
+        "target",
+    )
 
-    def __init__(self, leap: int, memory: int) -> None:
-        self.leap, self.memory = leap, memory
+    def __init__(self, leap: int, memory: int, far: int) -> None:
+        self.leap, self.memory, self.far = leap, memory, far
         self.ms: int | None = None
         self.target: int | None = None
         self.passed: dict[str, int] = {}
@@ -60,7 +75,7 @@ class Watermark:
             active: number of series with open windows.
         """
         if self.ms is not None and time_ms < self.ms:
-            self.behind = self.behind + 1 if time_ms < self.ms - self.leap else 0
+            self.behind = self.behind + 1 if time_ms < self.ms - self.far else 0
             if self.behind >= RETURNING:
                 self.ms, self.behind = time_ms, 0
             return

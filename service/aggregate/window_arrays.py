@@ -8,6 +8,10 @@ watermark            int64: whether there is one, the watermark, `behind`, `row`
 voters, voter_ends   series that have passed the target or rest, like `names`: those of refused events have no windows
 votes                (v, 5) int64: whether it has passed, its newest time, how long it has gone on; whether it rests,
                      the end of its last window
+kept                 the closed windows that are kept, like `windows`
+revisions            (s, 3) int64: number of kept windows, begin of the first closed window, end up to which none is
+                     revised
+late_within          int64: for how many intervals windows are kept
 marked               int64: whether there was a time mark, position and time of the last one
 """
 
@@ -152,6 +156,47 @@ def _check(windows: Iterable[OpenWindow], parts: WindowParts | None) -> None:
             raise ValueError(msg)
         if window.parts is not None:
             window.parts.check()
+
+
+def kept_arrays(table: WindowTable, late_within: int) -> Arrays:
+    """Returns the closed windows of all series that are kept, in the order of `table`."""
+    held = table.series.values()
+    numbers = [(len(one.kept), one.begun_ms, one.floor_ms) for one in held]
+    kept = [window for one in held for window in one.kept.values()]
+    return {
+        "kept": np.frombuffer(_ENCODER.encode(kept), np.uint8),
+        "revisions": np.array(numbers, np.int64).reshape(-1, 3),
+        "late_within": np.array([late_within], np.int64),
+    }
+
+
+def kept_from(arrays: Arrays, series: dict[str, SeriesWindows], late_within: int) -> None:
+    """Restores the closed windows that are kept. Where these are of another number of intervals, none is revised.
+
+    Raises:
+        CheckpointError: the arrays are not such a state.
+    """
+    with checked(_WHERE):
+        numbers, (before,) = arrays["revisions"], _flat(arrays, "late_within", np.int64).tolist()
+        if numbers.dtype != np.int64 or numbers.shape != (len(series), 3):
+            msg = f"got revisions of shape {numbers.shape}, {numbers.dtype}, expected ({len(series)}, 3)"
+            raise ValueError(msg)
+        decoded = _DECODER.decode(_flat(arrays, "kept", np.uint8).tobytes())
+        windows = iter(decoded)
+        for one, (count, begun_ms, floor_ms) in zip(series.values(), numbers.tolist(), strict=True):
+            one.begun_ms, one.floor_ms = begun_ms, floor_ms
+            kept = {window.end: window for window in islice(windows, count)}
+            if len(kept) != count or [*kept] != sorted(kept) or (kept and max(kept) != one.closed_ms):
+                msg = f"got kept windows that end at {[*kept][:10]}, expected {count} up to the last closed one"
+                raise ValueError(msg)
+            _check(kept.values(), one.rule.parts())
+            if before == late_within:
+                one.kept = kept
+            elif one.closed_ms is not None:
+                one.floor_ms = one.closed_ms
+        if next(windows, None) is not None:
+            msg = f"got {len(decoded)} kept windows, expected {int(numbers[:, 0].sum())}"
+            raise ValueError(msg)
 
 
 def watermark_from(arrays: Arrays, watermark: Watermark) -> None:

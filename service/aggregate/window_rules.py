@@ -27,13 +27,16 @@ class WindowRule:
         zero, last: for each function, whether an empty window is zero, or has the value before.
         fills: whether any empty window has a value.
         of_histograms: whether the functions are those of the buckets of histograms.
+        kept_ms: windows are kept that end less than this before the newest closed one; 0: none. It is half an interval
+            less than `late_within` of them, because local days differ in length.
     """
 
-    def __init__(self, grid: IntervalGrid, functions: Sequence[Function], empty: Empty) -> None:
+    def __init__(self, grid: IntervalGrid, functions: Sequence[Function], empty: Empty, late_within: int = 0) -> None:
         self.grid, self.functions = grid, tuple(functions)
         self.zero = [empty == "zero" or (empty == "auto" and function in _ADDITIVE) for function in functions]
         self.last = [empty == "last"] * len(functions)
         self.fills = any(self.zero) or any(self.last)
+        self.kept_ms = max(0, late_within * grid.interval_ms - grid.interval_ms // 2)
         self._sample, self._counter = bool(QUANTILES & {*functions}), bool(COUNTERS & {*functions})
         self._distinct, self.of_histograms = "distinct" in functions, is_of_histograms(functions)
         self._parts = self._sample or self._counter or self._distinct or self.of_histograms
@@ -63,6 +66,7 @@ class WindowRules:
 
     Args:
         settings: with an interval.
+        late_within: intervals for which closed windows are kept.
 
     Attributes:
         grace_ms: how long windows stay open after their end.
@@ -71,16 +75,19 @@ class WindowRules:
         has_histograms: whether any rule is of histograms.
     """
 
-    def __init__(self, settings: AggregateConfig) -> None:
+    def __init__(self, settings: AggregateConfig, late_within: int = 0) -> None:
         self.grace_ms = round(settings.grace * 1000)
         self._patterns = SeriesPatterns([rule.series for rule in settings.rules])
-        self._rules = [WindowRule(self._grid(settings, settings.interval), settings.functions, settings.empty)]
-        for rule in settings.rules:
-            grid = self._grid(settings, rule.interval or settings.interval)
-            self._rules.append(WindowRule(grid, rule.functions or settings.functions, rule.empty or settings.empty))
+
+        def rule(interval: float, functions: Sequence[Function], empty: Empty) -> WindowRule:
+            grid = IntervalGrid(round((interval or settings.interval) * 1000), settings.timezone)
+            return WindowRule(grid, functions or settings.functions, empty, late_within)
+
+        self._rules = [rule(0.0, settings.functions, settings.empty)]
+        self._rules += [rule(one.interval, one.functions, one.empty or settings.empty) for one in settings.rules]
         self._counter = self._rules[0]
         if settings.counters != "functions":
-            self._counter = WindowRule(self._rules[0].grid, [settings.counters], settings.empty)
+            self._counter = rule(0.0, [settings.counters], settings.empty)
         self.has_histograms = any(rule.of_histograms for rule in self._rules)
         self._buckets: dict[str, tuple[str, float | None]] = {}
         self.longest_ms = max(rule.grid.interval_ms for rule in self._rules)
@@ -91,10 +98,6 @@ class WindowRules:
             "timezone": settings.timezone,
             "rules": [[rule.series, rule.interval, list(rule.functions)] for rule in settings.rules],
         }
-
-    @staticmethod
-    def _grid(settings: AggregateConfig, interval: float) -> IntervalGrid:
-        return IntervalGrid(round(interval * 1000), settings.timezone)
 
     def of(self, series: str) -> WindowRule:
         """Returns the rule of a series: the first one that matches, else that of counters or of all others."""

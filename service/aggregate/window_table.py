@@ -1,7 +1,8 @@
 """The open windows of a partition by series, and the order in which they close: by end, then by the name of the series.
 
-Memory is bounded: `state.max_series` series, four times as many windows, `MOST_OF_SERIES` windows of one series. Of
-more series, those without an open window whose last one closed first are removed.
+Memory is bounded: `state.max_series` series, four times as many open windows, `MOST_OF_SERIES` of one series, and
+`input.late_within` closed windows of each. Of more series, those without an open window whose last one closed first are
+removed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ WINDOWS_PER_SERIES: Final = 4
 MOST_OF_SERIES: Final = 1000
 """Open windows of one series; only a series whose times are far apart, or ahead of all others, has as many."""
 
+NEVER: Final = -(1 << 62)
+"""A time before all others."""
+
 _REMOVED: Final = 100  # one of so many series is removed at a time
 
 
@@ -30,16 +34,34 @@ class SeriesWindows:
         recent: the window of its last event, None where it is closed.
         closed_ms: end of the last closed window, None without one.
         values: of that window, nan where it has none.
+        kept: closed windows that may be revised, by their end, rising.
+        begun_ms: begin of the first closed window. floor_ms: windows that end by it are not revised.
     """
 
-    __slots__ = ("closed_ms", "open", "recent", "rule", "values")
+    __slots__ = ("begun_ms", "closed_ms", "floor_ms", "kept", "open", "recent", "rule", "values")
 
     def __init__(self, rule: WindowRule) -> None:
         self.rule = rule
         self.open: dict[int, OpenWindow] = {}
         self.recent: OpenWindow | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Removes all that is known of closed windows."""
         self.closed_ms: int | None = None
         self.values: list[float] = []
+        self.kept: dict[int, OpenWindow] = {}
+        self.begun_ms = self.floor_ms = NEVER
+
+    def keep(self, window: OpenWindow) -> None:
+        """Keeps a closed window, and removes those that have been closed for too long."""
+        oldest = (self.closed_ms or 0) - self.rule.kept_ms
+        in_order = not self.kept or next(reversed(self.kept)) < window.end
+        self.kept[window.end] = window
+        if not in_order:
+            self.kept = dict(sorted(self.kept.items()))
+        while (end := next(iter(self.kept))) <= oldest:
+            del self.kept[end]
 
 
 class WindowTable:
@@ -94,16 +116,22 @@ class WindowTable:
         """Opens a window of a series; None where that would exceed a bound."""
         if self._count >= self.most or len(series.open) >= MOST_OF_SERIES:
             return None
-        if name not in self.series:
-            if len(self.series) >= self._most_series and not self._remove_silent():
-                return None
-            self.series[name] = series
+        if not self.admit(name, series):
+            return None
         if not series.open:
             self.active += 1
         self._count += 1
         found = series.open[end] = series.rule.open(start, end)
         heapq.heappush(self._queue, (end, name))
         return found
+
+    def admit(self, name: str, series: SeriesWindows) -> bool:
+        """Adds a series that is not in the table; returns whether there was room for it."""
+        if name not in self.series:
+            if len(self.series) >= self._most_series and not self._remove_silent():
+                return False
+            self.series[name] = series
+        return True
 
     def close_next(self) -> tuple[str, SeriesWindows, OpenWindow]:
         """Takes the window that closes next out of the table; its series stays."""

@@ -266,14 +266,16 @@ class InputConfig(Section):
         "drop",
         description="Handling of events older than the newest event of their series: drop counts them, dead-letter "
         "also rejects them, repair puts those within late_within steps in their place, publishes the corrected "
-        "forecast of the newest event as a revision, and drops the others.",
+        "forecast of the newest event as a revision, and drops the others. With aggregate: of events behind a closed "
+        "window, which repair revises.",
     )
     late_within: int = Field(
         0,
         ge=0,
         le=10_000,
         description='With late = "repair": how many steps late an event may be, and how many newer events its series '
-        "may have had. Each step costs memory per series.",
+        "may have had; with aggregate, how many of the newest closed windows of a series can be revised. Each step "
+        "costs memory per series.",
     )
     tombstone: Literal["ignore", "forget"] = Field(
         "ignore",

@@ -25,6 +25,8 @@ from service.ports import Adoption, Clock, Records, TimeMark, Transport
 
 # Batches in flight per thread: while the first is published, the threads observe the others.
 _BATCHES_PER_WORKER: Final = 2
+# A batch is made smaller where observing it would take longer, as with many late events; no other work waits longer.
+_BATCH_SECONDS: Final = 2.0
 # A round ends after this time, so that the loop can do its other work.
 _ROUND_SECONDS: Final = 0.2
 
@@ -100,9 +102,15 @@ class Pipeline:
         self._schemas = schemas
         self._pool: ThreadPoolExecutor | None = None
         self._events_per_record = 1.0  # of the last batch with records
+        self._seconds_per_event = 0.0  # of observing, of the last batch with events
 
     def limit(self, most: int) -> int:
-        """Returns how many records to read for about `most` events, after those of the last batch."""
+        """Returns how many records to read for about `most` events, or `_BATCH_SECONDS`, after those of the last batch.
+
+        The batches do not change the forecasts.
+        """
+        if self._seconds_per_event * most > _BATCH_SECONDS:
+            most = int(_BATCH_SECONDS / self._seconds_per_event)
         return max(1, int(most / self._events_per_record))
 
     def batches(
@@ -193,7 +201,10 @@ class Pipeline:
     def _observe(self, forecaster: Forecaster, decoded: Decoded) -> Observed:
         before = self._clock.monotonic()
         forecasts = forecaster.observe(decoded.batch, decoded.forget)
-        return Observed(forecasts, self._clock.monotonic() - before)
+        seconds = self._clock.monotonic() - before
+        if len(decoded):
+            self._seconds_per_event = seconds / len(decoded)
+        return Observed(forecasts, seconds)
 
     def close(self) -> None:
         """Waits for running observations and ends the threads; the next round creates new ones."""

@@ -169,10 +169,9 @@ class Publisher:
 def _outcomes(decoded: Decoded, forecasts: Forecasts) -> Outcomes:
     counts = np.bincount(forecasts.status, minlength=len(Status)).tolist()
     late, repeated = counts[Status.LATE], counts[Status.DUPLICATE]
-    duplicates = repeated + len(decoded.duplicates)
     if decoded.windows is not None:  # counts are of raw events
-        return Outcomes(decoded.windows.taken, late + decoded.windows.late, duplicates)
-    return Outcomes(sum(counts) - late - repeated, late, duplicates)
+        return Outcomes(decoded.windows.taken, decoded.windows.late, len(decoded.duplicates))
+    return Outcomes(sum(counts) - late - repeated, late, repeated + len(decoded.duplicates))
 
 
 def _late(decoded: Decoded, forecasts: Forecasts) -> list[tuple[int, Problem]]:

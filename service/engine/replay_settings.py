@@ -4,9 +4,9 @@
     every snapshot                          the settings in force at its position
 
 A replay repeats the computation between a snapshot and the committed position. It is done if all of it was computed
-with the present settings, and refused otherwise. If there is nothing to replay, as after a clean stop, changed settings
-are recorded and used from there on. State without recorded settings was written by an older release; its replay uses
-the present settings.
+with the present settings, as far as they have an effect there, and refused otherwise. If there is nothing to replay, as
+after a clean stop, changed settings are recorded and used from there on. State without recorded settings was written by
+an older release; its replay uses the present settings.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def check_replay(partition: str, parts: Sequence[SettingsNote], end: int, now: S
         key: (now[key], then)
         for part in parts
         for key in now
-        if (then := part.settings.get(key, _BEFORE.get(key, now[key]))) != now[key]
+        if (then := _setting(part.settings, key, now)) != now[key] and _has_effect(key, part, now)
     }
     if not differ:
         return
@@ -232,6 +232,21 @@ def check_replay(partition: str, parts: Sequence[SettingsNote], end: int, now: S
         f'with other settings. {each}. {advice}. Or continue with empty state: state.on_source_gone = "cold"'
     )
     raise SettingsChangedError(msg)
+
+
+def _setting(then: Settings, key: str, now: Settings) -> Any:
+    """Returns a recorded setting; of one that was not recorded, what older releases computed with."""
+    return then.get(key, _BEFORE.get(key, now[key]))
+
+
+def _has_effect(key: str, part: SettingsNote, now: Settings) -> bool:
+    """Returns whether another value of a setting changes what is computed from the position of a note on.
+
+    Settings of windows do nothing without windows, those of the history nothing behind its end, at position 0.
+    """
+    if key.startswith("aggregate.") and key != (interval := "aggregate.interval"):
+        return bool(now.get(interval) or _setting(part.settings, interval, {interval: 0.0}))
+    return not key.startswith("bootstrap.") or part.position < 0
 
 
 def _shown(key: str, value: object) -> str:

@@ -268,7 +268,7 @@ class Restorer:
             drift=drift,
             quality=quality,
             run=self._transport.run(name),
-            aggregator=Aggregator.of(self._aggregate, self._state.max_series),
+            aggregator=Aggregator.of(self._aggregate, self._state.max_series, self._late_within),
             seam=seam_of(self._config, name, self._transport.partitions_of_history(name)),
         )
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -76,6 +77,9 @@ class Aggregated(NamedTuple):
         forget: see `Decoded.forget`.
         dropped: windows with events whose times were wrong, far ahead of all others.
         mark_ms: event time of the time mark that closed them, None where records did.
+        repaired: number of late raw events that were added to closed windows.
+        revises: which values replace earlier ones of their windows, shape (n,); None: none.
+        late_steps: of the late raw events, how many need an `input.late_within` of at least so many intervals.
     """
 
     end_ms: NDArray[np.int64]
@@ -85,10 +89,13 @@ class Aggregated(NamedTuple):
     forget: list[tuple[int, str]]
     dropped: int = 0
     mark_ms: int | None = None
+    repaired: int = 0
+    revises: NDArray[np.bool_] | None = None
+    late_steps: Mapping[int, int] = MappingProxyType({})
 
     @property
     def late(self) -> int:
-        """The number of late raw events."""
+        """The number of late raw events that were not added to windows."""
         return sum(problem.reason == "late" for _, problem in self.refused)
 
 
@@ -168,7 +175,8 @@ class Decoded:
     @property
     def batch(self) -> Batch:
         """The events as a batch for the library."""
-        return Batch(self.series, self.timestamp_ms, self.value, self.covariates, self.future)
+        revises = None if self.windows is None else self.windows.revises
+        return Batch(self.series, self.timestamp_ms, self.value, self.covariates, self.future, revises)
 
 
 class Decodes(Protocol):

@@ -10,6 +10,7 @@ The engine writes and a scrape reads: the entry of a series is replaced as one o
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import re
 import threading
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from forecaster import Batch, Forecasts, is_observed
 from service.config.durations import format_duration
 from service.config.monitoring import MetricsConfig, Threshold
-from service.publication import Listener, Publication, SeriesKey
+from service.publication import Listener, Publication, SeriesKey, newest_corrections
 
 if TYPE_CHECKING:
     from forecaster import Forecaster
@@ -124,6 +125,12 @@ class ExportedSeries(Listener):
                         levels, int(forecasts.calendar[at]), forecasts.timezone,
                     )  # fmt: skip
                     self._report(self._shown[key])
+            for name, at in newest_corrections(batch.series, forecasts).items():
+                if (row := self._shown.get((partition, name))) is not None:
+                    self._shown[partition, name] = dataclasses.replace(
+                        row, interval_ms=int(forecasts.interval_ms[at]), quantiles=forecasts.quantiles[at].copy(),
+                        calendar=int(forecasts.calendar[at]),
+                    )  # fmt: skip
 
     def _report(self, row: Shown) -> None:
         """Logs once per threshold that its `within` is outside of the forecast horizon of a series."""

@@ -29,6 +29,7 @@ FAST_BUCKETS: Final = (
 TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
 # From a step, which may be a duplicate with another time, to a day of minutes.
+RAW_STATUSES: Final = ("open", "repaired", "late")
 LATE_BUCKETS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 1440.0)
 
 STATUSES: Final = tuple(status.name.lower() for status in Status)
@@ -66,7 +67,7 @@ class Metrics:
             return Histogram(f"forecaster_{name}", text, labels, buckets=buckets, registry=registry)
 
         # The stream.
-        self.events = counter("events", "Events, by status.", "status")
+        self.events = counter("events", "Events, by status; with aggregate the values of windows.", "status")
         self.rejected = counter("rejected", "Records rejected, by reason.", "reason")
         self.filtered = counter(
             "filtered_records", "Records, and elements of arrays in records, that do not meet input.where."
@@ -86,7 +87,11 @@ class Metrics:
         self.series_reopened = counter(
             "series_reopened", "Series that continue after an event whose time was far in the future."
         )
-        self.window_events = counter("window_events", "Raw events added to windows.")
+        self.window_events = counter(
+            "window_events",
+            "Raw events, by what became of them: added to an open window, to a closed one (repaired), or late.",
+            "status",
+        )
         self.windows_open = gauge("windows_open", "Open windows.", "partition")
         self.windows_skipped = counter("windows_skipped", "Windows without events left out of long gaps.")
         self.windows_dropped = counter(
@@ -98,7 +103,7 @@ class Metrics:
         )
         self.late_steps = BatchHistogram(
             "forecaster_late_steps",
-            "Steps by which late events are older than the newest event of their series, repaired or not.",
+            "Steps by which late events are late, repaired or not: the least input.late_within that repairs them.",
             registry, LATE_BUCKETS,
         )  # fmt: skip
         self.batches = counter("batches", "Batches published.")
@@ -289,6 +294,7 @@ class Metrics:
             for name in names:
                 family.labels(name)
         self._events = [self.events.labels(name) for name in STATUSES]
+        self._raw_events = [self.window_events.labels(name) for name in RAW_STATUSES]
         self._stages = {name: self.stage_duration.labels(name) for name in STAGES}
         for name in ("for", "against"):
             self.shadow_e_value.labels(name)
@@ -299,6 +305,11 @@ class Metrics:
             for outcome in ("done", "refused"):
                 self.reloads.labels(name, outcome)
         self.build.info({"version": metadata.version("forecaster-daemon")})
+
+    def raw_events(self, counts: Sequence[int]) -> None:
+        """Counts raw events of windows: those of open windows, repaired and late ones."""
+        for child, count in zip(self._raw_events, counts, strict=True):
+            child.inc(count)
 
     def batch_published(
         self, statuses: Sequence[int], rejects: Mapping[str, int], forecasts: int, stages: Mapping[str, float]

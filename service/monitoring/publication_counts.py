@@ -37,14 +37,15 @@ class PublicationCounts(Listener):
         silences = sum(bool(published[one.event]) for one in forecasts.silences)
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
         if (windows := publication.decoded.windows) is not None:
-            statuses[Status.LATE] += windows.late
-            self._metrics.window_events.inc(windows.taken)
+            self._metrics.raw_events((windows.taken - windows.repaired, windows.repaired, windows.late))
+            for steps, count in sorted(windows.late_steps.items()):
+                self._metrics.late_steps.observe(steps, count)
             self._metrics.windows_skipped.inc(windows.skipped)
             self._metrics.windows_dropped.inc(windows.dropped)
             self._metrics.time_marks.inc(windows.mark_ms is not None)
         statuses[Status.DUPLICATE] += len(publication.decoded.duplicates)
         self._metrics.batch_published(statuses, rejects, max(0, len(unit.forecasts) - silences), publication.seconds)
-        if statuses[Status.LATE] or statuses[Status.REPAIRED]:
+        if windows is None and (statuses[Status.LATE] or statuses[Status.REPAIRED]):
             self._count_late(forecasts)
         if unit.of_history:
             self._metrics.bootstrap_events.inc(unit.outcomes.events)

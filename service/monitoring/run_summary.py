@@ -100,7 +100,10 @@ class RunSummary(Listener):
         statuses[Status.DUPLICATE] += len(decoded.duplicates)
         if decoded.windows is not None:
             self._raw = (self._raw or 0) + decoded.windows.taken
-            statuses[Status.LATE] += decoded.windows.late
+            statuses[Status.LATE], statuses[Status.DUPLICATE] = (
+                decoded.windows.late,
+                len(decoded.duplicates),
+            )  # raw ones
         self.count(partition, statuses, publication.unit.rejects, decoded.missing)
         self.filtered += sum(count for _, count in decoded.filtered)
         if decoded.tombstones:

@@ -102,6 +102,26 @@ class EventRings:
             self._calendar[once] = columns["calendar"][newest]
             self._answered[once] = True
 
+    def correct(
+        self,
+        slots: NDArray[np.int64],
+        events: NDArray[np.int64],
+        columns: Mapping[str, NDArray[Any]],
+        forecasts: NDArray[np.floating],
+    ) -> None:
+        """Replaces the forecast of the newest event of slots, each once, by that of a late event.
+
+        Args:
+            slots, events, columns, forecasts: as for `append`; the time and the value of the newest event stay.
+        """
+        used = self._answered[slots]
+        slots, events = slots[used], events[used]
+        at = (self._written[slots] - 1) % self.events
+        self._columns["step"][slots, at] = columns["step"][events]
+        self._columns["quantiles"][slots, at] = forecasts[events[:, None], self._picked]
+        self._latest[slots], self._interval[slots] = forecasts[events], columns["interval_ms"][events]
+        self._calendar[slots] = columns["calendar"][events]
+
     def detail(self, slot: int, partition: str, series: str, model: str) -> Detail:
         """Copies the content of a slot."""
         written = int(self._written[slot])

@@ -17,7 +17,7 @@ import structlog
 from numpy.typing import NDArray
 
 from forecaster import Forecasts, Status, is_observed
-from service.publication import Listener, Publication, SeriesKey
+from service.publication import Listener, Publication, SeriesKey, newest_corrections
 from service.recent.anomalies import Anomaly, AnomalyLog, anomalies_of
 from service.recent.event_rings import EventRings
 from service.recent.series_history import Detail
@@ -150,6 +150,10 @@ class RecentStore(Listener):
                 slots.seen[rows] = slots.taken
                 for row in np.unique(rows).tolist():
                     self._model[row] = model
+            corrected = [(get(name, -1), at) for name, at in newest_corrections(names, forecasts).items()]
+            if known := [pair for pair in corrected if pair[0] >= 0]:
+                where, events = np.array(known, np.int64).T
+                self._rings.correct(where, events, columns, forecasts.quantiles)
             self._anomalies.extend(found)
             listener, subscribed = self.listener, np.flatnonzero(slots.subscribed[rows])
         if listener is None or not (len(subscribed) or found):

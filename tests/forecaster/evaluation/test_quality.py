@@ -214,3 +214,21 @@ def test_a_step_is_scored_once_and_nothing_across_a_change_of_interval() -> None
     watch.observe(both, out, 1)
     (change,) = np.flatnonzero(out.notes & Note.NEW_INTERVAL)
     assert watch.take().scored[0] == n + (2 * n - 1 - change)
+
+
+def test_nothing_across_a_repair_that_changes_the_steps() -> None:
+    """Where late events change the interval of a series, forecasts from before are not scored against other times."""
+    learnt = dataclasses.replace(CONFIG, interval_ms=0)
+    live, watch = Forecaster(learnt, late_within=8), QualityWatch(learnt, 5)
+    steps, scored = [(0, 0)], {}
+    for at in (0, 2, 4, 6, 1, 3, 5, 7, 8, 9):
+        batch = Batch(["a"], np.array([1000 * at]), np.array([np.sin(at)]))
+        out = live.observe(batch)
+        watch.observe(batch, out, 1)
+        steps.append((int(out.interval_ms[0]), int(out.steps[0])))
+        scored[at] = int(watch.take().scored.sum())
+        is_repaired = out.status[0] == Status.REPAIRED
+        assert bool(out.notes[0] & Note.RENUMBERED) == (is_repaired and steps[-1] != steps[-2])
+    assert (steps[4][0], steps[-1][0]) == (2000, 1000)
+    assert [scored[at] for at in (1, 3, 5, 7)] == [0] * 4
+    assert scored[8] == 1

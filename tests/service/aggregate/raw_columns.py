@@ -47,9 +47,9 @@ def columns(events: Sequence[Raw], index: Sequence[int] | None = None) -> Decode
     )
 
 
-def aggregator_of(most_series: int = 100, **settings: Any) -> Aggregator:
+def aggregator_of(most_series: int = 100, late_within: int = 0, **settings: Any) -> Aggregator:
     """Returns an aggregator."""
-    return Aggregator(AggregateConfig.model_validate({"interval": "1m"} | settings), most_series)
+    return Aggregator(AggregateConfig.model_validate({"interval": "1m"} | settings), most_series, late_within)
 
 
 def take(

@@ -17,8 +17,9 @@ from raw_columns import TICK, Raw, aggregator_of, bytes_of, columns, rows, take,
 
 from forecaster import CheckpointError
 from service.aggregate import watermark
-from service.aggregate.aggregator import MOST_EMPTY, Aggregator
+from service.aggregate.aggregator import Aggregator
 from service.aggregate.closed_windows import ClosedWindows
+from service.aggregate.closing_rows import MOST_EMPTY
 from service.messages.controls import Tombstone
 
 BEGIN = 1_774_744_200_000  # 2026-03-29T00:30 UTC, an hour in which the clock of Berlin changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import deque
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.aggregate.aggregator import Aggregator
+from service.config.input import InputConfig
 from service.config.load import load_config
 from service.messages.decode import CSV_HEADER, Decoder
 from service.messages.timestamps import parse_time
@@ -55,3 +57,24 @@ def test_windows_of_the_page(title: str, tmp_path: Path) -> None:
         (series, parse_time(f"2026-11-22T{start}Z"), parse_time(f"2026-11-22T{end}Z")) for series, start, end, _ in rows
     ]
     assert closed.values == pytest.approx([float(value) for *_, value in rows], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("seconds", b'{"path": "/api", "time": "2026-11-22T11:00:01+01:00", "seconds": 0.012}'),
+        ("us", b'{"path": "/api", "time": "2026-11-22T10:00:01+0000", "us": 12345}'),
+    ],
+)
+def test_lines_of_web_servers(value: str, line: bytes) -> None:
+    """A line as nginx and Apache write it with the page's formats is an event, and the formats have its fields."""
+    fields = {"series": "path", "timestamp": "time", "value": value}
+    decoded = Decoder(InputConfig.model_validate({"fields": fields})).decode(Records("0", [0], 1, [line]))
+    written = json.loads(line)
+
+    assert not decoded.rejects
+    assert decoded.series == [written["path"]]
+    assert decoded.timestamp_ms.tolist() == [parse_time("2026-11-22T10:00:01Z")]
+    assert decoded.value.tolist() == [written[value]]
+    formats = [text.replace("\\", "") for text in PAGE.splitlines() if "format requests" in text or "%U" in text]
+    assert any(all(f'"{name}": ' in text for name in written) for text in formats)

@@ -20,7 +20,7 @@ MINUTE = 60_000
 
 def watermark_of(target: int = LENGTH) -> Watermark:
     """Returns a watermark at zero whose next windows close at a target."""
-    found = Watermark(LEAP, LENGTH)
+    found = Watermark(LEAP, LENGTH, LEAP)
     found.ms, found.target = 0, target
     return found
 

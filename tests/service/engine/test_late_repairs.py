@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from parts import Bench, due_of, event
 
 from service.config.input import InputConfig
 from service.errors import SettingsChangedError
+from service.recent.store import RecentStore
 from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
 WITHIN = 5
@@ -126,6 +128,41 @@ def test_crashes(tmp_path: Path, straight: tuple[Bench, Any]) -> None:
 
     assert bench.log.forecasts("0") == straight[0].log.forecasts("0")
     assert bench.sample("restarts_total") == 4
+
+
+@pytest.mark.parametrize("limit", [1, 7, 500])
+def test_corrected_forecast_everywhere(tmp_path: Path, limit: int) -> None:
+    """Exported series and the API have the forecast that was published last, with the time and value of its event."""
+    bench = bench_of(tmp_path, ARRIVED, input={"max_poll_records": limit}, metrics={"export_series": ["*"]})
+    bench.recent = RecentStore(4, 10)
+    last: dict[str, dict[str, Any]] = {}
+    corrected: list[str] = []
+
+    def compare(unit: Any) -> None:
+        for text in unit.forecasts:
+            one = orjson.loads(text)
+            last[one["series"]] = one
+        corrected.extend(name for name, one in last.items() if "revision" in one)
+        exported = {row.series: row for row in bench.metrics.exports.exports.rows()}
+        for name, one in last.items():
+            if one["quantiles"] is None:
+                continue
+            row, detail = exported[name], bench.recent.detail("0", name)
+            assert detail is not None
+            assert detail.latest is not None
+            assert row.quantiles.tolist() == detail.latest.tolist()
+            np.testing.assert_allclose(row.quantiles, one["quantiles"], rtol=1e-4, atol=1e-4)
+            assert (row.interval_ms, detail.interval_ms) == (one["interval_ms"],) * 2
+            origin = datetime.fromisoformat(one["origin"]).timestamp() * 1000
+            assert row.timestamp_ms == detail.timestamp_ms[-1] == origin
+            tracked = row.quantiles[np.array(detail.tracked) - 1]
+            assert detail.quantiles[-1].tolist() == tracked.tolist()
+
+    bench.on_unit = compare
+    bench.run()
+
+    assert len(last) == 2
+    assert corrected or limit == 500
 
 
 def test_too_late(tmp_path: Path) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from kafka.structs import TopicPartition
 from parts import Bench, event
 
 from forecaster import Batch, Forecaster, Forecasts
+from service.engine.pipeline import Pipeline
 from service.kafka.columns import in_turns
+from service.messages.decode import Decoded
 from service.ports import Unit
 from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
@@ -123,3 +127,23 @@ def test_a_poll_of_kafka_is_cut_into_turns() -> None:
     x, y = TopicPartition("t", 0), TopicPartition("t", 1)
     assert list(in_turns({x: [1, 2, 3, 4, 5], y: [6, 7]}, 2)) == [(x, [1, 2]), (y, [6, 7]), (x, [3, 4]), (x, [5])]
     assert not list(in_turns({}, 2))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "events_per_record", "expected"),
+    [(0.0, 1, 100), (0.01, 1, 100), (0.5, 1, 4), (0.5, 2, 2), (60.0, 1, 1)],
+)
+def test_a_batch_takes_some_seconds_at_most(seconds: float, events_per_record: int, expected: int) -> None:
+    """Where an event takes long to observe, as with many late ones, the next batch is made smaller."""
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    pipeline = Pipeline(1, None, None, clock, None, None)  # type: ignore[arg-type] # only its sizes of batches
+    pipeline._events_per_record = float(events_per_record)
+
+    def observe(batch: Batch, _: Any) -> None:
+        now[0] += seconds * len(batch)
+
+    assert pipeline.limit(100) == 100 // events_per_record
+    decoded = Decoded(["a"] * 3, np.arange(3), np.ones(3), None, [0, 1, 2], [0, 1, 2], [], 0)
+    pipeline._observe(SimpleNamespace(observe=observe), decoded)  # type: ignore[arg-type]
+    assert pipeline.limit(100) == expected

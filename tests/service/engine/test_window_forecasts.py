@@ -155,8 +155,9 @@ class TestLate:
         found = forecasts_of(bench)
 
         assert len(found) == 4
-        assert bench.sample("events_total", status="late") == 1
-        assert bench.sample("window_events_total") == 4
+        assert bench.sample("events_total", status="late") == 0
+        assert bench.sample("window_events_total", status="late") == 1
+        assert bench.sample("window_events_total", status="open") == 4
         assert bench.engine.summary.late == 1
         assert bench.engine.summary.events == 4
         rejects = [one for unit in bench.log.units for one in unit.rejects]
