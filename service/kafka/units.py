@@ -52,18 +52,18 @@ class Units:
         )
 
     def messages(self, unit: Unit, source: Origin, staged: int = 0) -> list[Message]:
-        """Returns the records of forecasts (except the first `staged`), rejects, an adoption, its model, and a mark."""
+        """Returns the records of forecasts (except the first `staged`), rejects, adoptions with models, and a mark."""
         settings, counts = self._settings, self._counts
         forecasts = Encoded(unit.series[staged:], unit.forecasts[staged:], unit.positions[staged:])
         messages = self.forecasts(unit.partition, forecasts, source)
         for reject in unit.rejects:
             made = reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects], unit.run)
             messages += self._cut([made], source, len(made.headers) - len(reject.headers))
-        if unit.adoption is not None:
+        for adoption in unit.adoptions:
             # Never cut: a model that does not fit must raise an error, not be missing.
-            messages += self._models.messages(unit.adoption.model_sha256)
+            messages += self._models.messages(adoption.model_sha256, adoption.group)
             count = counts[settings.adoptions]
-            messages.append(adoption_message(unit.adoption, source, settings.adoptions, count, unit.run))
+            messages.append(adoption_message(adoption, source, settings.adoptions, count, unit.run))
         if unit.mark is not None:
             count = counts[settings.adoptions]
             messages.append(mark_message(unit.mark, source, settings.adoptions, count, unit.run))

@@ -24,7 +24,7 @@ class PublicationCounts(Listener):
 
     def on_publication(self, publication: Publication) -> None:
         """Counts one unit, at the same cost for one event and for ten thousand."""
-        unit, forecasts = publication.unit, publication.forecasts
+        unit, forecasts, own = publication.unit, publication.forecasts, self._metrics.of_group(publication.group)
         rejects = Counter(reject.reason for reject in unit.rejects)
         if tombstones := len(publication.decoded.tombstones):
             rejects["tombstone"] += tombstones
@@ -37,17 +37,17 @@ class PublicationCounts(Listener):
             self._metrics.window_events.inc(windows.taken)
             self._metrics.windows_skipped.inc(windows.skipped)
             self._metrics.windows_dropped.inc(windows.dropped)
-            self._metrics.time_marks.inc(windows.mark_ms is not None)
+            self._metrics.time_marks.inc(unit.mark is not None)
         statuses[Status.DUPLICATE] += len(publication.decoded.duplicates)
-        self._metrics.batch_published(statuses, rejects, max(0, len(unit.forecasts) - silences), publication.seconds)
+        own.batch_published(statuses, rejects, max(0, len(unit.forecasts) - silences), publication.seconds)
         if statuses[Status.LATE] or statuses[Status.REPAIRED]:
             self._count_late(forecasts)
         if unit.of_history:  # not published, so there is nothing to alert on
             self._metrics.bootstrap_events.inc(unit.outcomes.events)
         else:
             self._metrics.revisions.inc(len(revisions(forecasts)))
-            self._metrics.silences.inc(silences)
-            self._metrics.anomalies.inc(int(forecasts.flagged.sum()))
+            own.silences.inc(silences)
+            own.anomalies.inc(int(forecasts.flagged.sum()))
         self._metrics.position.labels(unit.partition).set(unit.next_position)
 
     def _count_late(self, forecasts: Forecasts) -> None:

@@ -30,6 +30,15 @@ CREATE TABLE IF NOT EXISTS marks ( -- time marks, which closed windows of a sile
     time_ms INTEGER NOT NULL,      -- event time that it stands for
     PRIMARY KEY (partition, position, time_ms)
 )"""
+# Created with the first adoption of a group, so that files without groups stay as they are.
+GROUP_ADOPTIONS = """
+CREATE TABLE IF NOT EXISTS group_adoptions ( -- like adoptions, of the series of a [[group]]
+    partition TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    group_name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    PRIMARY KEY (partition, position, group_name)
+)"""
 SCHEMA = """
 CREATE TABLE batches (
     partition TEXT NOT NULL,
