@@ -52,7 +52,7 @@ def bench_of(
 
     monkeypatch.setattr(service.trainer.job, "fit_from", fit_from)
 
-    def start(*, champion: str | None = None, job: str = "", start: str = "") -> bool:
+    def start(*_: Any, champion: str | None = None, job: str = "", start: str = "") -> bool:
         retrain(bench.config, bench.registry, bench.store, champion=champion, job=job, start=start)
         return True
 
