@@ -70,9 +70,7 @@ def forecasts_of(log: MemoryLog, series: set[str]) -> list[bytes]:
     return [one for one in log.forecasts("0") if orjson.loads(one)["series"] in series]
 
 
-def alone(
-    folder: Path, group: str, groups: list[dict[str, Any]], script: list[bytes], **sections: Any
-) -> list[bytes]:
+def alone(folder: Path, group: str, groups: list[dict[str, Any]], script: list[bytes], **sections: Any) -> list[bytes]:
     """Returns the forecasts of a daemon of one group: the same positions, and records of its series only."""
     own = next((one for one in groups if one["name"] == group), {})
     merged = {name: dict(sections.get(name, {})) for name in {*sections, *own_settings(own)}}
