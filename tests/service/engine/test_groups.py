@@ -12,7 +12,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import MODEL, Bench, event
+from parts import MODEL, Bench, config_of, event
 
 from forecaster import Model
 from service.config.groups import GroupConfig
@@ -240,3 +240,60 @@ def test_a_default_model_for_the_rest(tmp_path: Path) -> None:
               for one in bench.log.forecasts("0")}  # fmt: skip
     assert widths["a"] == MODEL["horizon"]
     assert widths["shop.1"] == 5
+
+
+def test_windows_of_groups(tmp_path: Path) -> None:
+    """Values of windows go to the group of their name; kills change nothing, and a series is forecast as alone."""
+    sections: dict[str, Any] = {
+        "aggregate": {"interval": "3m", "functions": ["mean"], "grace": "2m"},
+        "group": [{"name": "cpu", "match": ["cpu*"], "retrain": {"check_events": 7}}],
+        "retrain": {"drift": True, "check_events": 5},
+    }
+    straight = run(tmp_path / "straight", MemoryLog({"0": EVENTS}), **sections).log
+    script: list[bytes | Script] = [*EVENTS[:90], ABORT_PUBLISHED, *EVENTS[90:170], ABORT_PUBLISH, *EVENTS[170:]]
+    log = MemoryLog({"0": script})
+    for _ in range(3):
+        log.owner = None
+        run(tmp_path / "killed", log, **sections, input={"max_poll_records": 11})
+    assert log.forecasts("0") == straight.forecasts("0")
+    series = {orjson.loads(one)["series"] for one in straight.forecasts("0")}
+    own = {name for name in series if name.startswith("cpu")}
+    assert own
+    assert len(series - own) == 5
+    status = run(tmp_path / "straight", MemoryLog({"0": EVENTS}, units=straight.units), **sections).engine.status
+    assert status["groups"]["cpu"]["series"] == 1
+
+
+def test_known_future_values_of_groups(tmp_path: Path) -> None:
+    """Known future values are decoded for the longest horizon; a group with a shorter one uses the first of them."""
+
+    def promoted(step: int, name: str) -> bytes:
+        ahead = [float((step + ahead) % 5 == 0) for ahead in range(1, 6)]
+        return orjson.dumps(orjson.loads(event(step, name)) | {"future": {"promotion": ahead}})
+
+    script = [promoted(step, name) for step in range(30) for name in ("a", "shop.1")]
+    sections: dict[str, Any] = {"input": {"future_covariates": ["promotion"]}}
+    longer = [{"name": "shop", "match": ["shop.*"], "model": {"horizon": 5}}]
+    together = run(tmp_path / "together", MemoryLog({"0": script}), group=longer, **sections).log
+    where = {"input": sections["input"] | {"where": "series == 'a'"}}
+    only = run(tmp_path / "only", MemoryLog({"0": script}), **where).log
+    assert forecasts_of(together, {"a"}) == only.forecasts("0")
+    assert len(orjson.loads(together.forecasts("0")[-1])["quantiles"]) == 5
+
+
+def test_rules_of_a_group_change_while_running(tmp_path: Path) -> None:
+    """Rules for anomalies that a group inherits change while the daemon runs; those of its own stay."""
+    groups = [{"name": "cpu", "match": ["cpu"]}, {"name": "shop", "match": ["shop.*"], "anomaly": {"threshold": 0.96}}]
+    bench = Bench(tmp_path, MemoryLog({"0": EVENTS}), {"group": groups, "input": {"max_poll_records": 50}})
+    other = config_of(tmp_path, group=groups, anomaly={"threshold": 0.97}, input={"max_poll_records": 50})
+
+    def change(unit: Unit) -> None:
+        if unit.position == 100:
+            bench.engine.configure(other)
+
+    bench.on_unit = change
+    bench.run()
+    (found,) = bench.store.newest_of_all(lambda _: False, "cpu")
+    assert found.library["anomaly"]["threshold"] == 0.97
+    (found,) = bench.store.newest_of_all(lambda _: False, "shop")
+    assert found.library["anomaly"]["threshold"] == 0.96
