@@ -72,8 +72,10 @@ def list_models(config: Config, *, as_json: bool) -> None:
             click.echo(orjson.dumps(as_object(entry) | of))
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "model", "created", "parent", *(() if groups is None else ("groups",))):
+    for column in ("", "model", "created", "parent"):
         shown.add_column(column, no_wrap=True)
+    if groups is not None:
+        shown.add_column("groups", overflow="fold")
     for column in ("loss", "champion's", "naive"):
         shown.add_column(column, justify="right", no_wrap=True)
     for entry in entries:
