@@ -27,6 +27,7 @@ from messages_page import messages_page
 from service.cli import main
 from service.config.durations import format_duration
 from service.config.sections import Config
+from service.monitoring.group_label import GROUPED
 from service.monitoring.metrics import Metrics
 
 DOCS = Path(__file__).parent
@@ -75,10 +76,12 @@ def configuration_page() -> str:
     schema = Config.model_json_schema()
     parts = ["# Configuration\n", NOTE, CONFIGURATION_INTRODUCTION]
     for name, field in schema["properties"].items():
-        section = _resolved(field, schema)
-        parts.append(f"## [{name}]\n\n{_one_line(section.get('description', ''))}\n")
-        rows = ["| key | default | meaning |", "|---|---|---|", *_rows(section, schema)]
-        parts.append("\n".join(rows) + "\n")
+        several = field.get("type") == "array"  # [[group]], whose sections are listed by their keys elsewhere
+        section = _resolved(field["items"] if several else field, schema)
+        title, text = (f"[[{name}]]", field["description"]) if several else (f"[{name}]", section["description"])
+        parts.append(f"## {title}\n\n{_one_line(text)}\n")
+        keys = _keys_of_group(section) if several else _rows(section, schema)
+        parts.append("\n".join(["| key | default | meaning |", "|---|---|---|", *keys]) + "\n")
     return "\n".join(parts)
 
 
@@ -107,6 +110,13 @@ def _rows(section: dict[str, Any], schema: dict[str, Any], prefix: str = "") -> 
             yield f"| `{prefix}{key}` | `{_default(value)}` | {_one_line(value.get('description', ''))} |"
 
 
+def _keys_of_group(section: dict[str, Any]) -> Iterator[str]:
+    """A table row per key of a group; those of the sections within it are on this page already."""
+    for key, value in section["properties"].items():
+        default = "required" if key in section["required"] else "{}"
+        yield f"| `{key}` | `{default}` | {_one_line(value.get('description', ''))} |"
+
+
 def _default(value: dict[str, Any]) -> str:
     """The default as one would write it in the file; durations with their unit."""
     if "default" not in value:
@@ -132,8 +142,10 @@ def _one_line(text: str) -> str:
 def metrics_page() -> str:
     """Every metric with type, labels and meaning."""
     rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    grouped = {f"forecaster_{name}" for name in GROUPED}
     for name, kind, labels, meaning in sorted(described()):
-        shown = ", ".join(f"`{label}`" for label in labels)
+        of_group = name.removesuffix("_total").removesuffix("_info") in grouped
+        shown = ", ".join(f"`{label}`" for label in (*labels, *(["(group)"] if of_group else [])))
         rows.append(f"| `{name}` | {kind} | {shown} | {_one_line(meaning)} |")
     return "\n".join(["# Metrics\n", NOTE, METRICS_INTRODUCTION, *rows, ""])
 
@@ -145,6 +157,7 @@ them in a terminal.
 Units are base units.
 No metric has a label whose values grow with the input: single series are exported only where `metrics.export_series`, \
 `metrics.export_top` or `metrics.thresholds` names them, `metrics.export_limit` at most.
+The label `(group)` exists with [groups of series](groups.md) only.
 [The runbook](operations.md) has the alerts that use them.
 """
 

@@ -95,7 +95,13 @@ MEANINGS: Final = {
         "A partition is restored to its committed position, after a replay of this many events. Once per partition "
         "and start."
     ),
-    "model adopted": "From this position on, another model forecasts a partition.",
+    "model adopted": "From this position on, another model forecasts a partition, or the series of a group in it.",
+    "state of groups left out that are not configured any more": (
+        "A snapshot has the state of groups that the configuration does not have; it is not used."
+    ),
+    "series belong to another group now": (
+        "The patterns of `[[group]]` have changed: these series start anew in their new group."
+    ),
     "window excluded from training": (
         "A control record of the stream excluded this window (`forecaster exclude --list`)."
     ),

@@ -162,9 +162,10 @@ NAMED: Final = ("series", "timestamp", "value", "record_time", "future")
 KEYS: Final = {
     "forecasts": "the series",
     "rejects": "that of the event",
-    "adoptions": "`<topic>-<partition>@<offset>`, from the second run on followed by `/<run>`; for the start of a run "
-    "`<topic>-<partition>/<run>`; for time marks see [adoptions](#adoptions)",
-    "models": "the sha256, or `champion`",
+    "adoptions": "`<topic>-<partition>@<offset>`, for a group of series followed by `+<group>`, from the second run on "
+    "followed by `/<run>`; for the start of a run `<topic>-<partition>/<run>`; for time marks see "
+    "[adoptions](#adoptions)",
+    "models": "the sha256, or `champion`, for a group of series `champion/<group>`",
     "positions": "see [positions](#positions)",
     "snapshots": "`<topic>-<partition>`",
     "snapshot_chunks": "partition, slot and number",

@@ -114,6 +114,8 @@ series, in order:
 
 
 ADOPTION_TEXT: Final = """From `position` on, the partition is forecast with that model.
+With [groups of series](groups.md) each has adoptions of its own, whose record names it in `group`; without it the \
+record is that of the series that no group matches.
 The models topic holds the model itself, under its sha256, before this record is readable:
 """
 

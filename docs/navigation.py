@@ -9,8 +9,8 @@ DOCS = Path(__file__).parent
 SECTIONS = {
     "Start": ["index", "tutorial", "comparison"],
     "How to": [
-        "files", "kafka", "history", "raw-events", "prometheus-only", "retraining", "covariates", "data", "anomalies",
-        "backtest", "recurrent", "page", "scaling", "deploying", "operations", "security", "upgrading",
+        "files", "kafka", "history", "raw-events", "prometheus-only", "groups", "retraining", "covariates", "data",
+        "anomalies", "backtest", "recurrent", "page", "scaling", "deploying", "operations", "security", "upgrading",
     ],
     "Reference": ["cli", "configuration", "metrics", "logs", "messages", "forms", "api", "library", "reference"],
     "Explanation": ["model", "delivery", "determinism", "accuracy", "performance", "architecture"],

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,9 +16,10 @@ from numpy.typing import NDArray
 
 from forecaster import DriftTest, Forecaster, Forecasts, Model, QualityWatch, Shadow
 from service.aggregate.aggregator import Aggregator
-from service.config.sections import RetrainConfig
+from service.config.retrain import RetrainConfig
+from service.grouping import Grouping
 from service.messages.decode import Decoded
-from service.ports import Records, TimeMark, name_of_run
+from service.ports import TimeMark, name_of_run
 from service.schedule import Progress, Schedule
 from service.seam import Seam
 
@@ -28,9 +27,6 @@ _log = structlog.get_logger()
 
 _STEPS_TO_LEARN_FROM: Final = 100
 """Events per series without which a training that follows the growth of the stream would bring nothing."""
-
-PIECE_EVENTS: Final = 16_384
-"""Number of events after which a piece ends: with the usual horizon their forecasts have some ten megabytes."""
 
 
 @dataclass(slots=True)
@@ -52,6 +48,10 @@ class Partition:
         run: the run of its outputs, see `ports.Transport.run`.
         aggregator: its open windows, at the same position as the rows; None where events are forecast as they are.
         seam: the end of its history by series; None where it has had none.
+        group: the group of its series, see `others`; "": those that no `[[group]]` matches.
+        others: of a configuration with groups, a partition of the same name for each of them, which has the rows of its
+            series, their schedule, tests and quality, and the same position; only `group` "" has the rest.
+        grouping: assigns its series to groups; None without groups.
     """
 
     name: str
@@ -70,6 +70,34 @@ class Partition:
     run: int = 1
     aggregator: Aggregator | None = None
     seam: Seam | None = None
+    group: str = ""
+    others: tuple[Partition, ...] = ()
+    grouping: Grouping | None = None
+
+    @property
+    def groups(self) -> tuple[Partition, ...]:
+        """Itself, for the series of `group` "", and the states of the other groups, in the order of their numbers."""
+        return (self, *self.others)
+
+    def of_group(self, name: str) -> Partition:
+        """Returns the state of a group."""
+        return self if name == self.group else next(one for one in self.others if one.group == name)
+
+    def shares(self, piece: Piece) -> Sequence[tuple[Partition, Piece]]:
+        """Returns the groups with their shares of a piece; without groups, itself with the piece."""
+        return tuple(zip(self.groups, piece.shares, strict=True)) if piece.shares else ((self, piece),)
+
+    def observe(self, piece: Piece) -> list[Forecasts]:
+        """Observes a piece in the rows of all groups; returns the forecasts of each."""
+        return [
+            group.forecaster.observe(share.decoded.batch, share.decoded.forget) for group, share in self.shares(piece)
+        ]
+
+    def advance_groups(self, piece: Piece, forecasts: Sequence[Forecasts] | None) -> list[Partition]:
+        """Advances all groups past a piece, see `advance`; returns those of which a training becomes due."""
+        shares = self.shares(piece)
+        parts = zip(shares, [None] * len(shares) if forecasts is None else forecasts, strict=True)
+        return [group for (group, share), found in parts if group.advance(share, found)]
 
     @property
     def identity(self) -> str:
@@ -127,9 +155,15 @@ class Partition:
 
     def _accepted_ms(self, series: Sequence[str], newest_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns up to which times the events of series were accepted; see `Seam.end`."""
-        if self.aggregator is None:
+        if self.aggregator is not None:
+            return self.aggregator.accepted_ms(newest_ms)
+        if self.grouping is None:
             return self.forecaster.accepted_ms(series)
-        return self.aggregator.accepted_ms(newest_ms)
+        numbers, found = self.grouping.of(series), np.zeros(len(series), np.int64)
+        for number, group in enumerate(self.groups):
+            at = np.flatnonzero(numbers == number)
+            found[at] = group.forecaster.accepted_ms([series[i] for i in at.tolist()])
+        return found
 
     def _is_enough(self, more: int) -> bool:
         """Returns whether the series have events enough for a training that is due, after `more` of them."""
@@ -157,6 +191,11 @@ class Partition:
     def is_checked(self) -> bool:
         """Whether the partition has anything to check periodically."""
         return self.drift is not None or self.shadow is not None
+
+    def reaches_check(self, more: int) -> bool:
+        """Returns whether a number of next events reaches a position where shadow model and drift are checked."""
+        before, every = self.progress.events, self.rules.check_events
+        return (before + more) // every > before // every
 
     @property
     def at_check(self) -> bool:
@@ -195,7 +234,9 @@ class Piece:
     Attributes:
         decoded: events and rejects of the part. mark: the time mark that it stands for, None for records.
         position, next_position: source positions that it covers.
-        due: whether a training becomes due at its last event.
+        due: whether a training becomes due at its last event; with groups, that of any group.
+        shares: the shares of all groups, in the order of their numbers; none without groups.
+        places: of a share, the index of each of its events among those of the piece, shape (n,); else empty.
     """
 
     decoded: Decoded
@@ -203,132 +244,5 @@ class Piece:
     next_position: int
     due: bool
     mark: TimeMark | None = None
-
-
-def marked_piece(partition: Partition, mark: TimeMark) -> Piece:
-    """Returns the values of the windows that a time mark at the position of a partition closes.
-
-    Raises:
-        ValueError: the partition has no windows.
-    """
-    if partition.aggregator is None:
-        msg = f"partition {partition.name!r} has no windows, expected some for a time mark"
-        raise ValueError(msg)
-    cut, closed = _Cut(partition), partition.aggregator.mark(mark)
-    if len(closed):
-        cut.ends(closed.start_ms)
-    nothing = Decoded([], np.zeros(0, np.int64), np.zeros(0), None, [], [], [], 0)
-    return Piece(closed.events(nothing, [mark.position]), mark.position, mark.position, cut.due, mark)
-
-
-def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator[Piece]:
-    """Cuts a batch after every event at which a training becomes due, or shadow model and drift are checked.
-
-    A record with several events stays whole: the cut is after its last event. A piece has about `PIECE_EVENTS` events
-    at most, because each of them becomes a forecast of the unit. The cuts that decide depend on the events only, not on
-    the batches. The caller calls `partition.advance` with every piece before requesting the next one.
-
-    With windows, the events of a piece are the values of those that its records close, and the raw events of a piece
-    are added to their windows when it is requested: the open windows then stand at its end, like the rows once it is
-    observed, and a later piece that is never requested has not changed them.
-    """
-    if partition.seam is not None:
-        decoded = partition.seam.admitted(records, decoded)
-    if partition.aggregator is not None:
-        yield from _pieces_of_windows(partition, partition.aggregator, records, decoded)
-        return
-    schedule, progress = partition.schedule, partition.progress
-    event, record, total = 0, 0, len(records)
-    while True:
-        due = schedule.due(progress, decoded.timestamp_ms[event:])
-        check = partition.rules.check_events - progress.events % partition.rules.check_events
-        checks = partition.is_checked and check <= len(decoded) - event
-        after = min(due or check, check) if checks else due
-        if min(after or len(decoded), len(decoded) - event) > PIECE_EVENTS:
-            after = PIECE_EVENTS
-        end = len(decoded) if after is None else decoded.end_of_record(event + after)
-        last = total if after is None else decoded.index[end - 1] + 1
-        next_position = records.next_position if last == total else records.positions[last]
-        position = records.positions[record] if record < total else partition.position
-        part = _part(decoded, event, end, position, next_position)
-        if partition.seam is not None:
-            partition.seam.pass_by(records, part.series, part.timestamp_ms)
-        yield Piece(part, position, next_position, due is not None and event + due <= end)
-        event, record = end, last
-        if record >= total:
-            return
-
-
-def _pieces_of_windows(partition: Partition, aggregator: Aggregator, records: Records, raw: Decoded) -> Iterator[Piece]:
-    """Cuts a batch like `pieces`, after records that close windows; counts are those of the values of windows."""
-    tombstones, event, record, total = deque(raw.tombstones), 0, 0, len(records)
-    while True:
-        cut, begin = _Cut(partition), event
-        closed, event = aggregator.take(raw, event, tombstones, cut.ends)
-        if partition.seam is not None:
-            partition.seam.pass_by(records, raw.series[begin:event], raw.timestamp_ms[begin:event])
-        last = raw.index[event - 1] + 1 if cut.reached else total
-        next_position = records.next_position if last == total else records.positions[last]
-        position = records.positions[record] if record < total else partition.position
-        events = closed.events(_part(raw, 0, 0, position, next_position), records.positions)
-        yield Piece(events, position, next_position, cut.due)
-        record = last
-        if record >= total:
-            return
-
-
-class _Cut:
-    """Decides after which record a piece of windows ends.
-
-    Args:
-        partition: its schedule, progress and rules decide.
-
-    Attributes:
-        due: whether a training becomes due there. reached: whether the piece ends there, before the end of the batch.
-    """
-
-    def __init__(self, partition: Partition) -> None:
-        self._partition, self._progress = partition, dataclasses.replace(partition.progress)
-        self._count, self.due, self.reached = 0, False, False
-        every = partition.rules.check_events
-        checks = every - self._progress.events % every if partition.is_checked else PIECE_EVENTS
-        self._most = min(PIECE_EVENTS, checks)
-
-    def ends(self, start_ms: Sequence[int]) -> bool:
-        """Observes the windows that a record closed, by their begins; returns whether the piece ends with it."""
-        times, schedule = np.array(start_ms, np.int64), self._partition.schedule
-        self.due = schedule.due(self._progress, times) is not None
-        schedule.advance(self._progress, times, due=False)
-        self._count += len(times)
-        self.reached = self.due or self._count >= self._most
-        return self.reached
-
-
-def _part(decoded: Decoded, start: int, end: int, position: int, next_position: int) -> Decoded:
-    others = [one.position for ones in (decoded.rejects, decoded.controls, decoded.tombstones) for one in ones]
-    others += [*(at for at, _ in decoded.filtered), *decoded.duplicates]
-    if start == 0 and end == len(decoded) and all(at < next_position for at in others):
-        return decoded
-    span = slice(start, end)
-    value = decoded.value[span]
-    return dataclasses.replace(
-        decoded,
-        series=decoded.series[span],
-        timestamp_ms=decoded.timestamp_ms[span],
-        value=value,
-        covariates=None if decoded.covariates is None else decoded.covariates[span],
-        future=None if decoded.future is None else decoded.future[span],
-        positions=decoded.positions[span],
-        index=decoded.index[span],
-        within=None if decoded.within is None else decoded.within[span],
-        rejects=[reject for reject in decoded.rejects if position <= reject.position < next_position],
-        controls=[control for control in decoded.controls if position <= control.position < next_position],
-        tombstones=[
-            dataclasses.replace(tombstone, event=tombstone.event - start)
-            for tombstone in decoded.tombstones
-            if position <= tombstone.position < next_position
-        ],
-        missing=int((value != value).sum()),  # noqa: PLR0124 - nan differs from itself
-        filtered=[one for one in decoded.filtered if position <= one[0] < next_position],
-        duplicates=[at for at in decoded.duplicates if position <= at < next_position],
-    )
+    shares: tuple[Piece, ...] = ()
+    places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))

@@ -77,10 +77,14 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """The model with this sha256 forecasts the partition from `position` on."""
+    """The model with this sha256 forecasts the series of a group in the partition from `position` on.
+
+    `group` "" has all series without groups, and with groups those that no `[[group]]` matches.
+    """
 
     position: int
     model_sha256: str
+    group: str = ""
 
 
 class TimeMark(NamedTuple):
@@ -160,11 +164,12 @@ class Unit:
         series: the series of every forecast, the key of the outgoing record.
         forecasts: one encoded forecast (a JSON object) per entry of `series`.
         rejects: the records without a forecast.
-        adoption: the model, if this batch is the first that it forecasts; else None.
+        adoption: the model of group "", if this batch is the first that it forecasts; else None.
         positions: position of the event of every forecast; empty where not needed.
         outcomes: counts of its events; the rejects are those above.
         run: of the partition, see `Transport.run`.
         mark: the time mark that closed the windows of these forecasts; such a unit has no records. Else None.
+        group_adoptions: the models of other groups of which this batch is the first that they forecast.
     """
 
     partition: str
@@ -178,6 +183,12 @@ class Unit:
     outcomes: Outcomes = _NOTHING
     run: int = 1
     mark: TimeMark | None = None
+    group_adoptions: Sequence[Adoption] = ()
+
+    @property
+    def adoptions(self) -> Sequence[Adoption]:
+        """The models of all groups of which this batch is the first that they forecast."""
+        return (*(() if self.adoption is None else (self.adoption,)), *self.group_adoptions)
 
     @property
     def of_history(self) -> bool:
@@ -227,8 +238,12 @@ def models_from(adoptions: Sequence[Adoption], earliest: int) -> set[str]:
         adoptions: of a partition, by rising position.
         earliest: the oldest position that its source holds.
     """
-    ends = [*(adoption.position for adoption in adoptions[1:]), None]
-    return {one.model_sha256 for one, end in zip(adoptions, ends, strict=False) if end is None or end > earliest}
+    found = set[str]()
+    for group in {adoption.group for adoption in adoptions}:
+        own = [adoption for adoption in adoptions if adoption.group == group]
+        ends = [*(adoption.position for adoption in own[1:]), None]
+        found |= {one.model_sha256 for one, end in zip(own, ends, strict=True) if end is None or end > earliest}
+    return found
 
 
 def name_of_run(partition: str, run: int) -> str:

@@ -39,14 +39,17 @@ def newest_corrections(series: Sequence[str], forecasts: Forecasts) -> dict[str,
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One committed unit of output.
+    """One committed unit of output, or with groups of series (`[[group]]`) the share of one group in it.
+
+    What is not of an event (rejects, adoptions, control records) is in the share of group "" only.
 
     Attributes:
-        unit: the committed unit.
+        unit: the committed unit, or the share.
         decoded: its events.
         forecasts: of these events, clipped to `output.limits`.
         forecaster: the state and the model that made them. It changes with the next batch.
         seconds: seconds of each stage by name: decode, observe, encode, publish.
+        group: the group of the series.
     """
 
     unit: Unit
@@ -54,6 +57,7 @@ class Publication:
     forecasts: Forecasts
     forecaster: Forecaster
     seconds: Mapping[str, float]
+    group: str = ""
 
     @property
     def partition(self) -> str:
@@ -72,12 +76,12 @@ class Listener:
     def on_publication(self, publication: Publication) -> None:
         """Called after a unit was committed."""
 
-    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Mapping[str, Forecaster]]) -> None:
         """Called when the partitions of this process have changed.
 
         Args:
             assigned: all partitions assigned to this process.
-            restored: the states of those that it serves already.
+            restored: the states of those that it serves already, by partition and group of series.
         """
 
 

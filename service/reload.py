@@ -55,9 +55,12 @@ def is_live(key: str) -> bool:
 
 def changes(before: Config, after: Config) -> dict[str, Any]:
     """Returns the keys "section.key" that differ, with their new values."""
-    found = {}
+    found: dict[str, Any] = {}
     for section in Config.model_fields:
         old, new = getattr(before, section), getattr(after, section)
+        if section == "group":  # a list, and fixed: a series changes its group at a start only
+            found |= {} if old == new else {section: new}
+            continue
         for key in type(old).model_fields:
             if getattr(old, key) != getattr(new, key):
                 found[f"{section}.{key}"] = getattr(new, key)

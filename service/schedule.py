@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.config.sections import RetrainConfig
+from service.config.retrain import RetrainConfig
 
 FIRST_TRAINING: Final = 2000
 """Events before the first training of a stream that grows."""

@@ -87,14 +87,14 @@ class Aggregator:
         events: Decoded,
         start: int,
         tombstones: deque[Tombstone],
-        ends: Callable[[Sequence[int]], bool] = lambda _: False,
+        ends: Callable[[Sequence[str], Sequence[int]], bool] = lambda _names, _starts: False,
     ) -> tuple[ClosedWindows, int]:
         """Adds raw events to their windows, up to the end of a record after which to stop.
 
         Args:
             events: raw events; start: index of the first one to take.
             tombstones: those not handled yet; the handled ones are removed.
-            ends: called after each record that closed windows, with the begins of these; whether to stop there.
+            ends: called after each record that closed windows, with their series and begins; whether to stop there.
 
         Returns:
             The closed windows, and the index of the first event that was not taken.
@@ -140,7 +140,7 @@ class Aggregator:
             if self._waiting or watermark.tail:
                 self._close_reached(index[at], closed)
             at = end
-            if len(closed) > before and ends(closed.start_ms[before:]):
+            if len(closed) > before and ends(closed.series[before:], closed.start_ms[before:]):
                 return closed, at
         while tombstones:
             self._forget(tombstones.popleft(), closed)

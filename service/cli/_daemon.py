@@ -71,13 +71,14 @@ class Daemon:
         on_settings: Callable[[Config], None] = lambda _: None,
         log_limits: LogLimits | None = None,
     ) -> None:
-        config.library_model()
+        for name in config.group_names:
+            config.of_group(name).library_model()
         config.library_train()
         web = ReloadableTls(config.http.web_config)
         check_transport(config)  # opens nothing; fails before anything is changed
         clock = SystemClock()
         folder = config.state.data_dir
-        metrics = Metrics(process_registry())
+        metrics = Metrics(process_registry(), config.group_names if config.group else ())
         if log_limits is not None:
             log_limits.count_by(metrics.logged)
         registry = Registry(folder / "models", clock)

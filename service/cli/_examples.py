@@ -21,7 +21,11 @@ EXAMPLES = {
         "forecaster forecast sales.csv --as csv > forecast.csv",
         "forecaster forecast sales.csv --series 'shop.*' --as json | jq .quantiles",
     ),
-    "retrain": ("forecaster retrain --config forecaster.toml", "forecaster retrain --data-dir data --json"),
+    "retrain": (
+        "forecaster retrain --config forecaster.toml",
+        "forecaster retrain --config forecaster.toml --group shop",
+        "forecaster retrain --data-dir data --json",
+    ),
     "backtest": ("forecaster backtest demand.csv --horizon 24 --season 24 --report report.html",),
     "tune": (
         "forecaster tune demand.csv --horizon 24 --season 24 --trials 40 --timeout 2h",
@@ -35,7 +39,10 @@ EXAMPLES = {
     "models list": ("forecaster models list --data-dir data",),
     "models show": ("forecaster models show champion",),
     "models promote": ("forecaster models promote 3f2a91c0",),
-    "models rollback": ("forecaster models rollback --data-dir data",),
+    "models rollback": (
+        "forecaster models rollback --data-dir data",
+        "forecaster models rollback --data-dir data --group shop",
+    ),
     "metrics": (
         "forecaster metrics",
         "forecaster metrics 127.0.0.1:9464 --watch 2 --match lag",

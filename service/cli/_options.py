@@ -6,9 +6,12 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from service.config.sections import Config
 
 # The configuration file that every command reads can also be given by this environment variable.
 CONFIG_VARIABLE = "FORECASTER_CONFIG"
@@ -117,6 +120,13 @@ def with_config(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any
         )(decorated)
 
     return decorate
+
+
+def without_groups(config: Config) -> Config:
+    """Returns the settings of the sections, for commands that know no groups, and says so where there are some."""
+    if config.group:
+        click.echo("note: [[group]] is not used here: all series have the settings of the sections", err=True)
+    return config.of_group("")
 
 
 def assignments(settings: tuple[str, ...]) -> dict[str, str]:

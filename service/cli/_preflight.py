@@ -78,7 +78,7 @@ def _input(config: Config, entry: str) -> Finding:
         return Finding("error", entry, str(error))
     if records is None or not len(records):
         return Finding("warning", entry, "contains no event yet")
-    decoded = Decoder(config.input, config.model.horizon).decode(records)
+    decoded = Decoder(config.input, config.longest_horizon).decode(records)
     if not decoded.rejects:
         return Finding("ok", entry, f"the first {len(decoded)} events can be read")
     first = decoded.rejects[0]

@@ -12,7 +12,7 @@ import click
 import orjson
 
 from service.cli._errors import FAILED, Failed
-from service.cli._options import OutFile, with_config
+from service.cli._options import OutFile, with_config, without_groups
 from service.cli._progress import events_bar
 from service.config.sections import Config
 
@@ -63,6 +63,7 @@ def backtest(
 
     Exit status: 0 done, 1 the file cannot be read or no forecast was made, 2 wrong command line or configuration.
     """
+    config = without_groups(config)
     from service.aggregate.aggregator import Aggregator  # noqa: PLC0415 - keeps the help page fast
     from service.backtest.events import read_events  # noqa: PLC0415 - as above
     from service.backtest.origins import LEVELS, default_origins, read_origins, write_predictions  # noqa: PLC0415

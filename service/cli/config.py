@@ -34,7 +34,8 @@ def check(config: Config, *, online: bool) -> None:
     """
     from service.transport.build import check_transport  # noqa: PLC0415 - keeps the help page fast
 
-    config.library_model(() if config.input.files else None)  # files show the interval of seasons that need one
+    for group in config.group_names:  # files show the interval of seasons that need one
+        config.of_group(group).library_model(() if config.input.files else None)
     config.library_train()
     config.library_anomaly()
     check_transport(config)

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from service.cli._errors import FAILED, Failed
-from service.cli._options import with_config
+from service.cli._options import with_config, without_groups
 from service.cli._progress import events_bar
 from service.cli.tail import significant
 from service.config.sections import Config
@@ -43,6 +43,7 @@ def forecast(config: Config, data: Path, *, series: str, kind: str) -> None:
 
     Exit status: 0 done, 1 the file cannot be read or no series has a forecast, 2 wrong command line or configuration.
     """
+    config = without_groups(config)
     from service.aggregate.aggregator import Aggregator  # noqa: PLC0415 - keeps the help page fast
     from service.backtest.events import read_events  # noqa: PLC0415 - as above
     from service.backtest.latest import latest  # noqa: PLC0415 - as above

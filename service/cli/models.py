@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.cli._options import with_config
+from service.config.groups import DEFAULT_GROUP, shown_group
 from service.config.sections import Config
 from service.errors import ConfigurationError
 from service.lifecycle import SystemClock
@@ -31,49 +32,83 @@ def models() -> None:
     """
 
 
-def open_registry(config: Config) -> Registry:
-    """Opens the registry of the data directory.
+with_group = click.option(
+    "--group", default=DEFAULT_GROUP, show_default=True, metavar="NAME",
+    help="A [[group]] of series; default: the series that none matches.",
+)  # fmt: skip
+
+
+def open_registry(config: Config, group: str = DEFAULT_GROUP) -> Registry:
+    """Opens the registry of the data directory, of a group of series.
 
     Raises:
-        ConfigurationError: there is no registry; nothing is created.
+        ConfigurationError: there is no registry, or it has no such group; nothing is created.
     """
     folder = config.state.data_dir / "models"
     if not folder.is_dir():
         msg = f"state.data_dir: {folder} does not exist, expected the data directory of a daemon that has run"
         raise ConfigurationError(msg)
-    return Registry(folder, SystemClock())
+    registry = Registry(folder, SystemClock())
+    known = [shown_group(name) for name in ("", *registry.groups())]
+    if group not in known:
+        msg = f"--group: got {group!r}, expected one of {', '.join(known)}, which {folder} has models of"
+        raise ConfigurationError(msg)
+    return registry.of_group("" if group == DEFAULT_GROUP else group)
 
 
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per model.")
 @with_config("--data-dir")
 def list_models(config: Config, *, as_json: bool) -> None:
-    """List all models, oldest first; * marks the champion."""
+    """List all models, oldest first; * marks the champion.
+
+    With groups of series ([[group]]) a column names those that each model is of, and * their champions.
+    """
     registry = open_registry(config)
-    entries = registry.entries()
+    entries, groups = registry.entries(), _groups_of(registry) if registry.groups() else None
     if as_json:
         for entry in entries:
-            click.echo(orjson.dumps(as_object(entry)))
+            of = {} if groups is None else {"groups": groups.get(entry.sha256, {})}
+            click.echo(orjson.dumps(as_object(entry) | of))
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("", "model", "created", "parent"):
         shown.add_column(column, no_wrap=True)
+    if groups is not None:
+        shown.add_column("groups", overflow="fold")
     for column in ("loss", "champion's", "naive"):
         shown.add_column(column, justify="right", no_wrap=True)
     for entry in entries:
         losses = [_loss(entry.figures, name) for name in ("challenger_loss", "champion_loss", "naive_loss")]
-        mark = "*" if entry.is_champion else ""
-        shown.add_row(mark, entry.sha256[:SHORT], _time(entry.created_ms), entry.parent[:SHORT] or "-", *losses)
+        row = [entry.sha256[:SHORT], _time(entry.created_ms), entry.parent[:SHORT] or "-"]
+        is_champion = entry.is_champion
+        if groups is not None:
+            own = groups.get(entry.sha256, {})
+            is_champion = any(own.values())
+            row.append(", ".join(f"{name}*" if champion else name for name, champion in own.items()) or "-")
+        shown.add_row("*" if is_champion else "", *row, *losses)
     Console().print(shown)
+
+
+def _groups_of(registry: Registry) -> dict[str, dict[str, bool]]:
+    """Returns the groups that each model is of, by its sha256, and whether it is the champion of the group."""
+    found: dict[str, dict[str, bool]] = {}
+    for name in ("", *registry.groups()):
+        own = registry.of_group(name)
+        champion = own.champion()
+        for sha256 in dict.fromkeys(decision.model for decision in own.decisions()):
+            found.setdefault(sha256, {})[shown_group(name)] = sha256 == champion
+    return found
 
 
 @models.command()
 @click.argument("model", default="champion")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@with_group
 @with_config("--data-dir")
-def show(config: Config, model: str, *, as_json: bool) -> None:
+def show(config: Config, model: str, group: str, *, as_json: bool) -> None:
     """Show one model (MODEL, or the champion): parent, figures, decisions, network."""
-    registry = open_registry(config)
+    registry = open_registry(config, group)
     sha256 = registry.resolve(model)
     entry = next(entry for entry in registry.entries() if entry.sha256 == sha256)
     decisions = [decision for decision in registry.decisions() if decision.model == sha256]
@@ -99,13 +134,14 @@ def show(config: Config, model: str, *, as_json: bool) -> None:
 @models.command()
 @click.argument("model")
 @click.option("--reason", default="by hand", show_default=True, help="Reason, stored with the decision.")
+@with_group
 @with_config("--data-dir")
-def promote(config: Config, model: str, reason: str) -> None:
+def promote(config: Config, model: str, reason: str, group: str) -> None:
     """Make MODEL the champion.
 
     Exit status: 0 done, 1 the model does not exist or its file is damaged; the champion stays.
     """
-    registry = open_registry(config)
+    registry = open_registry(config, group)
     sha256 = registry.resolve(model)
     registry.promote(sha256, reason)
     click.echo(f"{sha256[:SHORT]} is the champion")
@@ -113,13 +149,14 @@ def promote(config: Config, model: str, reason: str) -> None:
 
 @models.command()
 @click.option("--reason", default="by hand", show_default=True, help="Reason, stored with the decision.")
+@with_group
 @with_config("--data-dir")
-def rollback(config: Config, reason: str) -> None:
+def rollback(config: Config, reason: str, group: str) -> None:
     """Make the previous champion the champion again; repeated calls go back further.
 
     Exit status: 0 done, 1 there is no previous champion.
     """
-    sha256 = open_registry(config).rollback(reason)
+    sha256 = open_registry(config, group).rollback(reason)
     click.echo(f"{sha256[:SHORT]} is the champion again")
 
 

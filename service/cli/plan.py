@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import orjson
 
-from service.cli._options import with_config
+from service.cli._options import with_config, without_groups
 from service.config.sections import Config
 
 
@@ -35,6 +35,7 @@ def plan(config: Config, *, series: int, rate: float, input_bytes: int, measured
 
     Exit status: 0 shown, 2 wrong command line, configuration or file of measurements.
     """
+    config = without_groups(config)
     from service.capacity.plan import SHIPPED, Load, load_measured, make_plan  # noqa: PLC0415 - keeps the help page fast
 
     figures = SHIPPED

@@ -16,8 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from service.cli._errors import FAILED, KEPT_CHAMPION, OK
 from service.cli._options import with_config
-from service.cli.models import open_registry
+from service.cli.models import open_registry, with_group
 from service.config.sections import Config
+from service.errors import ConfigurationError
 from service.monitoring.collectors import process_registry
 from service.monitoring.metrics import Metrics
 from service.snapshots.store import SnapshotStore
@@ -33,9 +34,10 @@ STATUSES = {"promoted": OK, "shadow": OK, "kept": KEPT_CHAMPION, "nothing_to_lea
 
 @click.command(short_help="Train a new model on recent history; promote it if it is better.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object, for scripts.")
+@with_group
 @with_config("--data-dir")
 @click.pass_context
-def retrain(context: click.Context, config: Config, *, as_json: bool) -> None:
+def retrain(context: click.Context, config: Config, group: str, *, as_json: bool) -> None:
     """Train a new model on recent history; promote it if it is better.
 
     Trains on the newest snapshots of the data directory, starting from the champion, and compares both models on the
@@ -48,7 +50,11 @@ def retrain(context: click.Context, config: Config, *, as_json: bool) -> None:
     there is nothing to learn because no series has changed, 1 failed (too little history) or another training is
     running, 2 wrong configuration.
     """
-    registry = open_registry(config)
+    registry = open_registry(config, group)
+    if registry.group not in config.group_names:
+        msg = f"--group: got {group!r}, expected its [[group]] in the configuration (--config), which has its settings"
+        raise ConfigurationError(msg)
+    config = config.of_group(registry.group)
     store = SnapshotStore(config.state.data_dir / "snapshots", config.state.snapshots_kept, Metrics(process_registry()))
     started = time.monotonic()
     with _bar(show=sys.stderr.isatty() and not as_json) as advance:

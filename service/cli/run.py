@@ -18,6 +18,7 @@ from service.cli._options import FLAGS, config_source, with_config
 from service.config.load import load_config
 from service.config.sections import Config
 from service.discovery.cadence import seasons_of_input
+from service.discovery.sample import InputSample
 from service.discovery.settle import keep, settle, settle_history
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle, SystemClock
@@ -83,6 +84,7 @@ def _fetch_history(config: Config) -> None:
 def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, object]]]:
     """Completes the configuration with the fields of the input files and the seasons; logs which ones were chosen."""
     path, flags = config_source()
+    found_flags: dict[str, object] = {}
     history, live = settle_history(config), settle(config)
     for found in (history, live):
         if found.settings:
@@ -92,15 +94,31 @@ def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, objec
                 _log.info("fields of the input chosen", choice=found.line)
             if found.is_new:
                 keep(config, found)
-    wanted, learnt = config.model, has_models(config.state.data_dir / "models")
-    if wanted.seasons_need_interval or (wanted.seasons == "auto" and not learnt):
-        seasons = seasons_of_input(config, history.sample, live.sample)
-        if seasons and wanted.seasons == "auto":
-            _log.info("seasons of the network chosen", steps=", ".join(map(str, seasons)), by="the first records")
-        if seasons is not None or learnt:
-            flags = {**flags, "model.seasons": "auto" if seasons is None else seasons}
-            config = load_config(path, flags)
+    for group in config.group_names:
+        found_flags |= _seasons_flag(config, group, history.sample, live.sample)
+    if found_flags:
+        flags = {**flags, **found_flags}
+        config = load_config(path, flags)
     return config, (path, flags)
+
+
+def _seasons_flag(
+    config: Config, group: str, history: InputSample | None, live: InputSample | None
+) -> dict[str, object]:
+    """Returns the flag that sets the seasons of the network of a group of series; none where they are as configured."""
+    wanted, learnt = config.of_group(group).model, has_models(config.state.data_dir / "models", group)
+    if not (wanted.seasons_need_interval or (wanted.seasons == "auto" and not learnt)):
+        # A group must not inherit what is found for the series of no group.
+        return {f"group.{group}.model.seasons": wanted.seasons} if group else {}
+    seasons = seasons_of_input(config, group, history, live)
+    named = {"group": group} if group else {}
+    if seasons and wanted.seasons == "auto":
+        chosen = ", ".join(map(str, seasons))
+        _log.info("seasons of the network chosen", steps=chosen, by="the first records", **named)
+    if seasons is None and not learnt:
+        return {}
+    key = f"group.{group}.model.seasons" if group else "model.seasons"
+    return {key: "auto" if seasons is None else seasons}
 
 
 def _log_compiling(daemon: Daemon, ended: threading.Event) -> None:

@@ -15,7 +15,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from service.cli._options import with_config
+from service.cli._options import with_config, without_groups
 from service.config.durations import parse_duration
 from service.config.sections import Config
 
@@ -74,6 +74,7 @@ def tune(
     Exit status: 0 done, also if nothing better was found, 1 the history cannot be read or is too short, 2 wrong command
     line or configuration, or the extra is missing.
     """
+    config = without_groups(config)
     from service.backtest.search import require_optuna, sampled, search  # noqa: PLC0415 - as in backtest
 
     require_optuna()

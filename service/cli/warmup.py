@@ -32,7 +32,8 @@ def warmup(config: Config, *, directory: Path | None) -> None:
 
     Exit status: 0 compiled, 1 the daemon failed or DIR cannot be written, 2 wrong configuration.
     """
-    config.library_model()
+    for group in config.group_names:
+        config.of_group(group).library_model()
     environment = dict(os.environ)
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -41,9 +42,11 @@ def warmup(config: Config, *, directory: Path | None) -> None:
     # In a separate process, because the cache folder is fixed when the library is imported. -P: run the installed
     # program, not one in the current folder.
     command = [sys.executable, "-P", "-m", "service.cli._warmup_process"]
-    done = subprocess.run(command, input=config.model_dump_json().encode(), env=environment, check=False)  # noqa: S603 - runs this program
-    if done.returncode:
-        raise click.exceptions.Exit(FAILED)
+    for group in config.group_names:
+        settings = config.of_group(group).model_dump_json().encode()
+        done = subprocess.run(command, input=settings, env=environment, check=False)  # noqa: S603 - runs this program
+        if done.returncode:
+            raise click.exceptions.Exit(FAILED)
     where = environment.get(CACHE_VARIABLE)
     found = [path.stat().st_size for path in Path(where).rglob("*.nbc")] if where else []
     content = f": {len(found)} kernels, {sum(found) / 2**20:.1f} MiB in {where}" if where else ""

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from forecaster import ConfigError, install_command
 from service.config.durations import format_duration
+from service.config.groups import GroupConfig
 from service.config.sections import Config
 from service.errors import ConfigurationError
 
@@ -57,18 +58,39 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     flags = _nested(given)
+    of_groups = flags.pop("group", {})
     merged: dict[str, Any] = {}
     for layer in (_file(path) if path else {}, _environment(), flags):
         _merge(layer, into=merged)
+    _merge_groups(of_groups, merged)
     try:
         config = Config.model_validate(merged)
     except ValidationError as error:
         text = "\n".join(_explain(dict(item), flags, path) for item in error.errors())
         raise ConfigurationError(text) from None
-    _check_with_library(config, flags, path)
+    for name in config.group_names:
+        try:
+            own = config.of_group(name)
+            _check_with_library(own, flags, path)
+            _check_windows(own, flags, path)
+        except ConfigurationError as error:
+            if not name:
+                raise
+            msg = f'in the group "{name}": {error}'
+            raise ConfigurationError(msg) from None
     _check_thresholds(config, flags, path)
-    _check_windows(config, flags, path)
+    _check_groups(config, flags, path)
     return config
+
+
+def _check_groups(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
+    """Rejects what does not go with groups."""
+    if config.group and (got := config.input.broadcast):
+        msg = (
+            f"{_origin(['input', 'broadcast'], flags, path)}: input.broadcast: got {got!r}, expected none with "
+            "[[group]], because a series belongs to one group; give each event its covariates"
+        )
+        raise ConfigurationError(msg)
 
 
 def _check_windows(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
@@ -108,7 +130,8 @@ def _check_windows(config: Config, flags: Mapping[str, Any], path: Path | None) 
 def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
     """Rejects thresholds that look beyond the forecast horizon, where the interval is configured."""
     model = config.model
-    for threshold in config.metrics.thresholds if model.interval_ms else ():
+    one_horizon = bool(model.interval_ms) and not config.group  # with groups, the daemon reports it by series
+    for threshold in config.metrics.thresholds if one_horizon else ():
         if not threshold.reached(model.interval_ms, model.horizon):
             where, within = _origin(["metrics", "thresholds"], flags, path), format_duration(threshold.within)
             msg = (
@@ -174,6 +197,22 @@ def _merge(layer: Mapping[str, Any], into: dict[str, Any]) -> None:
             into[key] = dict(value) if isinstance(value, Mapping) else value
 
 
+def _merge_groups(flags: Any, merged: dict[str, Any]) -> None:
+    """Merges flags "group.NAME.section.key" into the groups of these names.
+
+    Raises:
+        ConfigurationError: there is no such group.
+    """
+    groups = merged.get("group", [])
+    named = {one.get("name"): one for one in groups if isinstance(one, dict)} if isinstance(groups, list) else {}
+    for name, settings in flags.items() if isinstance(flags, Mapping) else {"": flags}.items():
+        if name not in named or not isinstance(settings, Mapping):
+            known = ", ".join(str(each) for each in named) or "none"
+            msg = f"flag: group.{name}: expected group.NAME.section.key of a group of the file; got the groups: {known}"
+            raise ConfigurationError(msg)
+        _merge(settings, into=named[name])
+
+
 def _explain(error: dict[str, Any], flags: Mapping[str, Any], path: Path | None) -> str:
     """Formats an error as one line: where it was set, key, value found, value expected."""
     keys = [str(part) for part in error["loc"]]
@@ -215,6 +254,9 @@ def _depth(keys: list[str]) -> int:
     """Counts how many of the keys are settings; the rest is an index or a branch of a union."""
     model: type[BaseModel] | None = Config
     for depth, key in enumerate(keys):
+        if depth == 1 and keys[0] == "group":  # the number of a group
+            model = GroupConfig
+            continue
         field = model.model_fields.get(key) if model else None
         if field is None:
             return depth + (1 if model else 0)
@@ -225,6 +267,8 @@ def _depth(keys: list[str]) -> int:
 
 def _siblings(keys: list[str]) -> list[str]:
     model: Any = Config
+    if keys[0] == "group" and len(keys) > 2:
+        model, keys = GroupConfig, keys[2:]
     for key in keys[:-1]:
         model = model.model_fields[key].annotation
     return list(model.model_fields)

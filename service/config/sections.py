@@ -8,73 +8,23 @@ settings once and passes them on; no setting is a global variable.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, Field, field_validator
 
 from forecaster import AnomalyConfig, ConfigError, ModelConfig, TrainConfig
 from service.config.aggregate import AggregateConfig
-from service.config.base import Name, Section, Texts, epoch_ms, listed
+from service.config.base import Name, Section, Texts
 from service.config.bootstrap import BootstrapConfig
-from service.config.durations import Duration, OptionalDuration
+from service.config.durations import Duration
+from service.config.groups import MOST_GROUPS, GroupConfig
 from service.config.input import InputConfig
 from service.config.kafka import KafkaConfig
 from service.config.library import AnomalySettings, ModelSettings, TrainSettings
-from service.config.limits import Limit
 from service.config.monitoring import HealthConfig, MetricsConfig
+from service.config.output import OutputConfig
+from service.config.retrain import RetrainConfig
 from service.config.schema_registry import SchemaRegistryConfig
-
-
-def _live_or_time(text: str) -> str:
-    if text != "live":
-        epoch_ms(text, also="live")
-    return text
-
-
-class OutputConfig(Section):
-    """Where forecasts are written, and which."""
-
-    sink: Literal["auto", "sqlite", "stdout", "kafka"] = Field(
-        "auto",
-        description="Any input goes with any sink. sqlite: exactly once, one transaction per batch. stdout: JSON "
-        "lines, at least once. kafka: the topics of kafka.app, exactly once. auto: kafka where kafka.topics is set, "
-        'else sqlite. From topics to sqlite or stdout only with kafka.membership = "alone".',
-    )
-    format: Literal["json", "avro", "protobuf"] = Field(
-        "json",
-        description="Format of the forecasts on Kafka. avro and protobuf: in the wire format of a schema registry, "
-        "with a schema that the daemon registers at its start for the subject <topic>-value; they need "
-        "schema_registry.url. SQLite and standard output hold JSON.",
-    )
-    path: Path = Field(
-        Path("forecasts.sqlite"),
-        description="The SQLite file, relative to state.data_dir. With the sink stdout it holds positions and "
-        "rejected records only; the sink kafka does not use it.",
-    )
-    every: int = Field(
-        1,
-        ge=1,
-        description="Publish the forecasts of every n-th step of a series only, and of flagged events. All events "
-        "still update the state, and the API shows all of them. 1: publish every forecast.",
-    )
-    publish_from: Annotated[str, AfterValidator(_live_or_time)] = Field(
-        "live",
-        description="First events whose forecasts are published. live: those of the live input, none of the history of "
-        "bootstrap. A time in ISO-8601, such as 2026-11-01T00:00:00Z: events from this time on, of history and live "
-        "input alike. Earlier events are taken in all the same.",
-    )
-    limits: Annotated[tuple[Limit, ...], BeforeValidator(listed)] = Field(
-        (),
-        max_length=50,
-        description='Bounds of the values of selected series, {series = "cpu.*", least = 0, greatest = 100}: '
-        "quantiles outside are moved onto the bound. The first entry that matches a series applies; model.clip bounds "
-        "all series.",
-    )
-
-    @property
-    def publish_from_ms(self) -> int | None:
-        """`publish_from` as epoch milliseconds; None where it is live."""
-        return None if self.publish_from == "live" else epoch_ms(self.publish_from)
 
 
 class StateConfig(Section):
@@ -111,91 +61,6 @@ class StateConfig(Section):
         description="What to do when the source no longer holds the records that a restart must read again, or when "
         "changed settings would decode them differently: stop with an error, or cold: continue with an empty state.",
     )
-
-
-class RetrainConfig(Section):
-    """When a new model is trained."""
-
-    every_events: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto",
-        description="Train after this many events. 0: the number of events triggers no training. auto: train after "
-        "2000 events, and whenever their number has doubled, up to half of state.history_events, then after each "
-        "further half; 0 where first_after_events or every_time is set.",
-    )
-    every_time: OptionalDuration = Field(
-        0.0, description="Train after this much event time. Empty or 0: event time triggers no training."
-    )
-    first_after_events: int = Field(0, ge=0, description="Events before the first training. 0: same as every_events.")
-    cpu_share: float = Field(
-        0.25,
-        gt=0,
-        le=1,
-        description="Largest share of a processor that trainings of every_events = auto take while the stream goes on: "
-        "after each they pause. It has no effect where wait stops the stream.",
-    )
-    wait: Literal["auto", "true", "false"] = Field(
-        "auto",
-        description="Stop at the trigger position until the training has ended, so that a run is reproducible. auto: "
-        "yes for inputs that end, no for followed ones.",
-    )
-    drift: bool = Field(
-        default=False,
-        description="Train when forecast errors grow (concept drift): a Page-Hinkley test, which a replay repeats "
-        "exactly.",
-    )
-    drift_threshold: float = Field(
-        50.0, gt=0, description="Sum of excess relative error, in steps of all series, at which the test reports drift."
-    )
-    drift_cooldown: int = Field(
-        2000, ge=0, description="Events without a drift test after each training trigger and after the first event."
-    )
-    drift_follow: int = Field(
-        2,
-        ge=0,
-        description="Further trainings after one that drift triggered, drift_cooldown events apart: at the time of "
-        "the alarm the history holds few events of the changed stream.",
-    )
-    start: Literal["warm", "cold", "both"] = Field(
-        "both",
-        description="Initial weights of a training: warm: the champion's; cold: those of a first start "
-        "(model.pretrained); both: one training from each, and the result with the smaller held-out loss is used.",
-    )
-    drift_start: Literal["same", "warm", "cold", "both"] = Field(
-        "same", description="retrain.start for trainings that drift triggered; same: as retrain.start."
-    )
-    shadow: int = Field(
-        0,
-        ge=0,
-        description="Events for which a challenger runs as a shadow model of the champion, and after a promotion the "
-        "old champion as a shadow model of the new one; more where they do not cover the longest season. 0: the "
-        "held-out comparison decides alone.",
-    )
-    shadow_series: int = Field(
-        1000,
-        ge=1,
-        description="Series used by shadow models and the drift test: the first ones of a partition, up "
-        "to this number.",
-    )
-    shadow_alpha: float = Field(
-        0.05, gt=0, lt=1, description="Probability per decision of promoting (or restoring) a model that is not better."
-    )
-    check_events: int = Field(
-        1000,
-        ge=1,
-        description="Events between two evaluations of shadow models and drift; a unit of output ends at each.",
-    )
-    deadline: Duration = Field(900.0, gt=0, description='A training that takes longer is killed. Default "15m".')
-    nice: int = Field(10, ge=0, le=19, description="Niceness of the training process (0 normal, 19 lowest).")
-
-    @property
-    def grows(self) -> bool:
-        """Whether trainings follow the growth of the stream (`every_events` = auto, and no other trigger is set)."""
-        return self.every_events == "auto" and not self.first_after_events and not self.every_time
-
-    @property
-    def event_count(self) -> int:
-        """The number of events between two trainings; 0 where it triggers none or grows."""
-        return 0 if self.every_events == "auto" else self.every_events
 
 
 class HttpConfig(Section):
@@ -278,6 +143,48 @@ class Config(Section):
     health: HealthConfig = _section(HealthConfig)
     http: HttpConfig = _section(HttpConfig)
     log: LogConfig = _section(LogConfig)
+    group: tuple[GroupConfig, ...] = Field(
+        (),
+        max_length=MOST_GROUPS,
+        description="Groups of series with settings of their own, one [[group]] each: any key of [model], [anomaly] "
+        "and [retrain], and of [output] every, publish_from and limits. Series that no group matches have the settings "
+        "of the sections. state.max_series, state.history_events and retrain.cpu_share hold for each group.",
+    )
+
+    @field_validator("group")
+    @classmethod
+    def _named_once(cls, groups: tuple[GroupConfig, ...]) -> tuple[GroupConfig, ...]:
+        names = [group.name for group in groups]
+        if len(set(names)) < len(names):
+            msg = f"got the names {', '.join(names)}, expected names that differ from each other"
+            raise ValueError(msg)
+        return groups
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The names of all groups: first "", that of the series that no `[[group]]` matches."""
+        return ("", *(group.name for group in self.group))
+
+    def of_group(self, name: str) -> Self:
+        """Returns the settings of a group: these, with its own keys in their place, and without groups.
+
+        Raises:
+            KeyError: there is no such group.
+        """
+        if not self.group and not name:
+            return self
+        update: dict[str, Any] = {"group": ()}
+        if name:
+            found = {group.name: group for group in self.group}[name]
+            for section, own in found.own.items():
+                keys = {key: getattr(own, key) for key in own.model_fields_set}
+                update[section] = getattr(self, section).model_copy(update=keys)
+        return self.model_copy(update=update)
+
+    @property
+    def longest_horizon(self) -> int:
+        """The largest forecast horizon of all groups, for which known future values are decoded."""
+        return max(int(self.of_group(name).model.horizon) for name in self.group_names)
 
     @property
     def output_path(self) -> Path:

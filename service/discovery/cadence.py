@@ -13,7 +13,9 @@ from service.config.library import ModelSettings
 from service.config.sections import Config
 from service.discovery.sample import InputSample, sample_of_file
 from service.errors import ConfigurationError, ServiceError
+from service.grouping import Grouping
 from service.messages.decode import Decoded, Decoder
+from service.messages.selection import selected
 from service.sources.pipes import kind_of
 from service.transport.history import history_settings
 
@@ -46,7 +48,7 @@ class FirstEvents(NamedTuple):
 
 
 def seasons_of_input(
-    config: Config, history: InputSample | None = None, live: InputSample | None = None
+    config: Config, group: str = "", history: InputSample | None = None, live: InputSample | None = None
 ) -> tuple[int, ...] | None:
     """Returns the seasons of a network for an input, in steps, as configured or found in the input files.
 
@@ -54,6 +56,7 @@ def seasons_of_input(
 
     Args:
         config: the configuration, with the fields that were chosen.
+        group: the group of series whose network it is.
         history: a sample of one of the files of the history that was read already; it is not read again.
         live: the same of one of the input files.
 
@@ -63,15 +66,16 @@ def seasons_of_input(
     Raises:
         ConfigurationError: a season is not a whole number of intervals.
     """
-    interval = config.step_ms
-    known = interval or not config.model.seasons_need_interval
-    if config.model.seasons != "auto" and known:
-        return steps_of(config.model, interval)
-    events = _first_events(config, history, live)
-    if config.model.seasons == "auto":
+    own = config.of_group(group)
+    interval = own.step_ms
+    known = interval or not own.model.seasons_need_interval
+    if own.model.seasons != "auto" and known:
+        return steps_of(own.model, interval)
+    events = _first_events(config, group, history, live)
+    if own.model.seasons == "auto":
         return first_seasons(events, interval) if events else ()
     interval = common_interval(events) if events else 0
-    return steps_of(config.model, interval) if interval else None
+    return steps_of(own.model, interval) if interval else None
 
 
 def steps_of(model: ModelSettings, interval_ms: int) -> tuple[int, ...]:
@@ -87,8 +91,10 @@ def steps_of(model: ModelSettings, interval_ms: int) -> tuple[int, ...]:
         raise ConfigurationError(msg) from None
 
 
-def _first_events(config: Config, history: InputSample | None, live: InputSample | None) -> FirstEvents | None:
-    """Returns the first events of the first file, of history and input, that has some; None without files."""
+def _first_events(
+    config: Config, group: str, history: InputSample | None, live: InputSample | None
+) -> FirstEvents | None:
+    """Returns the first events of a group in the first file, of history and input, that has events; None without."""
     found = [(entry, settings, history) for entry, settings in history_settings(config)]
     if not config.kafka.topics and not any(kind_of(entry) != "file" for entry in config.input.files):
         found += [(entry, config.input, live) for entry in config.input.files]
@@ -101,8 +107,18 @@ def _first_events(config: Config, history: InputSample | None, live: InputSample
         if len(decoded):
             windows = Aggregator.of(config.aggregate, config.state.max_series)
             values = decoded if windows is None else windows.values_of(decoded)
-            return FirstEvents.of(values, complete=sample.complete)
+            return _of_group(values, complete=sample.complete, config=config, group=group)
     return None
+
+
+def _of_group(decoded: Decoded, *, complete: bool, config: Config, group: str) -> FirstEvents | None:
+    if config.group:
+        numbers = Grouping(config.group).of(decoded.series)
+        keep = numbers == config.group_names.index(group)
+        if not keep.any():
+            return None
+        decoded = selected(decoded, keep, duplicates=False)
+    return FirstEvents.of(decoded, complete=complete)
 
 
 def first_seasons(events: FirstEvents, interval_ms: int = 0) -> tuple[int, ...]:

@@ -9,7 +9,6 @@ import structlog
 from service.config.sections import Config
 from service.partition import Partition
 from service.snapshots.partition_state import snapshots_of
-from service.snapshots.store import SnapshotStore
 from service.snapshots.writer import SnapshotWriter
 
 _log = structlog.get_logger()
@@ -23,27 +22,29 @@ class AnomalyRules:
     next call tries again.
 
     Args:
-        config: has the configured rules; replaced by `configure`.
-        store, writer: of the snapshots.
+        config: of a group, has its configured rules; replaced by `configure`.
+        writer: of the snapshots.
+        group: the group.
     """
 
-    def __init__(self, config: Config, store: SnapshotStore, writer: SnapshotWriter) -> None:
-        self._wanted, self._store, self._writer = config.library_anomaly(), store, writer
+    def __init__(self, config: Config, writer: SnapshotWriter, group: str = "") -> None:
+        self._wanted, self._writer, self._group = config.library_anomaly(), writer, group
 
     def configure(self, config: Config) -> None:
         """Replaces the configured rules."""
         self._wanted = config.library_anomaly()
 
     def put_in_force(self, partitions: Collection[Partition]) -> None:
-        """Changes the rules of all partitions where they differ from the configured ones."""
+        """Changes the rules of the group in all partitions where they differ from the configured ones."""
         for partition in partitions:
-            before = partition.forecaster.anomaly
+            forecaster = partition.of_group(self._group).forecaster
+            before = forecaster.anomaly
             if before == self._wanted:
                 continue
             self._writer.wait()
-            partition.forecaster.judge_by(self._wanted)
-            snapshots = snapshots_of([partition], self._store)  # none for a partition without forecasts
+            forecaster.judge_by(self._wanted)
+            snapshots = snapshots_of([partition], self._writer.store)  # none for a partition without forecasts
             if snapshots and not self._writer.write_now(snapshots):
-                partition.forecaster.judge_by(before)
+                forecaster.judge_by(before)
                 continue
             _log.info("anomaly rules changed", partition=partition.name, position=partition.position)

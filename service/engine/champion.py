@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+import numpy as np
 import structlog
 
-from forecaster import CheckpointError, Model, ModelConfig
+from forecaster import Batch, CheckpointError, Forecaster, Model, ModelConfig
 from service.config.sections import Config
 from service.errors import ConfigurationError, ServiceError
 from service.monitoring.metrics import Metrics
@@ -50,9 +51,10 @@ class Champion:
             configured, stored = asdict(wanted), asdict(model.config)
             differ = [name for name in configured if name not in _ORIGIN and configured[name] != stored[name]]
             each = [f"{_key(name)}: got {_shown(configured[name])}, expected {_shown(stored[name])}" for name in differ]
+            group = f'group "{self._registry.group}": ' if self._registry.group else ""
             msg = (
-                f"{', '.join(each)} as in the state of {self._config.state.data_dir}; restore the setting, or start "
-                "with another state.data_dir"
+                f"{group}{', '.join(each)} as in the state of {self._config.state.data_dir}; restore the setting, or "
+                "start with another state.data_dir"
             )
             raise ConfigurationError(msg)
         self._set_champion(model)
@@ -96,3 +98,16 @@ def _check_same_network(model: Model, current: Model) -> None:
     if not _same_network(model.config, current.config):
         msg = f"model {model.sha256[:12]} is a network of another configuration than {current.sha256[:12]}"
         raise CheckpointError(msg)
+
+
+def compile_kernels(model: Model, *, repairs: bool = False) -> None:
+    """Compiles the functions of the loop for a model, with a temporary forecaster.
+
+    `repairs`: also those for late events.
+    """
+    config = model.config
+    covariates = np.zeros((1, len(config.covariates)), np.float32) if config.covariates else None
+    known = len(config.future_covariates)
+    future = np.zeros((1, known, config.horizon), np.float32) if known else None
+    batch = Batch(["warm up"], np.zeros(1, np.int64), np.zeros(1), covariates, future)
+    Forecaster(model, max_series=1, history_events=0, late_within=int(repairs)).observe(batch)

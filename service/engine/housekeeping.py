@@ -6,24 +6,21 @@ every second      anomaly rules, champion, trials, gauges and status, left parti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from service.config.sections import Config
-from service.engine.anomaly_rules import AnomalyRules
-from service.engine.champion import Champion
 from service.engine.conditions import Conditions
+from service.engine.group_parts import GroupParts
 from service.engine.malloc_trim import MallocTrimmer
 from service.engine.partition_set import PartitionSet
 from service.engine.retention import Retention
 from service.engine.snapshot_timer import SnapshotTimer
 from service.engine.status import show
-from service.engine.training_triggers import TrainingTriggers
-from service.engine.trials import Trials
 from service.monitoring.exported_series import ExportedSeries
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
-from service.monitoring.quality import QualityMetrics
 from service.ports import Clock, Transport
 from service.trainer.supervisor import Trainer
 
@@ -34,16 +31,12 @@ PERIOD_SECONDS: Final = 1.0
 class Kept:
     """The parts that housekeeping updates between batches; see their classes."""
 
-    anomaly_rules: AnomalyRules
-    champion: Champion
+    groups: Sequence[GroupParts]
     conditions: Conditions
     exported: ExportedSeries
-    quality: QualityMetrics
     retention: Retention
     snapshots: SnapshotTimer
     trainer: Trainer
-    training: TrainingTriggers
-    trials: Trials
     trimmer: MallocTrimmer
 
 
@@ -79,7 +72,10 @@ class Housekeeping:
     def run(self, partitions: PartitionSet, transport: Transport) -> None:
         """Runs the work that is due."""
         self._health.beat()
-        self._kept.training.run(partitions.served.values())
+        trainer = self._kept.trainer
+        ended, asked = trainer.poll() is not None, trainer.take_request()
+        for group in self._kept.groups:
+            group.training.run(partitions.served.values(), ended=ended, asked=asked)
         if self._wanted is not self.config:
             self._put_in_force(self._wanted, partitions)
         if self._clock.monotonic() >= self._due:
@@ -88,9 +84,10 @@ class Housekeeping:
 
     def _run_periodic(self, partitions: PartitionSet, transport: Transport) -> None:
         kept, served = self._kept, partitions.served.values()
-        kept.anomaly_rules.put_in_force(served)
-        kept.champion.refresh()
-        kept.trials.reconcile(served)
+        for group in kept.groups:
+            group.anomaly_rules.put_in_force(served)
+            group.champion.refresh()
+            group.trials.reconcile(group.states(served))
         self.show(partitions, transport)
         partitions.drop_left()
         kept.trimmer.trim_if_due()
@@ -100,17 +97,20 @@ class Housekeeping:
     def _put_in_force(self, config: Config, partitions: PartitionSet) -> None:
         """Puts changed settings in force, between two batches."""
         before, self.config, kept = self.config, config, self._kept
-        kept.quality.config, kept.conditions.config = config.metrics, config.health
+        kept.conditions.config = config.health
         if config.metrics != before.metrics:
             kept.exported.configure(config.metrics)
-        for part in (kept.training, kept.trainer, kept.snapshots, kept.anomaly_rules):
+        for group in kept.groups:
+            group.configure(config)
+        for part in (kept.trainer, kept.snapshots):
             part.configure(config)
         partitions.schedule(config, partitions.served.values())
-        kept.anomaly_rules.put_in_force(partitions.served.values())
+        for group in kept.groups:
+            group.anomaly_rules.put_in_force(partitions.served.values())
 
     def show(self, partitions: PartitionSet, transport: Transport) -> None:
         """Updates the gauges, the status and the warnings of the probes."""
         kept, lag = self._kept, transport.lag()
         trainings = kept.trainer.trainings
-        self.status = show(self._metrics, partitions.served, lag, kept.champion.model, trainings, kept.quality)
+        self.status = show(self._metrics, partitions.served, lag, kept.groups, trainings)
         kept.conditions.update(lag, trainings)

@@ -14,20 +14,19 @@ import contextlib
 import functools
 import gc
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import structlog
 
-from forecaster import Batch, Forecaster, Model
 from service.backoff import Backoff
+from service.config.groups import shown_group
 from service.config.sections import Config
-from service.engine.anomaly_rules import AnomalyRules
-from service.engine.champion import Champion
-from service.engine.clip import Limits
+from service.engine.champion import compile_kernels
 from service.engine.conditions import Conditions
+from service.engine.group_parts import GroupParts
+from service.engine.group_units import publications_of
 from service.engine.housekeeping import Housekeeping, Kept
 from service.engine.idle_marks import IdleMarks
 from service.engine.malloc_trim import MallocTrimmer
@@ -39,8 +38,6 @@ from service.engine.restore import Restorer
 from service.engine.retention import Retention
 from service.engine.schema_lookups import SchemaLookups
 from service.engine.snapshot_timer import SnapshotTimer
-from service.engine.training_triggers import TrainingTriggers
-from service.engine.trials import Trials
 from service.errors import (
     SinkClosedError,
     SinkFormatError,
@@ -55,11 +52,10 @@ from service.monitoring.health import Health
 from service.monitoring.interval_reports import IntervalReports
 from service.monitoring.metrics import Metrics
 from service.monitoring.publication_counts import PublicationCounts
-from service.monitoring.quality import QualityMetrics
 from service.monitoring.run_summary import RunSummary, inspection
 from service.partition import Partition, Piece
 from service.ports import Adoption, Clock, Transport
-from service.publication import Listener, Publication
+from service.publication import Listener
 from service.registry.models import Registry
 from service.snapshots.owner import claim
 from service.snapshots.store import SnapshotStore
@@ -132,28 +128,25 @@ class Engine:
         self._schemas = SchemaLookups(config, metrics, health)
         self._decoder = decoder_of(config, self._schemas.frames)
         self._pipeline = Pipeline(config.input.workers, self._decoder, self._adopt, clock, self._kill, self._schemas)
-        self._limits = Limits(config.output.limits)
         self._publisher = Publisher(config, registry, metrics, health, clock)
         self._writer = SnapshotWriter(store, metrics, clock)
         self._snapshots = SnapshotTimer(config, store, self._writer, clock)
         self._idle = IdleMarks(0.0 if config.input_ends else config.aggregate.idle, clock)
-        self._champion = Champion(config, registry, metrics)
-        self._trials = Trials(config.retrain, registry, self._champion, metrics)
-        self._training = TrainingTriggers(
-            config, registry, trainer, self._champion, self._trials, metrics, self._writer, health, self._kill
-        )
-        self._anomaly_rules = AnomalyRules(config, store, self._writer)
-        self._quality = QualityMetrics(config.metrics, metrics)
+        self._groups = {
+            name: GroupParts.of(config, name, registry, trainer, metrics, self._writer, health, self._kill)
+            for name in config.group_names
+        }
         exported = metrics.exports.exports = ExportedSeries(config.metrics)
         self._retention = Retention(config.state, registry, store, clock)
         conditions = Conditions(config.health, config.state.data_dir, health, metrics)
         kept = Kept(
-            self._anomaly_rules, self._champion, conditions, exported, self._quality, self._retention, self._snapshots,
-            trainer, self._training, self._trials, MallocTrimmer(clock),
+            [*self._groups.values()], conditions, exported, self._retention, self._snapshots, trainer,
+            MallocTrimmer(clock),
         )  # fmt: skip
         self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
         self.summary = RunSummary(inspection(config))
-        counts = PublicationCounts(metrics, config.output.publish_from_ms)
+        published_from = {name: config.of_group(name).output.publish_from_ms for name in config.group_names}
+        counts = PublicationCounts(metrics, published_from)
         self._listeners = [counts, self.summary, IntervalReports(metrics), exported, *listeners]
 
     @property
@@ -224,13 +217,14 @@ class Engine:
         self._store.output = lambda: transport.identity
         claim(self._store.root, transport.identity, fresh=fresh)
         self._store.settings = replay_settings(self._config)
-        model = self._champion.first()
+        models = {name: group.champion.first() for name, group in self._groups.items()}
         self._health.enter("compiling")
-        _warm_up(model, repairs=self._config.input.late_within > 0)
+        for model in models.values():
+            compile_kernels(model, repairs=self._config.input.late_within > 0)
         gc.collect()  # the compiler leaves some hundred megabytes of garbage, and collections are rare
         restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
-            model, self._training.on_training_due_in_replay, self._schemas,
+            models, self._on_training_due_in_replay, self._schemas,
         )  # fmt: skip
         partitions = PartitionSet(transport, restorer, self._store, self._metrics, self._listeners, self._clock)
         self._housekeeping.restart()
@@ -247,7 +241,8 @@ class Engine:
         self._metrics.restarts.inc()
         if session.partitions is not None:
             with contextlib.suppress(*_STARVED):  # memory may be exhausted here too
-                self._quality.show(session.partitions.served.values())  # a replay does not count it again
+                for group in self._groups.values():  # a replay does not count it again
+                    group.quality.show(group.states(session.partitions.served.values()))
         reason = str(error) or type(error).__name__
         _log.warning("transport failed, restarting", error=reason)
         self._health.enter("starting", reason)
@@ -313,12 +308,16 @@ class Engine:
         transport, partition = session.transport, batch.partition
         if len(batch.records):
             self._idle.observe(partition.name)
-        for piece, adoption, observe, seconds in self._pipeline.pieces(batch):
+        for piece, adoptions, observe, seconds in self._pipeline.pieces(batch):
             # 3. Observe: rows are updated in place. From here on, memory is ahead of the committed position.
             observed = observe()
             before = self._clock.monotonic()
-            shown = self._limits.applied(piece.decoded.series, observed.forecasts)
-            unit, staging = self._publisher.unit(transport, partition, piece, batch.records, shown, adoption)
+            shares = partition.shares(piece)
+            shown = [
+                self._groups[group.group].limits.applied(share.decoded.series, found)
+                for (group, share), found in zip(shares, observed.forecasts, strict=True)
+            ]
+            units, staging = self._publisher.unit(transport, partition, piece, batch.records, shown, adoptions)
             encoding = self._clock.monotonic() - before - staging
             self._publisher.apply_controls(piece.decoded.controls)
             self._kill(3)
@@ -326,16 +325,17 @@ class Engine:
             # 4. One atomic step: forecasts, rejects, adoption, position. After it returns they are durable. Then the
             # listeners are called.
             before = self._clock.monotonic()
-            if not self._publisher.publish(transport, unit, self._stop):
+            if not self._publisher.publish(transport, units[0], self._stop):
                 return False
             seconds |= {"observe": observed.seconds, "encode": encoding}
             seconds["publish"] = self._clock.monotonic() - before + staging
-            due = partition.advance(piece, observed.forecasts)
+            due = partition.advance_groups(piece, observed.forecasts)
             session.published = True
-            partition.recorded |= adoption is not None
-            publication = Publication(unit, piece.decoded, shown, partition.forecaster, seconds)
-            for listener in self._listeners:
-                listener.on_publication(publication)
+            for adoption in adoptions:
+                partition.of_group(adoption.group).recorded = True
+            for publication in publications_of(partition, piece, units, shown, seconds):
+                for listener in self._listeners:
+                    listener.on_publication(publication)
             self._kill(4)
 
             # 5. A snapshot, if due: of the state at exactly the committed position, written in the background.
@@ -345,31 +345,45 @@ class Engine:
             # 6. and 7. Trials are checked. A training, if due, starts at exactly this position, or as soon as possible.
             served = partitions.served.values()
             if not partitions.queue:  # otherwise at a later check, with all partitions
-                self._trials.check(partition, served)
-            if due:
-                self._training.on_training_due(partition, served, self._stop)
+                self._check_trials(partition, served)
+            for group in due:
+                self._groups[group.group].training.on_training_due(group, served, self._stop)
             if self._stop.is_set():
                 return True  # the rest of the batch is not committed and will be read again
         return True
 
-    def _adopt(self, partition: Partition, piece: Piece) -> Adoption | None:
-        """Puts the champion in force from the piece on, if it is another model or its adoption was never recorded.
+    def _check_trials(self, partition: Partition, served: Collection[Partition]) -> None:
+        for group in partition.groups:
+            parts = self._groups[group.group]
+            parts.trials.check(group, parts.states(served))
 
-        A first adoption is recorded with the first state, of open windows too, because a replay begins there; others
-        wait for events, because a training is identified by the events before it and the model in force.
+    def _on_training_due_in_replay(self, group: Partition) -> None:
+        self._groups[group.group].training.on_training_due_in_replay(group)
+
+    def _adopt(self, partition: Partition, piece: Piece) -> Sequence[Adoption]:
+        """Puts the champions in force from the piece on, where they are other models or were never recorded.
+
+        A first adoption is recorded with the first state, of open windows too, because a replay begins there; others,
+        and those of other groups, wait for events, because a training is identified by the events before it and the
+        model in force.
         """
-        champion = self._champion.model
-        if champion is None or not piece.decoded.changes_state or (partition.recorded and not len(piece.decoded)):
-            return None
-        current = partition.forecaster.model.sha256
-        if champion.sha256 != current:
-            partition.adopt(champion)
-            self._metrics.adoptions.inc()
-            _log.info("model adopted", partition=partition.name, position=piece.position, model=champion.sha256[:12],
-                      before=current[:12])  # fmt: skip
-        elif partition.recorded:
-            return None
-        return Adoption(piece.position, champion.sha256)
+        found = list[Adoption]()
+        for group, share in partition.shares(piece):
+            model = self._groups[group.group].champion.model
+            first = group is partition and not group.recorded and piece.decoded.changes_state
+            if model is None or not (first or len(share.decoded)):
+                continue
+            current = group.forecaster.model.sha256
+            if model.sha256 != current:
+                group.adopt(model)
+                self._groups[group.group].metrics.adoptions.inc()
+                named = {"group": shown_group(group.group)} if partition.others else {}
+                _log.info("model adopted", partition=partition.name, position=piece.position, model=model.sha256[:12],
+                          before=current[:12], **named)  # fmt: skip
+            elif group.recorded:
+                continue
+            found.append(Adoption(piece.position, model.sha256, group.group))
+        return found
 
     def _restore(self, partitions: PartitionSet, transport: Transport) -> None:
         """Restores one more batch; a partition that is complete is served from now on."""
@@ -382,20 +396,12 @@ class Engine:
             self._metrics.restore_duration.set(self._clock.monotonic() - self._restore_began)
             self._health.enter("running")
         partitions.schedule(self._config, [partition])
-        self._anomaly_rules.put_in_force([partition])
-        self._trials.reconcile([partition])
+        for parts in self._groups.values():
+            parts.anomaly_rules.put_in_force([partition])
+            parts.trials.reconcile(parts.states([partition]))
         served = partitions.served.values()
         if not partitions.queue:  # a trial needs all partitions; a crash may have prevented its verdict
             for one in list(served):
-                self._trials.check(one, served)
-        self._training.resume(partition, served, self._stop)  # where the process ended before the training
-
-
-def _warm_up(model: Model, *, repairs: bool = False) -> None:
-    """Compiles the functions of the loop, with a temporary forecaster; `repairs`: also those for late events."""
-    config = model.config
-    covariates = np.zeros((1, len(config.covariates)), np.float32) if config.covariates else None
-    known = len(config.future_covariates)
-    future = np.zeros((1, known, config.horizon), np.float32) if known else None
-    batch = Batch(["warm up"], np.zeros(1, np.int64), np.zeros(1), covariates, future)
-    Forecaster(model, max_series=1, history_events=0, late_within=int(repairs)).observe(batch)
+                self._check_trials(one, served)
+        for group in partition.groups:  # where the process ended before the training
+            self._groups[group.group].training.resume(group, served, self._stop)

@@ -81,7 +81,7 @@ class PartitionSet:
                 if not was_here:
                     self._metrics.partition_restored(name)
             elif name not in self.queue.names:
-                self.queue.begin(name, position, self._restorer.restore(name, self._schedule_of(name, config)))
+                self.queue.begin(name, position, self._restorer.restore(name, self._schedules_of(name, config)))
         self._left.put(before.values())
         for name in before:
             self._metrics.partition_left(name)
@@ -100,9 +100,11 @@ class PartitionSet:
             return None
         self.served[partition.name] = partition
         self._metrics.partition_restored(partition.name)
-        if partition.quality is not None:
-            partition.quality.take()  # counted before the restart
-        _log.info("restored", partition=partition.name, position=partition.position, events=partition.progress.events)
+        for group in partition.groups:
+            if group.quality is not None:
+                group.quality.take()  # counted before the restart
+        events = sum(group.progress.events for group in partition.groups)
+        _log.info("restored", partition=partition.name, position=partition.position, events=events)
         self._announce()
         if not self.queue:
             self._restorer.release()
@@ -111,15 +113,23 @@ class PartitionSet:
 
     def _announce(self) -> None:
         self._transport.pause(self.queue.names)
-        states = {name: partition.forecaster for name, partition in self.served.items()}
+        states = {
+            name: {group.group: group.forecaster for group in partition.groups}
+            for name, partition in self.served.items()
+        }
         for listener in self._listeners:
             listener.on_partitions(self._assigned, states)
 
     def schedule(self, config: Config, partitions: Collection[Partition]) -> None:
         """Puts the settings for training triggers in force."""
         for partition in partitions:
-            partition.rules = config.retrain
-            partition.schedule = self._schedule_of(partition.name, config)
+            for group in partition.groups:
+                own = config.of_group(group.group)
+                group.rules, group.schedule = own.retrain, self._schedule_of(group.name, own)
+
+    def _schedules_of(self, name: str, config: Config) -> dict[str, Schedule]:
+        """Returns the schedules of all groups of series of a partition."""
+        return {group: self._schedule_of(name, config.of_group(group)) for group in config.group_names}
 
     def _schedule_of(self, name: str, config: Config) -> Schedule:
         """Returns the schedule of a partition; trainings of the partitions of all processes are staggered."""

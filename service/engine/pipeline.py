@@ -12,15 +12,16 @@ ends where a training may become due, or where trial and drift are checked.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from forecaster import Forecaster, Forecasts
+from forecaster import Forecasts
 from service.engine.schema_lookups import SchemaLookups
 from service.messages.decode import Decoded, Decodes
-from service.partition import Partition, Piece, marked_piece, pieces
+from service.partition import Partition, Piece
+from service.pieces import marked_piece, pieces
 from service.ports import Adoption, Clock, Records, TimeMark, Transport
 
 # Batches in flight per thread: while the first is published, the threads observe the others.
@@ -33,9 +34,9 @@ _ROUND_SECONDS: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The forecasts of a piece, and the seconds to compute them."""
+    """The forecasts of a piece, of each of its shares (`Partition.shares`), and the seconds to compute them."""
 
-    forecasts: Forecasts
+    forecasts: Sequence[Forecasts]
     seconds: float
 
 
@@ -48,7 +49,7 @@ class InFlightBatch:
         decode_seconds: seconds of decoding.
         piece: the first piece of the batch; it is being observed.
         later: the following pieces, to be requested one by one after the previous one was published.
-        adoption: to be published with the first piece.
+        adoptions: to be published with the first piece.
         observe: waits for the forecasts; raises the errors of observing.
     """
 
@@ -57,7 +58,7 @@ class InFlightBatch:
     decode_seconds: float
     piece: Piece
     later: Iterator[Piece]
-    adoption: Adoption | None
+    adoptions: Sequence[Adoption]
     observe: Callable[[], Observed]
 
 
@@ -66,13 +67,13 @@ class InFlightPiece(NamedTuple):
 
     Attributes:
         piece: its events and positions.
-        adoption: to be published with it.
+        adoptions: to be published with it.
         observe: waits for its forecasts.
         seconds: seconds of the stages so far, by name; further stages are added.
     """
 
     piece: Piece
-    adoption: Adoption | None
+    adoptions: Sequence[Adoption]
     observe: Callable[[], Observed]
     seconds: dict[str, float]
 
@@ -83,7 +84,7 @@ class Pipeline:
     Args:
         workers: threads that observe; 1: observe in the loop's thread.
         decoder: decodes records.
-        adopt: puts the champion in force from a piece on, and returns the adoption to record.
+        adopt: puts the champions in force from a piece on, and returns the adoptions to record.
         clock: times the stages.
         kill: kill points at which a test may end the process.
         schemas: looked up before a batch is decoded.
@@ -93,7 +94,7 @@ class Pipeline:
         self,
         workers: int,
         decoder: Decodes,
-        adopt: Callable[[Partition, Piece], Adoption | None],
+        adopt: Callable[[Partition, Piece], Sequence[Adoption]],
         clock: Clock,
         kill: Callable[[int], None],
         schemas: SchemaLookups,
@@ -164,46 +165,43 @@ class Pipeline:
         seconds = self._clock.monotonic() - before
         cut = pieces(partition, records, decoded)
         piece = next(cut)
-        adoption = self._adopt(partition, piece)
+        adoptions = self._adopt(partition, piece)
         partition.ahead = True  # from here on, memory is ahead of the committed position
-        return InFlightBatch(
-            partition, records, seconds, piece, cut, adoption, self._begin(partition.forecaster, piece)
-        )
+        return InFlightBatch(partition, records, seconds, piece, cut, adoptions, self._begin(partition, piece))
 
     def marked(self, partition: Partition, mark: TimeMark) -> InFlightBatch:
         """Returns a batch without records, of the windows that a time mark closes, with the model in force."""
         piece = marked_piece(partition, mark)
         partition.ahead = True
         nothing = Records(partition.name, [], partition.position, [])
-        observe = self._here(partition.forecaster, piece)
-        return InFlightBatch(partition, nothing, 0.0, piece, iter(()), None, observe)
+        return InFlightBatch(partition, nothing, 0.0, piece, iter(()), (), self._here(partition, piece))
 
-    def _begin(self, forecaster: Forecaster, piece: Piece) -> Callable[[], Observed]:
+    def _begin(self, partition: Partition, piece: Piece) -> Callable[[], Observed]:
         if self._workers == 1:
-            return self._here(forecaster, piece)
+            return self._here(partition, piece)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, "observe")
-        return self._pool.submit(self._observe, forecaster, piece.decoded).result
+        return self._pool.submit(self._observe, partition, piece).result
 
-    def _here(self, forecaster: Forecaster, piece: Piece) -> Callable[[], Observed]:
+    def _here(self, partition: Partition, piece: Piece) -> Callable[[], Observed]:
         """Observes a piece in the caller's thread, when its forecasts are requested."""
-        return lambda: self._observe(forecaster, piece.decoded)
+        return lambda: self._observe(partition, piece)
 
     def pieces(self, batch: InFlightBatch) -> Iterator[InFlightPiece]:
         """Yields the pieces of a batch; publish each and advance its partition before requesting the next."""
         partition = batch.partition
-        yield InFlightPiece(batch.piece, batch.adoption, batch.observe, {"decode": batch.decode_seconds})
+        yield InFlightPiece(batch.piece, batch.adoptions, batch.observe, {"decode": batch.decode_seconds})
         for piece in batch.later:
-            adoption = self._adopt(partition, piece)
+            adoptions = self._adopt(partition, piece)
             partition.ahead = True
-            yield InFlightPiece(piece, adoption, self._here(partition.forecaster, piece), {})
+            yield InFlightPiece(piece, adoptions, self._here(partition, piece), {})
 
-    def _observe(self, forecaster: Forecaster, decoded: Decoded) -> Observed:
+    def _observe(self, partition: Partition, piece: Piece) -> Observed:
         before = self._clock.monotonic()
-        forecasts = forecaster.observe(decoded.batch, decoded.forget)
+        forecasts = partition.observe(piece)
         seconds = self._clock.monotonic() - before
-        if len(decoded):
-            self._seconds_per_event = seconds / len(decoded)
+        if len(piece.decoded):
+            self._seconds_per_event = seconds / len(piece.decoded)
         return Observed(forecasts, seconds)
 
     def close(self) -> None:
@@ -218,5 +216,4 @@ def _may_decide(batch: InFlightBatch) -> bool:
     partition, piece = batch.partition, batch.piece
     if piece.due or piece.next_position != batch.records.next_position:
         return True
-    before, every = partition.progress.events, partition.rules.check_events
-    return partition.is_checked and (before + len(piece.decoded)) // every > before // every
+    return any(group.is_checked and group.reaches_check(len(share.decoded)) for group, share in partition.shares(piece))

@@ -6,7 +6,7 @@ Records count as read only after the sink has committed the unit; while the sink
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import structlog
@@ -14,6 +14,7 @@ import structlog
 from forecaster import Forecasts, Status
 from service.backoff import Backoff
 from service.config.sections import Config
+from service.engine.group_units import in_order, total_of, units_of_groups
 from service.engine.schema_lookups import answered
 from service.errors import ConfigurationError, SinkUnavailableError
 from service.messages.controls import Exclude
@@ -43,10 +44,10 @@ class Publisher:
     """
 
     def __init__(self, config: Config, registry: Registry, metrics: Metrics, health: Health, clock: Clock) -> None:
-        self._every, self._keeps_late = config.output.every, config.input.late == "dead-letter"
+        self._outputs = {name: config.of_group(name).output for name in config.group_names}
+        self._keeps_late = config.input.late == "dead-letter"
         self._registry, self._metrics, self._health, self._clock = registry, metrics, health, clock
         self._config, self._output = config, JSON
-        self._from_ms = config.output.publish_from_ms
 
     def open(self, stop: threading.Event) -> bool:
         """Registers the schema of forecasts where their format has one, and waits while the registry is down.
@@ -73,11 +74,16 @@ class Publisher:
         partition: Partition,
         piece: Piece,
         records: Records,
-        forecasts: Forecasts,
-        adoption: Adoption | None,
-    ) -> tuple[Unit, float]:
-        """Builds a unit; returns it and the seconds that staging its first forecasts took meanwhile."""
-        model, staging = partition.forecaster.model, 0.0
+        forecasts: Sequence[Forecasts],
+        adoptions: Sequence[Adoption],
+    ) -> tuple[list[Unit], float]:
+        """Builds a unit of the forecasts of each share of a piece.
+
+        Returns:
+            The unit, with groups followed by the share of each group in it, and the seconds that staging its first
+            forecasts took meanwhile.
+        """
+        staging = 0.0
 
         def stage(part: Encoded) -> None:
             nonlocal staging
@@ -85,23 +91,19 @@ class Publisher:
             transport.stage(partition.name, part)
             staging += self._clock.monotonic() - before
 
-        encoded = Encoded([], [], [])
-        if self._from_ms is not None or not records.of_history:
-            encoded = encode(
-                piece.decoded,
-                forecasts,
-                partition=partition.name,
-                levels=model.config.quantiles,
-                model_sha256=model.sha256,
-                every=self._every,
-                from_ms=self._from_ms,
-                stage=stage,
-                run=partition.run,
-                output=self._output,
-            )
+        shares = partition.shares(piece)
+        several = len(shares) > 1  # whose forecasts are put in the order of the records before they are sent
+        places: list[list[int]] = [[] for _ in shares]
+        parts = [
+            self._encoded(group, share, records, found, None if several else stage, at if several else None)
+            for (group, share), found, at in zip(shares, forecasts, places, strict=True)
+        ]
         rejects = piece.decoded.rejects
-        if more := self._refused(piece.decoded, forecasts, records):
+        if more := self._refused(shares, forecasts, records):
             rejects = sorted([*rejects, *more], key=lambda reject: reject.position)
+        outcomes = [_outcomes(share.decoded, found) for (_, share), found in zip(shares, forecasts, strict=True)]
+        encoded = in_order(parts, places, [share for _, share in shares]) if several else parts[0]
+        own = [one for one in adoptions if not one.group]
         unit = Unit(
             partition.name,
             piece.position,
@@ -109,23 +111,55 @@ class Publisher:
             encoded.series,
             encoded.forecasts,
             rejects,
-            adoption,
+            own[0] if own else None,
             encoded.positions,
-            _outcomes(piece.decoded, forecasts),
+            total_of(outcomes),
             partition.run,
             piece.mark,
+            [one for one in adoptions if one.group],
         )
-        return unit, staging
+        return [unit, *(units_of_groups(unit, parts, outcomes) if several else ())], staging
 
-    def _refused(self, decoded: Decoded, forecasts: Forecasts, records: Records) -> Sequence[Reject]:
+    def _encoded(
+        self,
+        group: Partition,
+        share: Piece,
+        records: Records,
+        forecasts: Forecasts,
+        stage: Callable[[Encoded], None] | None,
+        places: list[int] | None,
+    ) -> Encoded:
+        """Returns the forecasts of a share as outgoing records."""
+        settings, model = self._outputs[group.group], group.forecaster.model
+        if settings.publish_from_ms is None and records.of_history:
+            return Encoded([], [], [])
+        return encode(
+            share.decoded,
+            forecasts,
+            partition=group.name,
+            levels=model.config.quantiles,
+            model_sha256=model.sha256,
+            every=settings.every,
+            from_ms=settings.publish_from_ms,
+            stage=stage,
+            run=group.run,
+            output=self._output,
+            places=places,
+        )
+
+    def _refused(
+        self, shares: Sequence[tuple[Partition, Piece]], forecasts: Sequence[Forecasts], records: Records
+    ) -> Sequence[Reject]:
         """Returns the records of events that were decoded and not observed, as far as they are to be rejected."""
-        if decoded.windows is not None:
-            found = [(at, one) for at, one in decoded.windows.refused if self._keeps_late or one.reason != "late"]
-        elif self._keeps_late:
-            found = _late(decoded, forecasts)
-        else:
-            return ()
-        return _as_rejects(decoded, found, records)
+        found = list[tuple[int, Problem]]()
+        for (_, share), own in zip(shares, forecasts, strict=True):
+            decoded = share.decoded
+            if decoded.windows is not None:
+                found += [(at, one) for at, one in decoded.windows.refused if self._keeps_late or one.reason != "late"]
+            elif self._keeps_late:
+                found += _late(decoded, own)
+        rejected = {reject.position for _, share in shares for reject in share.decoded.rejects}
+        return _as_rejects(rejected, found, records) if found else ()
 
     def apply_controls(self, controls: Sequence[Exclude]) -> None:
         """Stores the exclusions of control records before these count as read.
@@ -188,9 +222,8 @@ def _late(decoded: Decoded, forecasts: Forecasts) -> list[tuple[int, Problem]]:
     ]
 
 
-def _as_rejects(decoded: Decoded, found: Sequence[tuple[int, Problem]], records: Records) -> Sequence[Reject]:
-    """Returns records as rejects, with their original bytes, each record once."""
-    rejected = {reject.position for reject in decoded.rejects}
+def _as_rejects(rejected: set[int], found: Sequence[tuple[int, Problem]], records: Records) -> Sequence[Reject]:
+    """Returns records as rejects, with their original bytes, each record once; `rejected`: positions of others."""
     rejects = list[Reject]()
     for index, problem in found:
         if records.positions[index] not in rejected:

@@ -29,7 +29,8 @@ from service.snapshots.file import folder_of
 _LONG: Final = 200  # characters of a value; longer ones are recorded as checksums
 _DURATIONS: Final = ("input.max_ahead", "aggregate.interval", "aggregate.grace")
 # Of keys that notes of older releases do not have: the value with which their state was computed.
-_BEFORE: Final[Mapping[str, Any]] = MappingProxyType({"aggregate.interval": 0.0, "input.late_within": 0})
+_GROUPS: Final = "group"  # names and patterns of the groups of series; only noted where there are some
+_BEFORE: Final[Mapping[str, Any]] = MappingProxyType({"aggregate.interval": 0.0, "input.late_within": 0, _GROUPS: []})
 _MOST: Final = 100  # recorded changes per partition; earlier ones are older than its snapshots
 Settings = Mapping[str, Any]
 
@@ -114,6 +115,8 @@ def replay_settings(config: Config) -> dict[str, Any]:
         found[f'time zone data of aggregate.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
     zone, holidays = config.model.timezone, config.model.holidays
     found[f'time zone data of model.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
+    if config.group:
+        found[_GROUPS] = [[group.name, *group.match] for group in config.group]
     found[f'package holidays for model.holidays = "{holidays}"'] = _checksum(calendar_table("UTC", holidays).tobytes())
     return found
 
@@ -210,6 +213,7 @@ def check_replay(partition: str, parts: Sequence[SettingsNote], end: int, now: S
     Raises:
         SettingsChangedError: the settings differ; the message lists them and what to do.
     """
+    now = {_GROUPS: [], **now}
     differ = {
         key: (now[key], then)
         for part in parts

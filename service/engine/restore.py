@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import structlog
 
 from forecaster import (
@@ -22,13 +23,16 @@ from forecaster import (
 )
 from forecaster.state import checked
 from service.aggregate.aggregator import Aggregator
+from service.config.groups import shown_group
 from service.config.sections import Config
 from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
 from service.engine.schema_lookups import SchemaLookups
 from service.errors import ConfigurationError, SourceGoneError
+from service.grouping import Grouping
 from service.messages.decode import Decodes
 from service.monitoring.metrics import Metrics
-from service.partition import Partition, Piece, marked_piece, pieces
+from service.partition import Partition, Piece
+from service.pieces import marked_piece, pieces
 from service.ports import Adoption, TimeMark, Transport
 from service.registry.models import Registry
 from service.schedule import Progress, Schedule
@@ -51,7 +55,7 @@ class Restorer:
         decoder: the same as in the loop, so that a replay decodes the same values.
         metrics: the metrics to update.
         beat: called between batches of a replay.
-        model: for a partition that starts with empty state.
+        models: of each group of series, for a partition that starts with empty state.
         on_training_due: called where a training became due in a replay; starts the trial that started there.
         schemas: of the records to replay; the same as in the loop.
     """
@@ -65,22 +69,25 @@ class Restorer:
         decoder: Decodes,
         metrics: Metrics,
         beat: Callable[[], None],
-        model: Model,
+        models: Mapping[str, Model],
         on_training_due: Callable[[Partition], None],
         schemas: SchemaLookups,
     ) -> None:
         self._sample_series, self._limit = config.metrics.sample_series, config.input.max_poll_records
-        self._retrain, self._on_training_due = config.retrain, on_training_due
+        self._on_training_due, self._groups = on_training_due, {name: config.of_group(name) for name in models}
+        self._grouping = Grouping(config.group) if config.group else None
         self._state, self._transport, self._registry, self._store = config.state, transport, registry, store
-        self._anomaly, self._broadcast = config.library_anomaly(), config.input.broadcast
-        self._late_within = config.input.late_within
-        self._decoder, self._metrics, self._beat, self._model = decoder, metrics, beat, model
+        self._broadcast, self._late_within = config.input.broadcast, config.input.late_within
+        self._decoder, self._metrics, self._beat, self._first = decoder, metrics, beat, dict(models)
         self._schemas, self._aggregate, self._config = schemas, config.aggregate, config
         self._notes = SettingsNotes(store.root.with_name("settings"))
-        self._models = {model.sha256: model}
+        self._models = {model.sha256: model for model in models.values()}
 
-    def restore(self, name: str, schedule: Schedule) -> Generator[int, None, Partition]:
+    def restore(self, name: str, schedules: Mapping[str, Schedule]) -> Generator[int, None, Partition]:
         """Restores a partition to its state at the committed position, one batch at a time.
+
+        Args:
+            name: of the partition. schedules: of its groups of series.
 
         Yields:
             The position reached so far.
@@ -103,31 +110,34 @@ class Restorer:
             start = self._transport.earliest(name) if committed is None else committed
             self._notes.forget(name)
             self._notes.note(name, start, start, None, self._store.settings)
-            return self._empty(name, start, schedule, self._model)
-        partition, kept = self._from_snapshot(name, committed, schedule, adoptions)
+            return self._begun(name, start, schedules)
+        partition, kept = self._from_snapshot(name, committed, schedules, adoptions)
         if partition is None:
-            first = adoptions[0]
-            rules = self._rules_of(self._store.noted_rules(name))
-            partition = self._empty(name, first.position, schedule, self._load(first.model_sha256), rules)
-        start, partition.recorded = partition.position, True
+            partition = self._empty(name, adoptions[0].position, schedules, adoptions, self._store.noted_rules(name))
+        start = partition.position
+        for group in partition.groups:
+            group.recorded = any(one.group == group.group for one in adoptions)
         try:
             parts = computed_with(self._notes.of(name), start, committed, kept)
             check_replay(name, parts, committed, self._store.settings)
-            if partition.progress.is_due:
-                self._on_training_due(partition)
+            for group in partition.groups:
+                if group.progress.is_due:
+                    self._on_training_due(group)
             yield from self._replay(partition, committed, adoptions)
         except SourceGoneError as error:
             if self._state.on_source_gone == "stop":
                 raise
             self._metrics.cold_starts.inc()
             _log.warning("source gone, starting with empty state", partition=name, detail=str(error))
-            partition = self._empty(name, committed, schedule, self._load(adoptions[-1].model_sha256))
-            partition.recorded = True
+            newest = {one.group: one for one in adoptions}
+            partition = self._begun(name, committed, schedules, [*newest.values()])
+            for group in partition.groups:
+                group.recorded = group.group in newest
         self._notes.note(name, committed, start, kept, self._store.settings)
         return partition
 
     def _from_snapshot(
-        self, name: str, committed: int, schedule: Schedule, adoptions: Sequence[Adoption]
+        self, name: str, committed: int, schedules: Mapping[str, Schedule], adoptions: Sequence[Adoption]
     ) -> tuple[Partition | None, Settings | None]:
         """Loads the newest snapshot that is intact, of this run, and a valid state.
 
@@ -137,12 +147,13 @@ class Restorer:
         found: list[Partition] = []
 
         def fits(snapshot: Snapshot) -> str:
-            before = [a.model_sha256 for a in adoptions if a.position < snapshot.position]
-            if before[-1:] != [snapshot.library.get("model_sha256")]:
+            states = snapshot.of_all_groups
+            models = {a.group: a.model_sha256 for a in adoptions if a.position < snapshot.position}
+            if any(sha256 != states[group].library.get("model_sha256") for group, sha256 in models.items()
+                   if group in states) or "" not in models:  # fmt: skip
                 return "made with another model than the one in force at its position, so it belongs to another run"
-            model = self._load(before[-1])
             try:
-                found.append(self._partition_of(snapshot, schedule, model))
+                found.append(self._partition_of(snapshot, schedules, adoptions, models))
             except CheckpointError as error:  # a valid checksum does not mean a valid state
                 return str(error)
             return ""
@@ -155,20 +166,61 @@ class Restorer:
             _log.warning("snapshot of another machine", partition=name, made_by=snapshot.machine, here=this_machine())
         return found[-1], snapshot.settings
 
-    def _partition_of(self, snapshot: Snapshot, schedule: Schedule, model: Model) -> Partition:
+    def _partition_of(
+        self,
+        snapshot: Snapshot,
+        schedules: Mapping[str, Schedule],
+        adoptions: Sequence[Adoption],
+        models: Mapping[str, str],
+    ) -> Partition:
         """Creates the partition of a snapshot.
+
+        A group that had no events at its position starts with empty state there, and one that the configuration does
+        not have any more is left out.
 
         Raises:
             CheckpointError: the snapshot is not the state of a partition.
             ConfigurationError: the snapshot has more series than permitted.
         """
+        name, position, states = snapshot.partition, snapshot.position, snapshot.of_all_groups
+        rules = {group: state.library.get("anomaly") for group, state in states.items()}
+        partition = self._joined(
+            [
+                self._restored(states[group], group, schedule, self._load(models[group]))
+                if group in states and group in models
+                else self._empty_group(name, position, group, schedule, adoptions, rules.get(group))
+                for group, schedule in schedules.items()
+            ]
+        )
+        restore_windows(partition, snapshot)
+        restore_seam(partition, snapshot)
+        if gone := sorted(group for group in models.keys() - schedules.keys()):
+            _log.warning("state of groups left out that are not configured any more", partition=name,
+                         groups=", ".join(gone))  # fmt: skip
+        if self._grouping is not None:
+            self._release_moved(partition)
+        return partition
+
+    def _release_moved(self, partition: Partition) -> None:
+        """Forgets the rows of series that belong to another group since the configuration has changed."""
+        assert self._grouping is not None  # noqa: S101 - checked by the caller
+        for number, group in enumerate(partition.groups):
+            series = group.forecaster.series
+            moved = [series[at] for at in np.flatnonzero(self._grouping.of(series) != number).tolist()]
+            if moved:
+                group.forecaster.forget(moved)
+                _log.info("series belong to another group now", partition=partition.name, count=len(moved),
+                          before=shown_group(group.group))  # fmt: skip
+
+    def _restored(self, state: Snapshot, group: str, schedule: Schedule, model: Model) -> Partition:
+        """Creates the partition of a group from its state, without windows and seam."""
         most = self._state.max_series
         with checked("the state"):
-            rules = self._rules_of(snapshot.library.get("anomaly"))
-            size = max(most, len(snapshot.arrays["rows"]) + len(snapshot.arrays["free"]))
+            rules = self._rules_of(state.library.get("anomaly"), group)
+            size = max(most, len(state.arrays["rows"]) + len(state.arrays["free"]))
             forecaster = Forecaster.from_state(
-                snapshot.arrays,
-                snapshot.library,
+                state.arrays,
+                state.library,
                 model,
                 max_series=size,
                 history_events=self._state.history_events,
@@ -179,21 +231,20 @@ class Restorer:
         if size > most:
             msg = (
                 f"state.max_series: got {most}, expected at least the {size} series rows of partition "
-                f'"{snapshot.partition}"; raise it, or start with another state.data_dir'
+                f'"{state.partition}"; raise it, or start with another state.data_dir'
             )
             raise ConfigurationError(msg)
-        partition = self._partition(snapshot.partition, forecaster, snapshot.position, schedule, snapshot.progress)
-        restore_tests(partition, snapshot, self._load)
-        restore_windows(partition, snapshot)
-        restore_seam(partition, snapshot)
-        return partition
+        found = self._partition(state.partition, group, forecaster, state.position, schedule, state.progress)
+        restore_tests(found, state, self._load)
+        return found
 
-    def _rules_of(self, kept: Mapping[str, Any] | None) -> AnomalyConfig:
+    def _rules_of(self, kept: Mapping[str, Any] | None, group: str) -> AnomalyConfig:
         """Returns the rules for a replay: the recorded ones, or the present ones where those are missing or invalid."""
+        present = self._groups[group].library_anomaly()
         try:
-            return AnomalyConfig.from_dict(dict(kept)) if kept else self._anomaly
+            return AnomalyConfig.from_dict(dict(kept)) if kept else present
         except ConfigError:
-            return self._anomaly
+            return present
 
     def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> Iterator[int]:
         """Replays [position, committed); models change at the positions of their adoptions, behind time marks there."""
@@ -205,7 +256,8 @@ class Restorer:
         for position, _, change in sorted(changes, key=lambda one: one[:2]):
             yield from self._replay_to(partition, position)
             if isinstance(change, Adoption):
-                partition.adopt(self._load(change.model_sha256))
+                if change.group in self._groups:
+                    partition.of_group(change.group).adopt(self._load(change.model_sha256))
             else:
                 self._observe(partition, marked_piece(partition, change))
         yield from self._replay_to(partition, committed)
@@ -231,32 +283,79 @@ class Restorer:
 
     def _observe(self, partition: Partition, piece: Piece) -> None:
         events = piece.decoded
-        given = len(events) or events.forget
-        forecasts = partition.forecaster.observe(events.batch, events.forget) if given else None
-        if partition.advance(piece, forecasts):
-            self._on_training_due(partition)
+        forecasts = partition.observe(piece) if len(events) or events.forget else None
+        for group in partition.advance_groups(piece, forecasts):
+            self._on_training_due(group)
+
+    def _begun(
+        self, name: str, position: int, schedules: Mapping[str, Schedule], adoptions: Sequence[Adoption] = ()
+    ) -> Partition:
+        """Creates a partition with empty state that begins now, and notes its rules for a later replay."""
+        rules = {group: own.library_anomaly().to_dict() for group, own in self._groups.items()}
+        self._store.note_rules(name, rules.pop(""), rules)
+        return self._empty(name, position, schedules, adoptions)
 
     def _empty(
-        self, name: str, position: int, schedule: Schedule, model: Model, rules: AnomalyConfig | None = None
+        self,
+        name: str,
+        position: int,
+        schedules: Mapping[str, Schedule],
+        adoptions: Sequence[Adoption] = (),
+        rules: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Partition:
-        """Creates a partition with empty state. `rules` are the rules of its first start; None: it starts now."""
-        if rules is None:
-            self._store.note_rules(name, self._anomaly.to_dict())
+        """Creates a partition with empty state.
+
+        Args:
+            name, position, schedules: of the partition.
+            adoptions: from the position on; the first of a group is the model that it begins with.
+            rules: of its first start, by group; None: the present ones.
+        """
+        return self._joined(
+            [
+                self._empty_group(name, position, group, schedule, adoptions, (rules or {}).get(group))
+                for group, schedule in schedules.items()
+            ]
+        )
+
+    def _empty_group(
+        self,
+        name: str,
+        position: int,
+        group: str,
+        schedule: Schedule,
+        adoptions: Sequence[Adoption],
+        rules: Mapping[str, Any] | None,
+    ) -> Partition:
+        first = next((one for one in adoptions if one.group == group), None)
         forecaster = Forecaster(
-            model,
+            self._first[group] if first is None else self._load(first.model_sha256),
             max_series=self._state.max_series,
             history_events=self._state.history_events,
-            anomaly=rules or self._anomaly,
+            anomaly=self._rules_of(rules, group),
             broadcast=self._broadcast,
             late_within=self._late_within,
         )
-        return self._partition(name, forecaster, position, schedule, Progress())
+        return self._partition(name, group, forecaster, position, schedule, Progress())
+
+    def _joined(self, groups: Sequence[Partition]) -> Partition:
+        """Returns the partition of group "" with the others, and with windows and seam, not restored."""
+        partition = groups[0]
+        partition.others, partition.grouping = tuple(groups[1:]), self._grouping
+        partition.aggregator = Aggregator.of(self._aggregate, self._state.max_series, self._late_within)
+        partition.seam = seam_of(self._config, partition.name, self._transport.partitions_of_history(partition.name))
+        return partition
 
     def _partition(
-        self, name: str, forecaster: Forecaster, position: int, schedule: Schedule, progress: Progress
+        self,
+        name: str,
+        group: str,
+        forecaster: Forecaster,
+        position: int,
+        schedule: Schedule,
+        progress: Progress,
     ) -> Partition:
-        c = forecaster.config
-        drift = DriftTest(self._retrain.shadow_series, c.seasons, c.timezone) if self._retrain.drift else None
+        c, rules = forecaster.config, self._groups[group].retrain
+        drift = DriftTest(rules.shadow_series, c.seasons, c.timezone) if rules.drift else None
         quality = QualityWatch(forecaster.config, self._sample_series) if self._sample_series else None
         return Partition(
             name,
@@ -264,17 +363,16 @@ class Restorer:
             position,
             schedule,
             progress,
-            rules=self._retrain,
+            rules=rules,
             drift=drift,
             quality=quality,
             run=self._transport.run(name),
-            aggregator=Aggregator.of(self._aggregate, self._state.max_series, self._late_within),
-            seam=seam_of(self._config, name, self._transport.partitions_of_history(name)),
+            group=group,
         )
 
     def release(self) -> None:
         """Releases the models that were loaded for a replay."""
-        self._models = {self._model.sha256: self._model}
+        self._models = {model.sha256: model for model in self._first.values()}
 
     def _load(self, sha256: str) -> Model:
         if sha256 not in self._models:

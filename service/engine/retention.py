@@ -47,7 +47,8 @@ class Retention:
         try:
             needed = self._store.models() | set(transport.models_needed())
             gone = self._registry.prune(needed, self._settings.models_kept)
-            dropped = self._registry.shorten(self._settings.decisions_kept)
+            groups = ("", *self._registry.groups())
+            dropped = sum(self._registry.of_group(one).shorten(self._settings.decisions_kept) for one in groups)
         except OSError as error:
             _log.warning("old models and decisions not deleted", error=str(error))
             return

@@ -31,7 +31,7 @@ class TrainingTriggers:
     """Starts trainings at the right position and adopts their champions.
 
     Args:
-        config: whether to wait, and how to train.
+        config: of the group: whether to wait, and how to train.
         registry: has the decisions of trainings before a crash.
         trainer: the training process.
         champion: the champion to adopt.
@@ -40,6 +40,7 @@ class TrainingTriggers:
         writer: of the snapshots to train on.
         health: gets heartbeats while the loop waits.
         kill: kill points 6 (before a training) and 7 (after it).
+        group: the group of series whose network is trained; `partition` below is its state in a partition.
     """
 
     def __init__(
@@ -53,10 +54,11 @@ class TrainingTriggers:
         writer: SnapshotWriter,
         health: Health,
         kill: Callable[[int], None],
+        group: str = "",
     ) -> None:
         self._config, self._registry, self._trainer = config, registry, trainer
         self._champion, self._writer, self._health, self._kill = champion, writer, health, kill
-        self._trials, self._metrics = trials, metrics
+        self._trials, self._metrics, self._group = trials, metrics, group
         self._wanted = self._prepared = False
         self._cause = "hand"
 
@@ -69,11 +71,11 @@ class TrainingTriggers:
         cause = partition.progress.cause or "schedule"
         self._metrics.training_triggers.labels(cause).inc()
         if partition.shadow is not None:
-            self._trainer.skip("a trial is running")
+            self._trainer.skip("a trial is running", self._group)
         elif self._waits(partition):
             self._train_here(partition, partitions, stop)
-        elif cause == "schedule" and self._config.retrain.grows and self._trainer.is_resting:
-            self._trainer.skip("trainings have taken retrain.cpu_share of the time")
+        elif cause == "schedule" and self._config.retrain.grows and self._trainer.rests(self._group):
+            self._trainer.skip("trainings have taken retrain.cpu_share of the time", self._group)
         else:
             self._wanted, self._cause = True, cause
 
@@ -123,17 +125,21 @@ class TrainingTriggers:
         if self._registry.decision_of(job) is None:
             self._writer.wait()
             if not self._writer.write_now(snapshots_of(partitions, self._writer.store)):
-                self._trainer.skip("the snapshot to train on could not be written")
+                self._trainer.skip("the snapshot to train on could not be written", self._group)
                 return
             self._health.enter("training")
-            self._await(stop)  # for one that was requested manually
+            self._await(stop)  # for one that was requested manually, or that of another group
             self._kill(6)
-            self._trainer.start(champion=model, job=job, start=self._start(partition.progress.cause))
+            start = self._start(partition.progress.cause)
+            self._trainer.start(self._config, self._group, champion=model, job=job, start=start)
             self._await(stop)
             self._kill(7)
             self._health.enter("running")
+        self._adopt_result(partitions)
+
+    def _adopt_result(self, partitions: Collection[Partition]) -> None:
         self._champion.refresh()
-        self._trials.reconcile(partitions)
+        self._trials.reconcile([partition.of_group(self._group) for partition in partitions])
 
     def _await(self, stop: threading.Event) -> None:
         while self._trainer.running and self._trainer.poll() is None:
@@ -141,21 +147,28 @@ class TrainingTriggers:
             if stop.wait(_POLL_SECONDS):
                 return  # the training is killed with the daemon and run again at the next start
 
-    def run(self, partitions: Collection[Partition]) -> None:
-        """Handles trainings that have ended, and starts requested ones. Called once per iteration of the loop."""
-        if self._trainer.poll() is not None:
-            self._champion.refresh()
-            self._trials.reconcile(partitions)
-        if self._trainer.take_request():
+    def run(self, partitions: Collection[Partition], *, ended: bool, asked: bool) -> None:
+        """Handles trainings that have ended, and starts requested ones. Called once per iteration of the loop.
+
+        Args:
+            partitions: the served partitions.
+            ended: whether a training of any group has ended.
+            asked: whether a training was requested by hand.
+        """
+        if ended:
+            self._adopt_result(partitions)
+        if asked:
             self._metrics.training_triggers.labels("hand").inc()
             self._wanted, self._cause = True, "hand"
-        if self._prepared and not self._writer.busy:
+        if self._prepared and not self._writer.busy and not self._trainer.running:
             self._prepared = False
-            self._trainer.start(start=self._start(self._cause))
+            self._trainer.start(self._config, self._group, start=self._start(self._cause))
         if not self._wanted:
             return
-        if self._trainer.running or self._prepared:
+        if self._prepared or self._trainer.running_group == self._group:
             self._wanted = False
-            self._trainer.skip("another training is running")
+            self._trainer.skip("another training is running", self._group)
+        elif self._trainer.running:
+            return  # of another group: this one is next
         elif not self._writer.busy and self._writer.submit(snapshots_of(partitions, self._writer.store)):
             self._wanted, self._prepared = False, True

@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 
 from forecaster import ForecasterError, Shadow
-from service.config.sections import RetrainConfig
+from service.config.retrain import RetrainConfig
 from service.engine.champion import Champion
 from service.errors import ServiceError
 from service.monitoring.metrics import Metrics

@@ -60,6 +60,7 @@ class Api:
     def endpoints(self) -> list[Endpoint]:
         """Returns the table of endpoints."""
         one = (404,)
+        group = Parameter("group", "A [[group]] of series; default, or nothing, for all others.", default="")
         search = Parameter(
             "search", "A part of the identifier, case-insensitive, or a glob (* ? [).", default="", most=512
         )
@@ -97,7 +98,7 @@ class Api:
             Endpoint("/anomalies", "Recent anomalies of all series, newest first.", self.anomalies,
                      answers.AnomalyList, (only_partition, LIMIT)),
             Endpoint("/models", "Champion, challengers and the decisions about them.", self.models,
-                     answers.Models, (LIMIT,)),
+                     answers.Models, (LIMIT, group), failures=one),
             Endpoint("/status", "The state of the daemon.", self.status, answers.StatusAnswer),
             Endpoint("/config", "The settings in force, with secrets masked.", self.config, "application/json"),
             Endpoint("/events", _EVENTS, self.events, "text/event-stream", (subscribed, PARTITION), failures=(503,)),
@@ -137,7 +138,7 @@ class Api:
 
     async def models(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Returns models and decisions, read from the folder of the registry."""
-        return await asyncio.to_thread(views.models, self._registry, found["limit"])
+        return await asyncio.to_thread(views.models, self._registry, found["limit"], found["group"])
 
     async def status(self, _request: Request, _found: Mapping[str, Any]) -> BaseModel:
         """Returns the status of the engine and the health."""

@@ -30,7 +30,7 @@ _TEXTS: Final = {
     400: "A parameter or the body is invalid; the message says what was received and what is expected.",
     401: "A user and a password are required (http.web_config).",
     403: "The Host or the Origin is not permitted (http.allowed_hosts).",
-    404: "No such series.",
+    404: "No such series, or group.",
     408: "The body did not arrive in time (http.request_timeout).",
     409: "Not possible in the present state.",
     413: "The body is too large.",

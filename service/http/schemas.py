@@ -51,6 +51,7 @@ class SeriesRow(Answer):
         "first request for them."
     )
     last: Last | None = Field(description="null where its events are not recorded.")
+    group: str | None = Field(None, description="The [[group]] of the series, or default; null without groups.")
 
 
 class SeriesPage(Answer):

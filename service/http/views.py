@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from forecaster import calendar_name, member_names, mixture_weights, step_times, tracked_horizons
+from service.config.groups import DEFAULT_GROUP, shown_group
 from service.errors import ServiceError
 from service.http import schemas as answers
 from service.messages.digits import narrow, plain
@@ -82,9 +83,12 @@ def series_page(live: RecentStore, search: str, partition: str, limit: int, afte
     page = heapq.nsmallest(limit, keys)
     newest = live.newest([(name, series) for series, name in page])
     rows = [
-        answers.SeriesRow(id=series, partition=name, detailed=one is not None, last=last_of(one))
+        answers.SeriesRow(
+            id=series, partition=name, detailed=one is not None, last=last_of(one),
+            group=None if (group := live.group_of(name, series)) is None else shown_group(group),
+        )
         for (series, name), one in zip(page, newest, strict=True)
-    ]
+    ]  # fmt: skip
     return answers.SeriesPage(series=rows, total=total, next=_cursor(page[-1]) if len(keys) > limit else None)
 
 
@@ -120,7 +124,7 @@ def forecast(live: RecentStore, series: str, partition: str) -> answers.SeriesFo
                 detail.interval_ms,
                 detail.calendar,
                 len(detail.latest),
-                live.timezone(partition),
+                live.timezone(partition, series),
             ),
             levels=list(detail.levels),
             quantiles=plain(detail.latest),
@@ -216,7 +220,7 @@ def calibration(live: RecentStore, series: str, partition: str) -> answers.Serie
 
 def weights(live: RecentStore, series: str, partition: str) -> answers.SeriesWeights:
     """Returns the present ensemble weights of any series, recorded or not."""
-    forecaster = live.forecaster(partition)
+    forecaster = live.forecaster(partition, series)
     if forecaster is None or forecaster.row_of(series) is None:
         find(live, series, partition)
         raise RequestError(503, "unavailable", "the partition is being restored; retry later", retry=1)
@@ -233,8 +237,13 @@ def weights(live: RecentStore, series: str, partition: str) -> answers.SeriesWei
     )  # fmt: skip
 
 
-def models(registry: Registry, limit: int) -> answers.Models:
-    """Returns the content of the registry."""
+def models(registry: Registry, limit: int, group: str = "") -> answers.Models:
+    """Returns the content of the registry, with the decisions and the champion of a group of series."""
+    group = "" if group == DEFAULT_GROUP else group
+    if group not in ("", *registry.groups()):
+        known = ", ".join(map(shown_group, ("", *registry.groups())))
+        raise RequestError(404, "not_found", f"group: got {group[:80]!r}, expected one of {known}")
+    registry = registry.of_group(group)
     standing, entries, decisions = registry.standing(), registry.entries(), registry.decisions()
     roles = {standing.former: "former", standing.challenger: "challenger", registry.champion() or "": "champion"}
     return answers.Models(

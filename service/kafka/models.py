@@ -1,7 +1,7 @@
-"""Shares models through Kafka: a compacted topic keyed by sha256, and one key for the champion.
+"""Shares models through Kafka: a compacted topic keyed by sha256, and one key for the champion of each group.
 
 A model is written in the transaction of the first adoption that names it, so a reader of an adoption finds the model.
-The champion's record names the model that any instance adopted last; the last record of the topic applies to all
+A champion's record names the model that any instance adopted last; the last record of the topic applies to all
 instances.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -27,7 +27,13 @@ _log = structlog.get_logger(__name__)
 
 
 class ModelShelf(Protocol):
-    """The storage of models on this machine."""
+    """The storage of models on this machine.
+
+    Attributes:
+        groups: the groups of series that have models here; champions of others are ignored.
+    """
+
+    groups: Collection[str]
 
     def read(self, sha256: str) -> bytes | None:
         """Returns the bytes of a model, or None without it."""
@@ -35,16 +41,16 @@ class ModelShelf(Protocol):
     def add(self, sha256: str, data: bytes) -> None:
         """Verifies and stores a model."""
 
-    def champion(self) -> str | None:
-        """Returns the champion of this machine."""
+    def champion(self, group: str) -> str | None:
+        """Returns the champion of a group on this machine; None without one, or without such a group."""
 
-    def promote(self, sha256: str) -> None:
-        """Makes a stored model the champion."""
+    def promote(self, sha256: str, group: str) -> None:
+        """Makes a stored model the champion of a group."""
 
-    def seen(self) -> str:
+    def seen(self, group: str) -> str:
         """Returns the last champion of the topic passed to `set_seen`, "" for none."""
 
-    def set_seen(self, sha256: str) -> None:
+    def set_seen(self, sha256: str, group: str) -> None:
         """Stores the topic's champion durably."""
 
 
@@ -52,11 +58,12 @@ class RegistryShelf:
     """The models of `service.registry.models.Registry`.
 
     Args:
-        registry: the registry.
+        registry: the registry; `of_group` of it has the decisions of a group.
+        groups: the groups that are configured.
     """
 
-    def __init__(self, registry: Any) -> None:
-        self._registry = registry
+    def __init__(self, registry: Any, groups: Collection[str] = ("",)) -> None:
+        self._registry, self.groups = registry, groups
 
     def _path(self, sha256: str) -> Path:
         folder: Path = self._registry.folder
@@ -87,25 +94,29 @@ class RegistryShelf:
         finally:
             received.unlink(missing_ok=True)
 
-    def champion(self) -> str | None:
-        """Returns the champion of this machine."""
-        found: str | None = self._registry.champion()
+    def champion(self, group: str) -> str | None:
+        """Returns the champion of a group on this machine."""
+        found: str | None = self._registry.of_group(group).champion()
         return found
 
-    def promote(self, sha256: str) -> None:
-        """Makes a stored model the champion."""
-        self._registry.promote(sha256, reason="adopted by another instance")
+    def promote(self, sha256: str, group: str) -> None:
+        """Makes a stored model the champion of a group."""
+        self._registry.of_group(group).promote(sha256, reason="adopted by another instance")
 
-    def seen(self) -> str:
+    def seen(self, group: str) -> str:
         """Returns the last champion of the topic passed to `set_seen`, "" for none."""
-        path = self._registry.folder / _SEEN_FILE
+        path = self._seen_path(group)
         return path.read_text().strip() if path.exists() else ""
 
-    def set_seen(self, sha256: str) -> None:
+    def set_seen(self, sha256: str, group: str) -> None:
         """Stores the topic's champion durably."""
-        path: Path = self._registry.folder / _SEEN_FILE
+        path = self._seen_path(group)
         path.with_suffix(".tmp").write_text(sha256 + "\n")
         path.with_suffix(".tmp").replace(path)
+
+    def _seen_path(self, group: str) -> Path:
+        folder: Path = self._registry.of_group(group).decisions_folder
+        return folder / _SEEN_FILE
 
 
 class ModelsTopic:
@@ -120,7 +131,7 @@ class ModelsTopic:
         self._shelf, self._topic = shelf, topic
         self._held: dict[str, bytes] = {}
         self._published: set[str] = set()
-        self._champion = ""
+        self._champions: dict[str, str] = {}  # by group
         self._read, self._due = 0, 0.0
 
     @property
@@ -152,8 +163,8 @@ class ModelsTopic:
         for record in records:
             if record.key is None or record.value is None:
                 continue
-            if record.key == CHAMPION_KEY:
-                self._champion = record.value.decode()
+            if (group := _group_of(record.key)) is not None:
+                self._champions[group] = record.value.decode()
             else:
                 sha256 = record.key.decode()
                 self._published.add(sha256)
@@ -169,33 +180,49 @@ class ModelsTopic:
         for sha256, data in self._held.items():
             self._shelf.add(sha256, data)
         self._held.clear()
-        champion = self._champion
-        if not champion or champion == self._shelf.seen():
+        for group, champion in self._champions.items():
+            if group in self._shelf.groups:
+                self._apply_champion(champion, group)
+
+    def _apply_champion(self, champion: str, group: str) -> None:
+        shelf = self._shelf
+        if not champion or champion == shelf.seen(group):
             return
-        if self._shelf.champion() != champion:
-            if self._shelf.read(champion) is None:
+        if shelf.champion(group) != champion:
+            if shelf.read(champion) is None:
                 _log.warning("champion named by the models topic is missing from it", model=champion[:12])
                 return
-            self._shelf.promote(champion)
-        self._shelf.set_seen(champion)
+            shelf.promote(champion, group)
+        shelf.set_seen(champion, group)
 
-    def messages(self, sha256: str) -> list[Message]:
+    def messages(self, sha256: str, group: str = "") -> list[Message]:
         """Returns the records to write with an adoption: the model if the topic lacks it, the champion if changed."""
         messages = []
         if sha256 not in self._published:
             data = self._shelf.read(sha256)
             if data is not None:
                 messages.append(Message(self._topic, 0, sha256.encode(), data, []))
-        if sha256 != self._champion:
-            messages.append(Message(self._topic, 0, CHAMPION_KEY, sha256.encode(), []))
+        if sha256 != self._champions.get(group, ""):
+            messages.append(Message(self._topic, 0, _champion_key(group), sha256.encode(), []))
         return messages
 
     def written(self, messages: Sequence[Message]) -> None:
         """Called after these records are committed."""
         for message in messages:
             if message.topic == self._topic and message.key is not None:
-                if message.key == CHAMPION_KEY:
-                    self._champion = (message.value or b"").decode()
-                    self._shelf.set_seen(self._champion)
+                if (group := _group_of(message.key)) is not None:
+                    self._champions[group] = champion = (message.value or b"").decode()
+                    self._shelf.set_seen(champion, group)
                 else:
                     self._published.add(message.key.decode())
+
+
+def _champion_key(group: str) -> bytes:
+    """Returns the key of the champion of a group."""
+    return CHAMPION_KEY + (b"/" + group.encode() if group else b"")
+
+
+def _group_of(key: bytes) -> str | None:
+    """Returns the group of which a record has the champion; None for the key of a model."""
+    name, _, group = key.partition(b"/")
+    return group.decode() if name == CHAMPION_KEY else None

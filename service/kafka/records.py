@@ -225,8 +225,11 @@ def _original(part: str, data: bytes) -> Headers:
 
 def adoption_message(adoption: Adoption, source: Origin, topic: str, partitions: int, run: int = 1) -> Message:
     """Converts an adoption to a record; its key is unique, so that compaction keeps all adoptions."""
-    facts = {"position": adoption.position, "model": adoption.model_sha256}
-    return _past_message(facts, f"{source}@{adoption.position}", source, topic, partitions, run)
+    facts: dict[str, object] = {"position": adoption.position, "model": adoption.model_sha256}
+    key = f"{source}@{adoption.position}"
+    if adoption.group:
+        facts["group"], key = adoption.group, f"{key}+{adoption.group}"
+    return _past_message(facts, key, source, topic, partitions, run)
 
 
 def mark_message(mark: TimeMark, source: Origin, topic: str, partitions: int, run: int = 1) -> Message:
@@ -276,13 +279,13 @@ class Past:
 
     Attributes:
         runs: start position of each run.
-        adopted: of each run, the adoptions by position.
+        adopted: of each run, the adoptions by position and group.
         marked: of each run, the time marks.
         deleted: of each run whose oldest time marks were deleted, the position behind the last of these.
     """
 
     runs: dict[int, int] = field(default_factory=dict)
-    adopted: dict[int, dict[int, Adoption]] = field(default_factory=dict)
+    adopted: dict[int, dict[tuple[int, str], Adoption]] = field(default_factory=dict)
     marked: dict[int, set[TimeMark]] = field(default_factory=dict)
     deleted: dict[int, int] = field(default_factory=dict)
 
@@ -299,7 +302,7 @@ class Past:
     def reach(self) -> int:
         """The greatest offset that the newest run is known to have processed, -1 for none."""
         run = self.newest_run
-        return max(self.runs.get(run, -1), *self.adopted.get(run, {}), -1)
+        return max(self.runs.get(run, -1), *(position for position, _ in self.adopted.get(run, {})), -1)
 
     def adoptions(self, run: int) -> list[Adoption]:
         """Returns the adoptions of a run, by rising position."""
@@ -351,6 +354,7 @@ def _past_of(contents: Iterable[Mapping[str, object]], source: Origin) -> Past:
             mark = TimeMark(int(str(content["position"])), int(str(content["mark"])))
             past.marked.setdefault(run, set()).add(mark)
         else:
-            position = int(str(content["position"]))
-            past.adopted.setdefault(run, {})[position] = Adoption(position, str(content["model"]))
+            position, group = int(str(content["position"])), str(content.get("group", ""))
+            adoption = Adoption(position, str(content["model"]), group)
+            past.adopted.setdefault(run, {})[position, group] = adoption
     return past

@@ -227,7 +227,8 @@ def _contradiction(past: Past, position: int | None) -> str:
         return "got no position, but the topic of adoptions shows that events were forecast" if past else ""
     if not past:
         return f"got the position {position}, but the topic of adoptions shows no event that was forecast"
-    adopted = max(past.adopted.get(1, {}), default=position - 1)  # positions of the history are negative
+    places = [adoption.position for adoption in past.adoptions(1)]
+    adopted = max(places, default=position - 1)  # positions of the history are negative
     if adopted >= position or past.runs.get(1, position) > position:
         return f"got the position {position}, but the topic of adoptions has later positions"
     return ""

@@ -53,7 +53,7 @@ class Units:
         )
 
     def messages(self, unit: Unit, source: Origin, staged: int = 0, deleted: Sequence[TimeMark] = ()) -> list[Message]:
-        """Returns the records of a unit: forecasts, rejects, an adoption, its model, and a mark.
+        """Returns the records of a unit: forecasts, rejects, adoptions with their models, and a mark.
 
         Args:
             unit: the unit.
@@ -68,10 +68,10 @@ class Units:
         for reject in unit.rejects:
             made = reject_message(reject, source, settings.app, settings.rejects, counts[settings.rejects], unit.run)
             messages += self._cut([made], source, len(made.headers) - len(reject.headers))
-        if unit.adoption is not None:
+        for adoption in unit.adoptions:
             # Never cut: a model that does not fit must raise an error, not be missing.
-            messages += self._models.messages(unit.adoption.model_sha256)
-            messages.append(adoption_message(unit.adoption, source, topic, count, unit.run))
+            messages += self._models.messages(adoption.model_sha256, adoption.group)
+            messages.append(adoption_message(adoption, source, topic, count, unit.run))
         if unit.mark is not None:
             messages.append(mark_message(unit.mark, source, topic, count, unit.run))
         return messages + deletion_messages(deleted, source, topic, count, unit.run)

@@ -111,6 +111,7 @@ def encode(
     stage: Callable[[Encoded], None] | None = None,
     run: int = 1,
     output: OutputFormat = JSON,
+    places: list[int] | None = None,
 ) -> Encoded:
     """Encodes the forecasts of a batch, one record per event with a forecast.
 
@@ -133,6 +134,7 @@ def encode(
         stage: called with a few hundred forecasts at a time, as soon as they are encoded.
         run: of the partition; `source` has it from the second run on.
         output: the format of the records.
+        places: extended by the index of the event of every record, where it is given.
 
     Returns:
         Series and bytes of the forecasts, in the order of the events; each is a function of its event only.
@@ -154,11 +156,15 @@ def encode(
             series.append(decoded.series[at])
             positions.append(decoded.positions[at])
             encoded.append(write(at, _STATUS.get(status, "ok"), _source(source, decoded, at)))
+            if places is not None:
+                places.append(at)
         while silences and silences[-1].event == at:  # only an event with a forecast reveals a silence
             silence = silences.pop()
             series.append(silence.series)
             positions.append(decoded.positions[at])
             encoded.append(output.silence(silence, _source(source, decoded, at)))
+            if places is not None:
+                places.append(at)
     return Encoded(series, encoded, positions)
 
 

@@ -98,7 +98,7 @@ class ExportedSeries(Listener):
         if gone := publication.forgotten:
             self.forget(publication.partition, gone)
 
-    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:  # noqa: ARG002 - only `assigned` matters
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Mapping[str, Forecaster]]) -> None:  # noqa: ARG002 - only `assigned` matters
         """Removes the series of partitions that another process serves now."""
         self.keep(assigned)
 

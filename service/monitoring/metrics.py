@@ -7,17 +7,21 @@ input: partitions are named by the configuration, reasons and outcomes are fixed
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.metrics import MetricWrapperBase
 
 from forecaster import Status
+from service.config.groups import shown_group
 from service.messages.decode import REASONS
 from service.monitoring.batch_histogram import BatchHistogram
 from service.monitoring.collectors import SeriesCollector
+from service.monitoring.group_label import GROUPED, OfGroup
 from service.monitoring.health import CONDITIONS, HealthReport
 
 # 1 us to 10 s, three per decade: from one event in a large batch up to a sink that hangs.
@@ -47,24 +51,32 @@ HTTP_REFUSALS: Final = (
 )  # fmt: skip
 
 
+_GROUPED_NAMES: Final = frozenset(f"forecaster_{name}" for name in GROUPED)
+
+
 class Metrics:
     """All metrics. Attributes are named like the metrics, without prefix and unit.
 
     Args:
         registry: the registry that is scraped; None: a private one that is not scraped.
+        groups: the groups of series, where the configuration has some: `GROUPED` families get the label `group`, and
+            are used through `of_group`.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, groups: Sequence[str] = ()) -> None:
         self.registry = registry = registry or CollectorRegistry()
 
+        def named(name: str, labels: Sequence[str]) -> Sequence[str]:
+            return (*labels, "group") if groups and name in GROUPED else labels
+
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"forecaster_{name}", text, labels, registry=registry)
+            return Counter(f"forecaster_{name}", text, named(name, labels), registry=registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"forecaster_{name}", text, labels, registry=registry)
+            return Gauge(f"forecaster_{name}", text, named(name, labels), registry=registry)
 
         def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
-            return Histogram(f"forecaster_{name}", text, labels, buckets=buckets, registry=registry)
+            return Histogram(f"forecaster_{name}", text, named(name, labels), buckets=buckets, registry=registry)
 
         # The stream.
         self.events = counter("events", "Events, by status; with aggregate the values of windows.", "status")
@@ -216,7 +228,7 @@ class Metrics:
         self.exports = SeriesCollector(registry)
 
         # Models.
-        self.model = Info("forecaster_model", "The champion in force.", registry=registry)
+        self.model = Info("forecaster_model", "The champion in force.", named("model", ()), registry=registry)
         self.adoptions = counter("adoptions", "Models adopted between two batches.")
         self.models_refused = counter("models_refused", "Champions that could not be adopted.")
         self.training_runs = counter("training_runs", "Trainings, by outcome.", "outcome")
@@ -272,16 +284,44 @@ class Metrics:
         self.build = Info("forecaster_build", "The program.", registry=registry)
 
         self._snapshot_at: dict[str, float] = {}
+        self._stages = {name: self.stage_duration.labels(name) for name in STAGES}
+        self._of_groups: dict[str, Metrics] = {}
+        for group in groups:
+            self._of_groups[group] = own = copy.copy(self)
+            for name, family in vars(self).items():
+                if isinstance(family, MetricWrapperBase) and next(iter(family.describe())).name in _GROUPED_NAMES:
+                    setattr(own, name, OfGroup(family, shown_group(group)))
+        for each in self._of_groups.values() if groups else (self,):
+            each.name_labels_of_group()
         self._name_labels()
+
+    def of_group(self, group: str) -> Metrics:
+        """Returns the metrics of a group of series; these without groups."""
+        return self._of_groups.get(group, self)
+
+    def name_labels_of_group(self) -> None:
+        """Creates every series of a bounded label of a group, see `_name_labels`."""
+        for family, names in (
+            (self.events, STATUSES),
+            (self.training_runs, OUTCOMES),
+            (self.training_triggers, CAUSES),
+            (self.shadow_verdicts, VERDICTS),
+            (self.shadow_e_value, ("for", "against")),
+            (self.training_loss, ("train", "validation")),
+        ):
+            for name in names:
+                family.labels(name)
+        for counter in (
+            self.forecasts, self.anomalies, self.silences, self.adoptions, self.models_refused, self.training_steps,
+            self.training_clipped_steps,
+        ):  # fmt: skip
+            counter.inc(0)
+        self._events = [self.events.labels(name) for name in STATUSES]
 
     def _name_labels(self) -> None:
         """Creates every series of a bounded label at the start, so that rates have no gap at the beginning."""
         for family, names in (
-            (self.events, STATUSES),
             (self.rejected, tuple(REASONS)),
-            (self.training_runs, OUTCOMES),
-            (self.training_triggers, CAUSES),
-            (self.shadow_verdicts, VERDICTS),
             (self.snapshots_written, SNAPSHOT_KINDS),
             (self.snapshot_bytes, SNAPSHOT_KINDS),
             (self.snapshots_refused, REFUSALS),
@@ -293,13 +333,7 @@ class Metrics:
         ):
             for name in names:
                 family.labels(name)
-        self._events = [self.events.labels(name) for name in STATUSES]
         self._raw_events = [self.window_events.labels(name) for name in RAW_STATUSES]
-        self._stages = {name: self.stage_duration.labels(name) for name in STAGES}
-        for name in ("for", "against"):
-            self.shadow_e_value.labels(name)
-        for name in ("train", "validation"):
-            self.training_loss.labels(name)
         for name in FILES:
             self.reload_ok.labels(name).set(1)
             for outcome in ("done", "refused"):
@@ -359,8 +393,9 @@ class Metrics:
 
     def partition_left(self, partition: str) -> None:
         """Removes the gauges of a partition that another process serves now."""
-        gauges = (self.lag, self.position, self.newest_event, self.series, self.state_bytes, self.drift)
-        for family in (*gauges, self.snapshot_age, self.snapshot_size, self.windows_open):
+        gauges = (self.lag, self.position, self.newest_event, self.snapshot_age, self.snapshot_size, self.windows_open)
+        groups = self._of_groups.values() or [self]
+        for family in (*gauges, *(one for own in groups for one in (own.series, own.state_bytes, own.drift))):
             with contextlib.suppress(KeyError):  # not shown yet
                 family.remove(partition)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -17,22 +18,23 @@ class PublicationCounts(Listener):
 
     Args:
         metrics: the metrics with the counters.
-        from_ms: `output.publish_from`; None: all forecasts are published, but none of a history.
+        from_ms: `output.publish_from` of each group of series; None: all forecasts are published, but none of a history.
     """
 
-    def __init__(self, metrics: Metrics, from_ms: int | None = None) -> None:
+    def __init__(self, metrics: Metrics, from_ms: Mapping[str, int | None]) -> None:
         self._metrics, self._from_ms = metrics, from_ms
 
     def on_publication(self, publication: Publication) -> None:
         """Counts one unit, at the same cost for one event and for ten thousand."""
-        unit, forecasts = publication.unit, publication.forecasts
+        unit, forecasts, own = publication.unit, publication.forecasts, self._metrics.of_group(publication.group)
         rejects = Counter(reject.reason for reject in unit.rejects)
         if tombstones := len(publication.decoded.tombstones):
             rejects["tombstone"] += tombstones
         if filtered := publication.decoded.filtered:
             self._metrics.filtered.inc(sum(count for _, count in filtered))
-        published = published_from(forecasts, self._from_ms)
-        if self._from_ms is None and unit.of_history:
+        from_ms = self._from_ms[publication.group]
+        published = published_from(forecasts, from_ms)
+        if from_ms is None and unit.of_history:
             published[:] = False
         silences = sum(bool(published[one.event]) for one in forecasts.silences)
         statuses = np.bincount(forecasts.status, minlength=len(Status)).tolist()
@@ -42,17 +44,17 @@ class PublicationCounts(Listener):
                 self._metrics.late_steps.observe(steps, count)
             self._metrics.windows_skipped.inc(windows.skipped)
             self._metrics.windows_dropped.inc(windows.dropped)
-            self._metrics.time_marks.inc(windows.mark_ms is not None)
+            self._metrics.time_marks.inc(unit.mark is not None)
         statuses[Status.DUPLICATE] += len(publication.decoded.duplicates)
-        self._metrics.batch_published(statuses, rejects, max(0, len(unit.forecasts) - silences), publication.seconds)
+        own.batch_published(statuses, rejects, max(0, len(unit.forecasts) - silences), publication.seconds)
         if windows is None and (statuses[Status.LATE] or statuses[Status.REPAIRED]):
             self._count_late(forecasts)
         if unit.of_history:
             self._metrics.bootstrap_events.inc(unit.outcomes.events)
         # Of what is not published there is nothing to alert on.
         self._metrics.revisions.inc(sum(bool(published[at]) for at in revisions(forecasts)))
-        self._metrics.silences.inc(silences)
-        self._metrics.anomalies.inc(int(forecasts.flagged[published].sum()))
+        own.silences.inc(silences)
+        own.anomalies.inc(int(forecasts.flagged[published].sum()))
         self._metrics.position.labels(unit.partition).set(unit.next_position)
 
     def _count_late(self, forecasts: Forecasts) -> None:

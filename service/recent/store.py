@@ -73,8 +73,9 @@ class RecentStore(Listener):
     def __init__(self, series: int, events: int, failed: Callable[[], None] = lambda: None) -> None:
         self._count, self._events, self._failed = series, events, failed
         self._lock = threading.Lock()
-        self._forecasters: dict[str, Forecaster] = {}
-        self._slots, self._rings = Slots(series), EventRings(0, 1, 1, ())
+        self._forecasters: dict[str, Mapping[str, Forecaster]] = {}  # by partition and group of series
+        self._slots, self._rings = Slots(series), dict[tuple[int, tuple[float, ...]], EventRings]()  # by shape
+        self._ring_of: list[EventRings | None] = [None] * series
         self._model = [""] * series
         self._anomalies = AnomalyLog(_ANOMALIES if series else 0)
         self.listener: Callable[[BatchUpdate], None] | None = None
@@ -87,19 +88,23 @@ class RecentStore(Listener):
         if gone := publication.forgotten:
             self.forget(publication.partition, gone)
 
-    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:  # noqa: ARG002 - only `restored` matters
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Mapping[str, Forecaster]]) -> None:  # noqa: ARG002 - only `restored` matters
         """Replaces the served partitions."""
         self.serve(restored)
 
-    def serve(self, forecasters: Mapping[str, Forecaster]) -> None:
-        """Sets the partitions that are served now; removes what was recorded of others. Never raises."""
+    def serve(self, forecasters: Mapping[str, Mapping[str, Forecaster]]) -> None:
+        """Sets the partitions that are served now, with the state of each group; removes what was recorded of others.
+
+        Never raises.
+        """
         before, self._forecasters = self._forecasters, dict(forecasters)
         gone, new = before.keys() - forecasters.keys(), forecasters.keys() - before.keys()
         with self._lock:
             for partition in gone:
                 self._slots.drop_partition(partition)
         for partition in sorted(new) if self._count else ():
-            self._guarded(self._recall, partition, forecasters[partition])
+            for forecaster in forecasters[partition].values():
+                self._guarded(self._recall, partition, forecaster)
 
     def record(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
         """Records a published batch. Never raises."""
@@ -125,9 +130,10 @@ class RecentStore(Listener):
         levels, answered = forecaster.config.quantiles, is_observed(status)
         found = anomalies_of(partition, decoded, forecasts)
         with self._lock:
-            slots = self._fit(forecasts.quantiles.shape[1], levels)
+            rings, slots = self._fit(forecasts.quantiles.shape[1], levels), self._slots
             slots.taken += len(names)
-            slots.drop_silent(forecaster.series_count)
+            groups = self._forecasters.get(partition, {"": forecaster}).values()
+            slots.drop_silent(sum(one.series_count for one in groups))
             get = slots.index.setdefault(partition, {}).get
             slot = np.array([get(name, -1) for name in names], np.int64)
             if slots.free and (new := np.flatnonzero((slot < 0) & answered)).size:
@@ -146,14 +152,15 @@ class RecentStore(Listener):
                 "calendar": forecasts.calendar,
             }
             if len(kept):
-                self._rings.append(rows, kept, columns, forecasts.quantiles)
-                slots.seen[rows] = slots.taken
                 for row in np.unique(rows).tolist():
                     self._model[row] = model
+                    self._use(row, rings)
+                rings.append(rows, kept, columns, forecasts.quantiles)
+                slots.seen[rows] = slots.taken
             corrected = [(get(name, -1), at) for name, at in newest_corrections(names, forecasts).items()]
             if known := [pair for pair in corrected if pair[0] >= 0]:
                 where, events = np.array(known, np.int64).T
-                self._rings.correct(where, events, columns, forecasts.quantiles)
+                rings.correct(where, events, columns, forecasts.quantiles)
             self._anomalies.extend(found)
             listener, subscribed = self.listener, np.flatnonzero(slots.subscribed[rows])
         if listener is None or not (len(subscribed) or found):
@@ -168,33 +175,38 @@ class RecentStore(Listener):
             )
         )  # fmt: skip
 
-    def _fit(self, horizon: int, levels: tuple[float, ...]) -> Slots:
-        """Replaces rings and slots where forecasts have another shape than before; keeps subscriptions."""
-        if self._rings.horizon != horizon or self._rings.levels != levels:
-            self._rings = EventRings(self._count, self._events, horizon, levels)
-            for partition in list(self._slots.index):
-                self._slots.drop_partition(partition)
-        return self._slots
+    def _fit(self, horizon: int, levels: tuple[float, ...]) -> EventRings:
+        """Returns the rings for forecasts of a shape; groups of series may have different ones."""
+        found = self._rings.get((horizon, levels))
+        if found is None:
+            found = self._rings[horizon, levels] = EventRings(self._count, self._events, horizon, levels)
+        return found
+
+    def _use(self, slot: int, rings: EventRings) -> None:
+        """Makes these the rings of a slot; what it has in others is of a series that had it before."""
+        if self._ring_of[slot] is not rings:
+            rings.clear(slot)
+            self._ring_of[slot] = rings
 
     def _clear(self, slots: Sequence[int]) -> None:
         for slot in slots:
-            self._rings.clear(slot)
-            self._model[slot] = ""
+            self._ring_of[slot], self._model[slot] = None, ""
 
     def _recall(self, partition: str, forecaster: Forecaster) -> None:
         """Restores values from the training history after a restart, for the series with the newest events."""
-        if self._rings.slots and not self._slots.free:
+        if not self._slots.free:
             return
         history = forecaster.history()
         newest = dict.fromkeys(history.series[::-1][: 64 * self._count].tolist())
         chosen = {history.names[serial]: serial for serial in newest if serial in history.names}
         with self._lock:
-            slots = self._fit(forecaster.config.horizon, forecaster.config.quantiles)
-            self._clear(slots.join(partition, chosen))
+            rings = self._fit(forecaster.config.horizon, forecaster.config.quantiles)
+            self._clear(self._slots.join(partition, chosen))
             for name, serial in chosen.items():
-                slot = slots.of((partition, name))
+                slot = self._slots.of((partition, name))
                 if slot is None:
                     continue
+                self._use(slot, rings)
                 rows = np.flatnonzero(history.series == serial)[-self._events :]
                 columns: dict[str, NDArray[Any]] = {
                     "timestamp_ms": history.timestamp_ms[rows],
@@ -204,36 +216,51 @@ class RecentStore(Listener):
                     "anomaly": np.full(len(rows), np.nan, np.float32),
                     "flagged": np.zeros(len(rows), np.bool_),
                 }
-                self._rings.append(np.full(len(rows), slot, np.int64), np.arange(len(rows)), columns, None)
+                rings.append(np.full(len(rows), slot, np.int64), np.arange(len(rows)), columns, None)
 
     # Readers ---------------------------------------------------------------------------------------
 
     @property
     def bytes(self) -> int:
         """Bytes that the rings may use, used or not."""
-        return self._rings.bytes
+        return sum(rings.bytes for rings in self._rings.values())
 
     def series(self) -> list[SeriesKey]:
         """Returns partition and identifier of every series with state."""
-        return [(partition, one) for partition, found in self._forecasters.items() for one in found.series]
+        return [
+            (partition, one)
+            for partition, groups in self._forecasters.items()
+            for found in groups.values()
+            for one in found.series
+        ]
 
     def partition_of(self, series: str, partition: str = "") -> str | None:
         """Returns the partition of a series, the first by name where several have it; None where none has."""
-        for name, forecaster in sorted(self._forecasters.items()):
-            if partition in ("", name) and forecaster.row_of(series) is not None:
+        for name in sorted(self._forecasters):
+            if partition in ("", name) and self._state_of(name, series) is not None:
                 return name
         return None
 
-    def forecaster(self, partition: str) -> Forecaster | None:
-        """Returns the state of a partition.
+    def _state_of(self, partition: str, series: str) -> Forecaster | None:
+        groups = self._forecasters.get(partition, {}).values()
+        return next((one for one in groups if one.row_of(series) is not None), None)
+
+    def forecaster(self, partition: str, series: str = "") -> Forecaster | None:
+        """Returns the state of a series, or the first state of its partition where the series has none.
 
         The engine changes it meanwhile, so that a reader may see a partial update.
         """
-        return self._forecasters.get(partition)
+        return self._state_of(partition, series) or next(iter(self._forecasters.get(partition, {}).values()), None)
 
-    def timezone(self, partition: str) -> str:
-        """Returns the timezone of a partition's calendar steps."""
-        found = self._forecasters.get(partition)
+    def group_of(self, partition: str, series: str) -> str | None:
+        """Returns the group of a series that has state; None where the partition has one group only."""
+        groups = self._forecasters.get(partition, {})
+        found = next((name for name, one in groups.items() if one.row_of(series) is not None), None)
+        return found if len(groups) > 1 else None
+
+    def timezone(self, partition: str, series: str) -> str:
+        """Returns the timezone of the calendar steps of a series."""
+        found = self.forecaster(partition, series)
         return "UTC" if found is None else found.config.timezone
 
     def newest(self, keys: Sequence[SeriesKey]) -> list[tuple[int, float, float] | None]:
@@ -243,7 +270,11 @@ class RecentStore(Listener):
         """
         with self._lock:
             slots = [self._slots.of(key) for key in keys]
-            return [None if slot is None else self._rings.newest(slot) for slot in slots]
+            rings = [None if slot is None else self._ring_of[slot] for slot in slots]
+            return [
+                None if slot is None or own is None else own.newest(slot)
+                for slot, own in zip(slots, rings, strict=True)
+            ]
 
     def detail(self, partition: str, series: str) -> Detail | None:
         """Copies what is recorded of a series; requests a slot if it has none.
@@ -253,14 +284,18 @@ class RecentStore(Listener):
         """
         with self._lock:
             slot = self._ask((partition, series))
-            return None if slot is None else self._rings.detail(slot, partition, series, self._model[slot])
+            rings = None if slot is None else self._ring_of[slot]
+            return None if slot is None or rings is None else rings.detail(slot, partition, series, self._model[slot])
 
     def _ask(self, key: SeriesKey) -> int | None:
-        if not self._rings.slots:
+        if not self._rings:
             return None
         slot, new = self._slots.ask(key)
         if slot is not None and new:
             self._clear([slot])
+            config = None if (found := self._state_of(*key)) is None else found.config
+            shape = next(iter(self._rings)) if config is None else (config.horizon, config.quantiles)
+            self._use(slot, self._fit(*shape))
         return slot
 
     def listen(self, keys: Sequence[SeriesKey]) -> bool:
@@ -268,7 +303,7 @@ class RecentStore(Listener):
         with self._lock:
             self._slots.listen(keys)
             found = [self._ask(key) for key in keys]
-            return not self._rings.slots or None not in found
+            return not self._rings or None not in found
 
     def leave(self, keys: Sequence[SeriesKey]) -> None:
         """Ends subscriptions."""

@@ -4,6 +4,7 @@
     <sha256>.json          its origin and its scores
     decisions.jsonl        the newest decisions, appended; the authoritative record
     champion               sha256 of the model to use, from the last decision, as a small file
+    groups/<name>/         decisions.jsonl and champion of a group; the models of all groups are together
 
 Every write is atomic, or an append that is synced; after a kill at any point `recover` repairs the folder.
 """
@@ -27,6 +28,7 @@ from service.ports import Clock
 from service.registry.decisions import PROMOTING, Decision, Standing, line_of, shortened, standing_of
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_GROUPS: Final = "groups"
 _LEFT_MS: Final = 3_600_000  # temporary files older than this are left over from killed processes
 
 
@@ -45,9 +47,14 @@ class Entry:
     is_champion: bool
 
 
-def has_models(folder: Path) -> bool:
-    """Returns whether a registry folder has had a champion."""
-    return any((folder / name).exists() for name in ("champion", "decisions.jsonl"))
+def decisions_folder(folder: Path, group: str) -> Path:
+    """Returns the folder of the decisions of a group, in the folder of the models."""
+    return folder / _GROUPS / group if group else folder
+
+
+def has_models(folder: Path, group: str = "") -> bool:
+    """Returns whether a registry folder has had a champion of a group."""
+    return any((decisions_folder(folder, group) / name).exists() for name in ("champion", "decisions.jsonl"))
 
 
 class Registry:
@@ -56,20 +63,32 @@ class Registry:
     Args:
         folder: created if missing.
         clock: for the times in records.
+        group: the group of series whose decisions and champion it has; "" without groups.
+
+    Attributes:
+        folder: of the models of all groups. decisions_folder: of the decisions of the group.
     """
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
-        self.folder = folder
-        self._clock = clock
+    def __init__(self, folder: Path, clock: Clock, group: str = "") -> None:
+        self.folder, self.group, self._clock = folder, group, clock
+        self.decisions_folder = decisions_folder(folder, group)
         self._read: tuple[object, list[Decision]] = None, []  # state of the file, decisions
-        folder.mkdir(parents=True, exist_ok=True)
+        self.decisions_folder.mkdir(parents=True, exist_ok=True)
+
+    def of_group(self, group: str) -> Registry:
+        """Returns the registry of a group of the same folder."""
+        return self if group == self.group else Registry(self.folder, self._clock, group)
+
+    def groups(self) -> list[str]:
+        """Returns the groups of series that have decisions in the folder, without group ""."""
+        return sorted(path.name for path in (self.folder / _GROUPS).glob("*/"))
 
     # Reading ------------------------------------------------------------------------------------------------
 
     def champion(self) -> str | None:
         """Returns the sha256 of the model to use, or None before the first. Cheap enough to call every second."""
         try:
-            text = (self.folder / "champion").read_text("ascii", "replace").strip()
+            text = (self.decisions_folder / "champion").read_text("ascii", "replace").strip()
         except FileNotFoundError:
             return None
         return text if _SHA256.fullmatch(text) else self._newest_promoted()
@@ -100,7 +119,7 @@ class Registry:
 
         The engine calls this every second, so the file is only read when it has changed.
         """
-        path = self.folder / "decisions.jsonl"
+        path = self.decisions_folder / "decisions.jsonl"
         try:
             file = path.stat()
             state = file.st_ino, file.st_size, file.st_mtime_ns
@@ -220,7 +239,7 @@ class Registry:
         with self._locked():
             promoted = self._newest_promoted()
             if promoted is not None and self.champion() != promoted:
-                replace_file(self.folder / "champion", promoted + "\n")
+                replace_file(self.decisions_folder / "champion", promoted + "\n")
 
     def shorten(self, most: int) -> int:
         """Drops the oldest decisions above a number, except those that determine the present champion and trial.
@@ -237,13 +256,13 @@ class Registry:
             after = shortened(before, most)
             if len(after) == len(before):
                 return 0
-            replace_file(self.folder / "decisions.jsonl", "".join(decision.line() for decision in after))
+            replace_file(self.decisions_folder / "decisions.jsonl", "".join(decision.line() for decision in after))
         return len(before) - len(after)
 
     def prune(self, needed: Collection[str], most: int) -> list[str]:
         """Deletes the oldest models above a number, and temporary files of killed processes.
 
-        The champion, the previous one and the models on trial are kept at any age.
+        The champion, the previous one and the models on trial of every group are kept at any age.
 
         Args:
             needed: further models to keep.
@@ -253,8 +272,7 @@ class Registry:
             The sha256 of the deleted models.
         """
         with self._locked():
-            standing = self.standing()
-            stay = {*needed, *self._line_of_champions()[-2:], self.champion(), standing.challenger, standing.former}
+            stay = {*needed, *(one for group in ("", *self.groups()) for one in self.of_group(group).in_use())}
             entries = self.entries()
             gone = [entry.sha256 for entry in entries[: max(0, len(entries) - most)] if entry.sha256 not in stay]
             for sha256 in gone:  # the facts first: a model without facts counts as the oldest in the next call
@@ -266,9 +284,15 @@ class Registry:
                         left.unlink()
         return gone
 
+    def in_use(self) -> set[str]:
+        """Returns the champion, the previous one and the models on trial of the group."""
+        standing, champion = self.standing(), self.champion()
+        found = {*self._line_of_champions()[-2:], standing.challenger, standing.former}
+        return found if champion is None else {*found, champion}
+
     def _append(self, decision: Decision) -> None:
         stamped = replace(decision, decided_ms=decision.decided_ms or self._clock.wall_ms())
-        path = self.folder / "decisions.jsonl"
+        path = self.decisions_folder / "decisions.jsonl"
         with path.open("ab") as file:
             if file.tell() and path.read_bytes()[-1:] != b"\n":
                 file.write(b"\n")  # after a line that a crash truncated
@@ -276,7 +300,7 @@ class Registry:
             file.flush()
             os.fsync(file.fileno())
         if decision.action in PROMOTING:
-            replace_file(self.folder / "champion", decision.model + "\n")
+            replace_file(self.decisions_folder / "champion", decision.model + "\n")
 
     def _newest_promoted(self) -> str | None:
         line = self._line_of_champions()

@@ -39,6 +39,15 @@ UNPRINTED = """
 CREATE TABLE IF NOT EXISTS unprinted ( -- forecasts of committed time marks that may not be on standard output yet
     forecast TEXT NOT NULL
 )"""
+# Created with the first adoption of a group, so that files without groups stay as they are.
+GROUP_ADOPTIONS = """
+CREATE TABLE IF NOT EXISTS group_adoptions ( -- like adoptions, of the series of a [[group]]
+    partition TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    group_name TEXT NOT NULL,
+    model TEXT NOT NULL,
+    PRIMARY KEY (partition, position, group_name)
+)"""
 SCHEMA = """
 CREATE TABLE batches (
     partition TEXT NOT NULL,

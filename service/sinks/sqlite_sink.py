@@ -23,7 +23,7 @@ from service.errors import SinkFormatError, SinkUnavailableError, TransportError
 from service.folder_lock import FolderLock
 from service.ports import Adoption, Outcomes, OutputIdentity, Reject, TimeMark, Unit, marks_from, models_from
 from service.sinks import Sink
-from service.sinks.sqlite_schema import ADDED, prepare
+from service.sinks.sqlite_schema import ADDED, GROUP_ADOPTIONS, prepare
 from service.sources.manifest import FileEntry
 
 _BUSY_MS = 1000  # maximum wait for a reader that converts the journal, or a backup
@@ -135,8 +135,13 @@ class SqliteSink(Sink):
 
     def adoptions(self, partition: str) -> list[Adoption]:
         """Returns all committed adoptions, by rising position."""
-        query = "SELECT position, model FROM adoptions WHERE partition = ? ORDER BY position"
-        return [Adoption(int(str(position)), str(model)) for position, model in self._rows(query, partition)]
+        query = "SELECT position, model, '' FROM adoptions WHERE partition = ?"
+        found = self._rows(query, partition)
+        if self._rows("SELECT 1 FROM sqlite_master WHERE name = 'group_adoptions'"):
+            query = "SELECT position, model, group_name FROM group_adoptions WHERE partition = ?"
+            found += self._rows(query, partition)
+        adoptions = [Adoption(int(str(position)), str(model), str(group)) for position, model, group in found]
+        return sorted(adoptions, key=lambda one: (one.position, one.group))
 
     def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
         """Returns the committed time marks from a position on, in order.
@@ -318,11 +323,17 @@ class SqliteSink(Sink):
             database.execute("DELETE FROM marks WHERE partition = ? AND position < ?", (partition, before))
         if unit.mark is not None:
             database.execute("INSERT INTO marks VALUES (?, ?, ?)", (partition, *unit.mark))
-        if unit.adoption is not None:
-            database.execute(
-                "INSERT OR REPLACE INTO adoptions VALUES (?, ?, ?)",
-                (partition, unit.adoption.position, unit.adoption.model_sha256),
-            )
+        for one in unit.adoptions:
+            if one.group:
+                database.execute(GROUP_ADOPTIONS)
+                database.execute(
+                    "INSERT OR REPLACE INTO group_adoptions VALUES (?, ?, ?, ?)",
+                    (partition, one.position, one.group, one.model_sha256),
+                )
+            else:
+                database.execute(
+                    "INSERT OR REPLACE INTO adoptions VALUES (?, ?, ?)", (partition, one.position, one.model_sha256)
+                )
         database.execute(
             "INSERT INTO positions VALUES (?, ?) "
             "ON CONFLICT (partition) DO UPDATE SET next_position = excluded.next_position",

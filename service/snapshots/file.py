@@ -4,7 +4,9 @@
     <data_dir>/snapshots/<partition>/<position>-<base>.snapshot     incremental: changes since the full one at <base>
 
 Snapshots only shorten a restart. A file is written under a temporary name, synced and renamed, so that it is complete
-or absent. An incremental snapshot has position and checksum of its base, and is only valid together with it.
+or absent. An incremental snapshot has position and checksum of its base, and is only valid together with it. With
+groups of series (`[[group]]`) a file has the states of all groups at the same position; the arrays of a group are named
+`group:<name>:<array>`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import platform
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +47,7 @@ SUFFIX: Final = ".snapshot"
 _NAME_LIMIT: Final = 150
 _IN_FOLDER_NAMES: Final = "-_=+,@"
 _FILE_NAME: Final = re.compile(r"(-?\d+)(?:-(-?\d+))?")  # positions of the history are negative
+_GROUP: Final = "group:"  # before the name of a group and of its array
 NO_POSITION: Final = -(1 << 62)
 
 
@@ -72,6 +75,7 @@ class Snapshot:
             "" where there is none, see `OutputIdentity`.
         settings: the settings at the position, see `replay_settings`; None in snapshots of older releases.
         run: of the partition, see `ports.Transport.run`.
+        groups: the states of the other groups by name, each with its own arrays, library, progress and capture.
     """
 
     partition: str
@@ -86,6 +90,12 @@ class Snapshot:
     start: str = ""
     settings: Mapping[str, Any] | None = None
     run: int = 1
+    groups: Mapping[str, Snapshot] = field(default_factory=dict)
+
+    @property
+    def of_all_groups(self) -> dict[str, Snapshot]:
+        """The states of all groups by name; "" is this one."""
+        return {"": self, **self.groups}
 
     @property
     def model_sha256(self) -> str:
@@ -201,8 +211,9 @@ def write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None] =
     try:
         return _write(root, snapshot, keep, pause)
     finally:
-        if snapshot.live is not None:
-            snapshot.live.close()
+        for one in snapshot.of_all_groups.values():
+            if one.live is not None:
+                one.live.close()
 
 
 def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None]) -> tuple[Path, str]:
@@ -222,8 +233,15 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
         header["run"] = snapshot.run
     if base is not None:
         header["base"] = {"position": base.position, "sha256": base.sha256}
-    live = {} if snapshot.live is None else snapshot.live.arrays(pause)
-    sha256 = stream_checkpoint(path, snapshot.arrays | live, header, KIND if base is None else CHANGES, pause)
+    if snapshot.groups:
+        header["groups"] = {
+            name: {"library": one.library, "progress": one.progress.to_dict()} for name, one in snapshot.groups.items()
+        }
+    arrays: dict[str, Any] = {}
+    for name, one in snapshot.of_all_groups.items():
+        own = one.arrays | ({} if one.live is None else one.live.arrays(pause))
+        arrays |= {_name_of(name, array): content for array, content in own.items()}
+    sha256 = stream_checkpoint(path, arrays, header, KIND if base is None else CHANGES, pause)
     paths = [other for other in newest_first(folder) if other == path or position_of(other) != snapshot.position]
     stays = needed(paths, keep)
     for old in newest_first(folder):  # in this order, so that no crash leaves one without its base
@@ -243,27 +261,67 @@ def header_of(path: Path) -> dict[str, Any]:
     return read_header(path, KIND if position_of(path) == base_of(path) else CHANGES)
 
 
-def read(path: Path, keep: Callable[[str], bool] = lambda _: True) -> Snapshot:
-    """Reads and verifies a snapshot, full or incremental with its base; `keep` selects the arrays.
+def _name_of(group: str, array: str) -> str:
+    """Returns the name of an array of a group in a file."""
+    return f"{_GROUP}{group}:{array}" if group else array
+
+
+def _group_of(name: str) -> tuple[str, str]:
+    """Returns the group of an array of a file, and its name there."""
+    if not name.startswith(_GROUP):
+        return "", name
+    group, _, array = name.removeprefix(_GROUP).partition(":")
+    return group, array
+
+
+def read(path: Path, keep: Callable[[str], bool] = lambda _: True, group: str | None = None) -> Snapshot:
+    """Reads and verifies a snapshot, full or incremental with its base.
+
+    Args:
+        path: the file.
+        keep: selects the arrays, by their name.
+        group: only the arrays of this group are read; None: those of all.
 
     Raises:
         CheckpointError: damaged, of another version, or not a snapshot; or its base is.
     """
+
+    def wanted(chosen: Callable[[str], bool]) -> Callable[[str], bool]:
+        def is_wanted(name: str) -> bool:
+            own, array = _group_of(name)
+            return group in (None, own) and chosen(array)
+
+        return is_wanted
+
     base = base_of(path)
     if position_of(path) == base:
-        return _read(path, KIND, keep)
-    incremental = _read(path, CHANGES, lambda name: keep(name) or name == ROWS)
+        return _read(path, KIND, wanted(keep))
+    incremental = _read(path, CHANGES, wanted(lambda name: keep(name) or name == ROWS))
     if incremental.base is None or incremental.base.position != base:
         named = None if incremental.base is None else incremental.base.position
         msg = f"{path}: got the base {named} in the header, expected {base} as in the file name"
         raise CheckpointError(msg)
     try:
         full = _read(
-            path_of(path.parent, base), KIND, lambda name: keep(name) and _of_base(name), incremental.base.sha256
-        )
+            path_of(path.parent, base), KIND, wanted(lambda name: keep(name) and _of_base(name)),
+            incremental.base.sha256,
+        )  # fmt: skip
     except CheckpointError as error:
         msg = f"{path}: the full snapshot that it depends on cannot be used: {error}"
         raise CheckpointError(msg) from error
+    if lacking := sorted(incremental.groups.keys() - full.groups.keys()):
+        msg = f"{path}: the full snapshot that it depends on lacks the groups {', '.join(lacking)}"
+        raise CheckpointError(msg)
+    merged = {
+        name: _merged(full.of_all_groups[name], one)
+        for name, one in incremental.of_all_groups.items()
+        if group in (None, name)
+    }
+    found = merged.pop("", incremental)
+    return dataclasses.replace(found, groups=merged)
+
+
+def _merged(full: Snapshot, incremental: Snapshot) -> Snapshot:
     arrays, library = laid_over(full.arrays, full.library, incremental.arrays, incremental.library)
     return dataclasses.replace(incremental, arrays=arrays, library=library)
 
@@ -276,10 +334,15 @@ def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None
     arrays, header = read_checkpoint(path, kind, keep, mapped=True, sha256=sha256)
     with checked(f"{path}: the header"):
         base, output, settings = header.get("base"), header.get("output", {}), header.get("settings")
-        return Snapshot(
+        of_groups: dict[str, Any] = header.get("groups", {})
+        by_group: dict[str, dict[str, NDArray[Any]]] = {name: {} for name in ("", *of_groups)}
+        for name, array in arrays.items():
+            group, own = _group_of(name)
+            by_group[group][own] = array
+        found = Snapshot(
             str(header["partition"]),
             int(header["position"]),
-            arrays,
+            by_group.pop(""),
             dict(header["library"]),
             Progress.from_dict(header["progress"]),
             str(header["machine"]),
@@ -289,3 +352,10 @@ def _read(path: Path, kind: str, keep: Callable[[str], bool], sha256: str | None
             settings=None if settings is None else dict(settings),
             run=int(header.get("run", 1)),
         )
+        groups = {
+            name: dataclasses.replace(
+                found, arrays=by_group[name], library=dict(one["library"]), progress=Progress.from_dict(one["progress"])
+            )
+            for name, one in of_groups.items()
+        }
+        return dataclasses.replace(found, groups=groups)

@@ -10,11 +10,11 @@ import structlog
 from numpy.typing import NDArray
 
 from forecaster import ForecasterError, Model, Shadow
-from forecaster.state import checked
+from forecaster.state import Mark, checked
 from service.errors import ServiceError
 from service.partition import Partition
 from service.seam import Seam
-from service.snapshots.file import Snapshot, take
+from service.snapshots.file import Base, Snapshot, take
 from service.snapshots.store import SnapshotStore
 
 _log = structlog.get_logger()
@@ -31,24 +31,37 @@ def snapshots_of(partitions: Iterable[Partition], store: SnapshotStore) -> list[
 
 
 def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
-    """Captures the forecaster, and drift test, shadow model and open windows as further arrays."""
-    name, position, forecaster = partition.name, partition.position, partition.forecaster
-    base = store.base(name, position, forecaster)
-    found = take(name, position, forecaster, partition.progress, base, partition.run)
+    """Captures the states of all groups, and the seam and open windows as further arrays."""
+    name, position = partition.name, partition.position
+    others = {group.group: group.forecaster for group in partition.others}
+    since = store.base(name, position, partition.forecaster, others)
+    marks = {} if since is None else store.marks_of(name)
+    found, *groups = (
+        _captured(group, None if since is None else (since[0], marks[group.group])) for group in partition.groups
+    )
     output = store.output()
-    found = dataclasses.replace(found, output=output.name, start=output.start, settings=store.settings)
-    found.library["anomaly"] = forecaster.anomaly.to_dict()
-    if partition.drift is not None:
-        found.arrays.update({f"drift.{name}": array for name, array in partition.drift.state().items()})
-    if partition.shadow is not None:
-        found.arrays.update({f"shadow.{name}": array for name, array in partition.shadow.state().items()})
-        model = {"model": partition.shadow.model.sha256, "guard": partition.guard}
-        found.library["shadow"] = partition.shadow.header() | model
+    found = dataclasses.replace(
+        found, output=output.name, start=output.start, settings=store.settings,
+        groups=dict(zip(others, groups, strict=True)),
+    )  # fmt: skip
     if partition.seam is not None:
         found.arrays.update({f"seam.{name}": array for name, array in partition.seam.arrays().items()})
     if partition.aggregator is not None:
         found.arrays.update({f"{_WINDOWS}.{name}": array for name, array in partition.aggregator.arrays().items()})
         found.library[_WINDOWS] = {"settings": partition.aggregator.settings, "open": len(partition.aggregator)}
+    return found
+
+
+def _captured(group: Partition, since: tuple[Base, Mark] | None) -> Snapshot:
+    """Captures the forecaster of a group, and drift test and shadow model as further arrays."""
+    found = take(group.name, group.position, group.forecaster, group.progress, since, group.run)
+    found.library["anomaly"] = group.forecaster.anomaly.to_dict()
+    if group.drift is not None:
+        found.arrays.update({f"drift.{name}": array for name, array in group.drift.state().items()})
+    if group.shadow is not None:
+        found.arrays.update({f"shadow.{name}": array for name, array in group.shadow.state().items()})
+        model = {"model": group.shadow.model.sha256, "guard": group.guard}
+        found.library["shadow"] = group.shadow.header() | model
     return found
 
 

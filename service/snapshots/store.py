@@ -45,10 +45,13 @@ LARGEST_SHARE: Final = 0.5  # relative to a full one, in bytes
 
 @dataclass(slots=True)
 class _Full:
-    """The last full snapshot of a partition: identity, time of its capture, and number of incremental ones on it."""
+    """The last full snapshot of a partition: identity, time of its capture, and number of incremental ones on it.
+
+    `marks`: of the captures of its groups, by name.
+    """
 
     base: Base
-    mark: Mark
+    marks: Mapping[str, Mark]
     path: Path
     changes: int = 0
 
@@ -93,21 +96,34 @@ class SnapshotStore:
         """Returns the name of the partition's run in the shared storage."""
         return name_of_run(partition, self._runs.get(partition, 1))
 
-    def base(self, partition: str, position: int, forecaster: Forecaster) -> tuple[Base, Mark] | None:
+    def base(
+        self, partition: str, position: int, forecaster: Forecaster, groups: Mapping[str, Forecaster] | None = None
+    ) -> tuple[Base, Mark] | None:
         """Returns the full snapshot that the next one is based on, and its capture mark; None: write a full one.
 
         The next one is incremental if few rows changed since the last full one of this process, if the full one before
-        it still exists, so that not all depend on one file, and if no full one is due for other machines.
+        it still exists, so that not all depend on one file, and if no full one is due for other machines. `groups` has
+        the forecasters of the other groups, whose marks `marks_of` returns.
         """
         full = self._full.get(partition)
         if full is None or full.changes >= MOST_CHANGES or full.base.position == position:
             return None
         if self._shared is not None and self._shared.due(self._shared_as(partition)):
             return None
-        paths = newest_first(self._folder(partition))
-        if full.path not in paths or not self._independent(paths) or forecaster.change_share(full.mark) > LARGEST_SHARE:
+        paths, states = newest_first(self._folder(partition)), {"": forecaster, **(groups or {})}
+        if full.path not in paths or not self._independent(paths) or states.keys() != full.marks.keys():
             return None
-        return full.base, full.mark
+        if len(states) == 1:
+            share = forecaster.change_share(full.marks[""])
+        else:  # weighted by their size
+            sizes = {name: 1 + one.state_bytes for name, one in states.items()}
+            changed = sum(size * states[name].change_share(full.marks[name]) for name, size in sizes.items())
+            share = changed / sum(sizes.values())
+        return None if share > LARGEST_SHARE else (full.base, full.marks[""])
+
+    def marks_of(self, partition: str) -> Mapping[str, Mark]:
+        """Returns the capture marks of the full snapshot that `base` has returned, by group."""
+        return self._full[partition].marks
 
     def _independent(self, paths: Sequence[Path]) -> bool:
         """Returns whether no single damaged file makes all of them useless."""
@@ -122,7 +138,8 @@ class SnapshotStore:
                 full.changes += 1
             return path
         if snapshot.live is not None:
-            self._full[partition] = _Full(Base(snapshot.position, sha256), snapshot.live.mark, path)
+            marks = {name: one.live.mark for name, one in snapshot.of_all_groups.items() if one.live is not None}
+            self._full[partition] = _Full(Base(snapshot.position, sha256), marks, path)
         if self._shared is not None:
             self._shared.offer(self._shared_as(partition), snapshot.position, path)
         return path
@@ -192,22 +209,25 @@ class SnapshotStore:
         self._metrics.snapshots_refused.labels(reason).inc()
         _log.warning("snapshot refused", file=str(path), reason=reason, detail=detail)
 
-    def note_rules(self, partition: str, rules: Mapping[str, Any]) -> None:
-        """Stores the initial anomaly rules of a partition, for a replay that finds no snapshot."""
+    def note_rules(
+        self, partition: str, rules: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """Stores the initial anomaly rules of a partition, for a replay that finds no snapshot; `groups`: of others."""
+        noted = {**rules, **({"groups": groups} if groups else {})}
         path = self._rules_path(partition)
         temporary = path.with_name(path.name + ".tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("w", encoding="utf-8") as file:
-                json.dump(dict(rules), file)
+                json.dump(noted, file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
             _log.warning("initial anomaly rules not written", partition=partition, error=str(error))
 
-    def noted_rules(self, partition: str) -> dict[str, Any]:
-        """Reads the rules of `note_rules`; empty without them, or where the file is damaged.
+    def noted_rules(self, partition: str) -> dict[str, dict[str, Any]]:
+        """Reads the rules of `note_rules` by group; empty without them, or where the file is damaged.
 
         Raises:
             OSError: the file is there and cannot be read, as without descriptors.
@@ -216,7 +236,10 @@ class SnapshotStore:
             found = json.loads(self._rules_path(partition).read_text("utf-8"))
         except (FileNotFoundError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        if not isinstance(found, dict):
+            return {}
+        groups = found.pop("groups", {})
+        return {"": found, **(groups if isinstance(groups, dict) else {})}
 
     def _rules_path(self, partition: str, run: int = 0) -> Path:
         place = folder_of(self.root.with_name("rules"), partition, run or self._runs.get(partition, 1))
@@ -232,20 +255,23 @@ class SnapshotStore:
         """Returns the models that snapshots were made with or have on trial, as far as they are readable."""
         found = set[str]()
         for path in self.root.glob(f"*/*{SUFFIX}"):
-            with contextlib.suppress(CheckpointError, LookupError, TypeError):
-                library = header_of(path)["library"]
-                found.add(str(library["model_sha256"]))
-                found.add(str(library["shadow"]["model"]))
+            with contextlib.suppress(CheckpointError, LookupError, TypeError, AttributeError):
+                header = header_of(path)
+                for one in (header, *header.get("groups", {}).values()):
+                    found.add(str(one["library"]["model_sha256"]))
+                    if "shadow" in one["library"]:
+                        found.add(str(one["library"]["shadow"]["model"]))
         return found
 
-    def newest_of_all(self, keep: Callable[[str], bool]) -> Iterator[Snapshot]:
-        """Yields the newest intact snapshot of every partition, one at a time, with the arrays that `keep` selects."""
+    def newest_of_all(self, keep: Callable[[str], bool], group: str = "") -> Iterator[Snapshot]:
+        """Yields the newest intact state of a group in every partition, with the arrays that `keep` selects."""
         for folder in sorted(self.root.glob("*/")):
             for path in newest_first(folder):
                 try:
-                    found = read(path, keep)
+                    found = read(path, keep, group)
                 except CheckpointError as error:
                     self._refuse(path, "damaged", str(error))
                     continue
-                yield found
+                if group in found.of_all_groups:
+                    yield found.of_all_groups[group]
                 break

@@ -81,8 +81,8 @@ def retrain(
     the `job`, the training is not repeated, and that decision is returned.
 
     Args:
-        config: network, training, limits.
-        registry: has the champion, and gets the candidate.
+        config: network, training, limits, of the group of the registry.
+        registry: of a group; has its champion, and gets the candidate.
         store: has the histories.
         champion: sha256 to start from and compare with; None: the registry's, or that of a first start.
         job: identity of the training, "" for none.
@@ -127,7 +127,9 @@ def retrain(
 
 
 def own_history(config: Config, registry: Registry, store: SnapshotStore) -> History:
-    """Merges the histories of the newest intact snapshots of all partitions, without excluded windows.
+    """Merges the histories of the group of the registry in the newest intact snapshots of all partitions.
+
+    Excluded windows are left out.
 
     The rows of the series stay on disk, so that memory depends on the number of events, not of series.
 
@@ -135,7 +137,9 @@ def own_history(config: Config, registry: Registry, store: SnapshotStore) -> His
         TrainingError: there is no snapshot.
     """
     limit = config.state.history_events
-    parts = [History.of_state(one.arrays, one.library, limit) for one in store.newest_of_all(History.needs)]
+    parts = [
+        History.of_state(one.arrays, one.library, limit) for one in store.newest_of_all(History.needs, registry.group)
+    ]
     if not parts:
         msg = f"no snapshot in {store.root}; let the daemon run for at least state.snapshot_every, then retry"
         raise TrainingError(msg)

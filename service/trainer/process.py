@@ -36,7 +36,7 @@ def main(path: Path) -> None:
     store = SnapshotStore(data_dir / "snapshots", config.state.snapshots_kept, Metrics())
     result = retrain(
         config,
-        Registry(data_dir / "models", SystemClock()),
+        Registry(data_dir / "models", SystemClock(), str(request["group"])),
         store,
         champion=request["champion"],
         job=request["job"],

@@ -18,6 +18,7 @@ from typing import IO, Final
 
 import structlog
 
+from service.config.groups import shown_group
 from service.config.sections import Config
 from service.monitoring.metrics import Metrics
 from service.ports import Clock
@@ -82,14 +83,17 @@ class Trainer:
         self._folder = config.state.data_dir / "models"
         self._process: subprocess.Popen[bytes] | None = None
         self._log_file: IO[bytes] | None = None
-        self._started = self._rests_until = 0.0
+        self._started, self._rests_until = 0.0, dict[str, float]()  # the latter by group
+        self._group, self._of_group = "", config  # of the running training
         self._wanted = threading.Event()
         self._trainings = Trainings()
-        self._reported_seasons: tuple[int, ...] = ()  # seasons that were last reported to differ
+        self._reported_seasons: dict[str, tuple[int, ...]] = {}  # by group, seasons that were last reported to differ
 
     def configure(self, config: Config) -> None:
         """Replaces the settings: of the next training, and of the deadline at once."""
         self._config = config
+        if self._group in config.group_names:
+            self._of_group = config.of_group(self._group)
 
     @property
     def running(self) -> bool:
@@ -97,9 +101,13 @@ class Trainer:
         return self._process is not None
 
     @property
-    def is_resting(self) -> bool:
-        """Whether the last training took more than `retrain.cpu_share` of the time since its start."""
-        return self._clock.monotonic() < self._rests_until
+    def running_group(self) -> str | None:
+        """The group of series whose training is running, None without one."""
+        return None if self._process is None else self._group
+
+    def rests(self, group: str = "") -> bool:
+        """Returns whether the last training of a group took more than its `retrain.cpu_share` of the time since."""
+        return self._clock.monotonic() < self._rests_until.get(group, 0.0)
 
     @property
     def trainings(self) -> Trainings:
@@ -116,15 +124,29 @@ class Trainer:
         self._wanted.clear()
         return wanted
 
-    def skip(self, why: str) -> None:
+    def skip(self, why: str, group: str = "") -> None:
         """Counts a training that was due and not started."""
-        self._metrics.training_runs.labels("skipped").inc()
-        _log.info("training skipped", reason=why)
+        self._metrics.of_group(group).training_runs.labels("skipped").inc()
+        _log.info("training skipped", reason=why, **self._named(group))
 
-    def start(self, *, champion: str | None = None, job: str = "", start: str = "") -> bool:
+    def _named(self, group: str) -> dict[str, str]:
+        """Returns the field of a log line that names a group; none without groups."""
+        return {"group": shown_group(group)} if self._config.group else {}
+
+    def start(
+        self,
+        config: Config | None = None,
+        group: str = "",
+        *,
+        champion: str | None = None,
+        job: str = "",
+        start: str = "",
+    ) -> bool:
         """Starts a training on the newest snapshots.
 
         Args:
+            config: the settings of the group; None: those in force.
+            group: the group of series whose network is trained.
             champion: sha256 to start from, None for the registry's champion.
             start: the initial weights, see `retrain`.
             job: its identity; a training with a decision in the registry is not repeated.
@@ -135,12 +157,14 @@ class Trainer:
         if self._process is not None:
             return False
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._group, self._of_group = group, config or self._config.of_group(group)
         request = {
-            "config": self._config.model_dump(mode="json"),
+            "config": self._of_group.model_dump(mode="json"),
+            "group": group,
             "champion": champion,
             "job": job,
             "start": start,
-            "nice": self._config.retrain.nice,
+            "nice": self._of_group.retrain.nice,
         }
         self._result_path.unlink(missing_ok=True)
         self._started = self._clock.monotonic()
@@ -159,7 +183,7 @@ class Trainer:
             return True
         self._metrics.training_running.set(1)
         self._trainings = replace(self._trainings, running=True, last_reason="")
-        _log.info("training started", pid=self._process.pid)
+        _log.info("training started", pid=self._process.pid, **self._named(group))
         return True
 
     @property
@@ -177,10 +201,10 @@ class Trainer:
         seconds = self._clock.monotonic() - self._started
         status = self._process.poll()
         if status is None:
-            if seconds <= self._config.retrain.deadline:
+            deadline = self._of_group.retrain.deadline
+            if seconds <= deadline:
                 return None
             self._kill()
-            deadline = self._config.retrain.deadline
             reason = f"killed after {seconds:.0f} s, the deadline is {deadline:.0f} s (retrain.deadline)"
             return self._end(Outcome("killed", "", reason, {}, seconds))
         return self._end(self._read_result(status, seconds))
@@ -214,8 +238,9 @@ class Trainer:
 
     def _end(self, outcome: Outcome) -> Outcome:
         self._release()
-        self._rests_until = self._started + outcome.seconds / self._config.retrain.cpu_share
-        self._metrics.training_ended(outcome.outcome, outcome.seconds, outcome.figures, self._clock.wall_ms() / 1000)
+        group, metrics = self._group, self._metrics.of_group(self._group)
+        self._rests_until[group] = self._started + outcome.seconds / self._of_group.retrain.cpu_share
+        metrics.training_ended(outcome.outcome, outcome.seconds, outcome.figures, self._clock.wall_ms() / 1000)
         promoted = self._trainings.promoted + (outcome.outcome == "promoted")
         failed = self._trainings.failed_in_a_row + 1 if outcome.outcome in {"failed", "killed"} else 0
         self._trainings = Trainings(
@@ -223,18 +248,18 @@ class Trainer:
         )
         log = _log.warning if outcome.outcome in {"failed", "killed"} else _log.info
         log("training ended", outcome=outcome.outcome, model=outcome.model[:12], reason=outcome.reason,
-            seconds=round(outcome.seconds, 1))  # fmt: skip
+            seconds=round(outcome.seconds, 1), **self._named(group))  # fmt: skip
         if outcome.outcome not in {"failed", "killed", "nothing_to_learn"}:
-            self._report_seasons(outcome.seasons)
+            self._report_seasons(outcome.seasons, group)
         return outcome
 
-    def _report_seasons(self, seasons: Seasons) -> None:
+    def _report_seasons(self, seasons: Seasons, group: str) -> None:
         """Logs once when the network's seasons differ from those of the history, and once when they agree again."""
-        self._metrics.seasons_differ.set(len(seasons.differ))
-        if seasons.differ != self._reported_seasons:
-            self._reported_seasons = seasons.differ
+        self._metrics.of_group(group).seasons_differ.set(len(seasons.differ))
+        if seasons.differ != self._reported_seasons.get(group, ()):
+            self._reported_seasons[group] = seasons.differ
             log = _log.warning if seasons.differ else _log.info
-            log("seasons checked", reason=seasons.description())
+            log("seasons checked", reason=seasons.description(), **self._named(group))
 
     def _kill(self) -> None:
         if self._process is not None and self._process.poll() is None:

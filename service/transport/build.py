@@ -207,5 +207,5 @@ def connector(config: Config, registry: Registry, push: PushLog | None = None) -
     from service.kafka.models import RegistryShelf  # noqa: PLC0415 - importing an unused client costs time
     from service.transport.kafka_pairs import build_with_kafka  # noqa: PLC0415 - as above
 
-    shelf, fenced = RegistryShelf(registry), FencedBefore()
+    shelf, fenced = RegistryShelf(registry, config.group_names), FencedBefore()
     return lambda: build_with_kafka(config, shelf, fenced, push=push)

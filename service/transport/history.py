@@ -149,7 +149,7 @@ def after_history(config: Config) -> KafkaConfig:
 
 def decoder_of(config: Config, frames: Frames | None = None) -> Decodes:
     """Returns the decoder of the live records, and of those of the history where there is one."""
-    horizon = config.model.horizon
+    horizon = config.longest_horizon
     live = Decoder(config.input, horizon, frames)
     if not config.bootstrap.is_set:
         return live

@@ -123,7 +123,7 @@ class MemoryTransport:
 
     def adoptions(self, partition: str) -> Sequence[Adoption]:
         """Returns the adoptions of the published units."""
-        return [unit.adoption for unit in self._log.units if unit.partition == partition and unit.adoption]
+        return [one for unit in self._log.units if unit.partition == partition for one in unit.adoptions]
 
     def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
         """Returns the time marks of the published units from a position on, as if released ones were deleted."""

@@ -29,6 +29,8 @@ from service.transport.pair import Pair
 class Shelf:
     """A model shelf in memory."""
 
+    groups = ("",)
+
     def __init__(self, models: dict[str, bytes] | None = None, champion: str | None = None) -> None:
         self.models, self._champion, self._seen = dict(models or {}), champion, ""
 
@@ -40,19 +42,19 @@ class Shelf:
         """Stores a model."""
         self.models[sha256] = data
 
-    def champion(self) -> str | None:
+    def champion(self, group: str) -> str | None:
         """Returns the champion."""
         return self._champion
 
-    def promote(self, sha256: str) -> None:
+    def promote(self, sha256: str, group: str) -> None:
         """Sets the champion."""
         self._champion = sha256
 
-    def seen(self) -> str:
+    def seen(self, group: str) -> str:
         """Returns the last value given to `set_seen`."""
         return self._seen
 
-    def set_seen(self, sha256: str) -> None:
+    def set_seen(self, sha256: str, group: str) -> None:
         """Stores the value that `seen` returns."""
         self._seen = sha256
 

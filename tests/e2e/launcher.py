@@ -25,7 +25,7 @@ from forecaster import Model
 from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
 from service.config.load import load_config
-from service.engine.loop import _warm_up
+from service.engine.champion import compile_kernels
 from service.errors import ConfigurationError
 from service.kafka import group
 from service.lifecycle import KILL_VARIABLE
@@ -86,7 +86,9 @@ def main(requests: socket.socket) -> None:
             return
         config_path = Path(text.decode())
         with contextlib.suppress(ConfigurationError):  # its daemons will report it
-            _warm_up(Model.initial(load_config(config_path).library_model()))  # at once where the network is known
+            compile_kernels(
+                Model.initial(load_config(config_path).library_model())
+            )  # at once where the network is known
         gc.collect()
         gc.freeze()  # a daemon collects at its start: it would visit and copy all that was imported and compiled here
         if os.fork() == 0:

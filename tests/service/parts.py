@@ -52,11 +52,11 @@ def event(step: int, series: str = "a", value: float | None = None) -> bytes:
     return orjson.dumps({"series": series, "timestamp": 1_700_000_000_000 + step * 60_000, "value": number})
 
 
-def config_of(folder: Path, **sections: dict[str, Any]) -> Config:
+def config_of(folder: Path, **sections: Any) -> Config:
     """Returns a configuration with a tiny network."""
     merged: dict[str, Any] = {"model": dict(MODEL), "state": {"data_dir": str(folder)}}
     for name, values in sections.items():
-        merged[name] = merged.get(name, {}) | values
+        merged[name] = values if name == "group" else merged.get(name, {}) | values
     return Config.model_validate(merged)
 
 
@@ -66,14 +66,14 @@ class Bench(Listener):
 
     folder: Path
     log: MemoryLog
-    sections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sections: dict[str, Any] = field(default_factory=dict)
     clock: TurnedClock = field(default_factory=TurnedClock)
     command: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Builds the parts."""
         self.config = config_of(self.folder, **self.sections)
-        self.metrics = Metrics(CollectorRegistry())
+        self.metrics = Metrics(CollectorRegistry(), self.config.group_names if self.config.group else ())
         self.health = Health(self.clock)
         self.registry = Registry(self.folder / "models", self.clock)
         self.store = SnapshotStore(self.folder / "snapshots", 3, self.metrics)
@@ -100,7 +100,7 @@ class Bench(Listener):
         self.recent.on_publication(publication)
         self.on_unit(publication.unit)
 
-    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Forecaster]) -> None:
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Mapping[str, Forecaster]]) -> None:
         """Passes the partitions to `recent`."""
         self.recent.on_partitions(assigned, restored)
 
@@ -122,6 +122,6 @@ def due_of(bench: Bench) -> list[tuple[int, int]]:
     def noted(partition: Partition, *_: Any) -> None:
         found.append((partition.position, partition.progress.events))
 
-    bench.engine._training.on_training_due = noted  # type: ignore[method-assign] # instead of a training
+    bench.engine._groups[""].training.on_training_due = noted  # type: ignore[method-assign] # instead of a training
     bench.run()
     return found

@@ -108,7 +108,9 @@ def test_the_thread_looks(tmp_path: Path) -> None:
 def test_the_list_names_keys_that_exist() -> None:
     """The list of live keys has existing keys only, and none of the network."""
     keys = {
-        f"{section}.{key}" for section, field in Config.model_fields.items() for key in field.annotation.model_fields
+        f"{section}.{key}"
+        for section, field in Config.model_fields.items()
+        for key in getattr(field.annotation, "model_fields", ())
     }
     for live in LIVE:
         assert any(key == live or (live.endswith(".") and key.startswith(live)) for key in keys), live
@@ -119,6 +121,9 @@ def test_differences_are_found(tmp_path: Path) -> None:
     """Differences are found by section and key."""
     one, two = config_of(tmp_path), config_of(tmp_path, log={"level": "error"}, retrain={"nice": 3})
     assert changes(one, two) == {"log.level": "error", "retrain.nice": 3}
+    three = config_of(tmp_path, group=[{"name": "a", "match": ["*"]}])
+    assert changes(one, three) == {"group": three.group}
+    assert not is_live("group")
 
 
 # In the engine ------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import service.schedule
-from service.config.sections import RetrainConfig
+from service.config.retrain import RetrainConfig
 from service.schedule import Progress, Schedule
 
 

@@ -202,7 +202,7 @@ def test_a_stop_after_any_record(stream: Disordered) -> None:
     expected = straight.take(events, 0, deque())[0]
     found: dict[str, list[Any]] = {name: [] for name in columns_of}
     while at < len(stream.events):
-        closed, at = stopped.take(events, at, deque(), lambda _: True)
+        closed, at = stopped.take(events, at, deque(), lambda _names, _starts: True)
         for name in columns_of:
             found[name] += getattr(closed, name)
 

@@ -114,6 +114,35 @@ def test_no_such_model(run, shas: list[str], arguments: list[str]) -> None:
     assert result.output.count("\n") == 1
 
 
+def test_groups(run, shas: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With groups the list names the groups of each model, and a group has its own champion and decisions."""
+    monkeypatch.setenv("COLUMNS", "160")
+    shop = Registry(tmp_path / "models", FakeClock(), "shop")
+    shop.record(Decision("initial", shas[0]))
+    shop.record(Decision("promoted", shas[2], shas[0]))
+    lines = [line.split() for line in run("list").output.splitlines()]
+
+    assert "groups" in lines[0]
+    assert [" ".join(line[line[0] == "*" :][3:-3]) for line in lines[1:]] == [
+        "default, shop",
+        "default*",
+        "default, shop*",
+    ]
+    found = [json.loads(line) for line in run("list", "--json").output.splitlines()]
+    assert [one["groups"] for one in found] == [
+        {"default": False, "shop": False}, {"default": True}, {"default": False, "shop": True},
+    ]  # fmt: skip
+    assert json.loads(run("show", "--group", "shop", "--json").output)["model"] == shas[2]
+    assert json.loads(run("show", "--group", "default", "--json").output)["model"] == shas[1]
+    assert run("rollback", "--group", "shop").output == f"{shas[0][:12]} is the champion again\n"
+    assert run("promote", shas[0], "--group", "shop").exit_code == 0
+    assert json.loads(run("show", "--json").output)["model"] == shas[1]
+    unknown = run("rollback", "--group", "cpu")
+    assert unknown.exit_code == 2
+    assert "expected one of default, shop" in unknown.output
+    assert not (tmp_path / "models" / "groups" / "cpu").exists()
+
+
 def test_no_registry(run, tmp_path: Path) -> None:
     """A data directory without models ends with status 2 and is not changed."""
     result = run("list")

@@ -206,3 +206,45 @@ def test_every_setting_is_described():
     """Every setting has a description, because the schema is the documentation."""
     assert _undescribed(Config) == []
     assert Config.model_json_schema()["properties"]["input"]
+
+
+class TestGroups:
+    """`[[group]]`."""
+
+    def test_inherits(self, tmp_path):
+        """A group has its own keys in place of those of the sections, also after a round trip through JSON."""
+        path = tmp_path / "c.toml"
+        path.write_text(
+            "[model]\nhorizon = 6\nseasons = [4]\n[output]\nevery = 3\n"
+            '[[group]]\nname = "a"\nmatch = ["x*"]\n[group.model]\nhorizon = 9\n[group.retrain]\nwait = "true"\n'
+        )
+        config = load_config(path, {"group.a.anomaly.per_day": 3})
+        again = Config.model_validate(config.model_dump(mode="json"))
+        for each in (config.of_group("a"), again.of_group("a")):
+            assert (each.model.horizon, each.model.seasons, each.retrain.wait) == (9, (4,), "true")
+            assert (each.anomaly.per_day, each.output.every, each.group) == (3, 3, ())
+        assert config.of_group("").model == config.model
+        assert config.longest_horizon == 9
+        assert Config().of_group("") == Config()
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ('name = "default"\nmatch = ["a"]', "another name"),
+            ('name = "A b"\nmatch = ["a"]', "group.0.name"),
+            ('name = "a"\nmatch = []', "group.0.match"),
+            ('name = "a"', "group.0.match"),
+            ('name = "a"\nmatch = ["a"]\noutput = {path = "x"}', "all groups share sink, format and path"),
+            ('name = "a"\nmatch = ["a"]\nmodel = {horizon = 0}', 'in the group "a": '),
+            ('name = "a"\nmatch = ["a"]\n[[group]]\nname = "a"\nmatch = ["b"]', "names that differ"),
+            ('name = "a"\nmatch = ["a"]\n[input]\nbroadcast = "b"\ncovariates = ["t"]', "expected none with [[group]]"),
+        ],
+    )
+    def test_mistakes(self, tmp_path, text, words):
+        """A mistake is one line that says where it is and what is expected."""
+        path = tmp_path / "c.toml"
+        path.write_text(f"[[group]]\n{text}\n")
+        with pytest.raises(ConfigurationError) as caught:
+            load_config(path)
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)

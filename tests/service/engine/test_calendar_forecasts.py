@@ -104,7 +104,7 @@ def test_the_interface_names_the_targets() -> None:
     """The newest forecast of the API has the time of each step, for months and for fixed intervals."""
     forecaster, decoded, forecasts = monthly()
     live = RecentStore(4, 16)
-    live.serve({"p": forecaster})
+    live.serve({"p": {"": forecaster}})
     live.record("p", decoded, forecasts, forecaster)
     found = views.forecast(live, "month end", "p").forecast
     assert found is not None

@@ -70,7 +70,7 @@ def test_a_training_ends_a_round(tmp_path: Path) -> None:
             command=(sys.executable, "-c", "raise SystemExit('no luck today')"),
         )  # fmt: skip
         skipped: list[int] = []
-        bench.engine._training.on_training_due = lambda partition, partitions, stop, s=skipped: s.append(  # type: ignore[method-assign]
+        bench.engine._groups[""].training.on_training_due = lambda partition, partitions, stop, s=skipped: s.append(  # type: ignore[method-assign]
             sum(one.ahead for one in partitions)
         )
         bench.run()

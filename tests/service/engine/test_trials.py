@@ -52,7 +52,7 @@ def bench_of(
 
     monkeypatch.setattr(service.trainer.job, "fit_from", fit_from)
 
-    def start(*, champion: str | None = None, job: str = "", start: str = "") -> bool:
+    def start(*_: Any, champion: str | None = None, job: str = "", start: str = "") -> bool:
         retrain(bench.config, bench.registry, bench.store, champion=champion, job=job, start=start)
         return True
 
@@ -148,7 +148,7 @@ class TestTrial:
         monkeypatch.setattr(service.trainer.job, "challenge", lambda _, report, *__: (report.model, fooled))
         settings = TRIAL | {"shadow_alpha": 0.05}
         bench = bench_of(tmp_path, lambda *_: bad, monkeypatch, champion=trained.model, retrain=settings)
-        registry, check = bench.registry, bench.engine._trials.check
+        registry, check = bench.registry, bench.engine._groups[""].trials.check
         promoted = []
 
         def bribed(partition: Any, partitions: Any) -> None:
@@ -156,10 +156,10 @@ class TestTrial:
             if partition.shadow is not None and not partition.guard and not promoted:
                 promoted.append(partition.position)
                 registry.record(Decision("promoted", bad.model.sha256, trained.model.sha256))
-                bench.engine._champion.refresh()
+                bench.engine._groups[""].champion.refresh()
             check(partition, partitions)
 
-        monkeypatch.setattr(bench.engine._trials, "check", bribed)
+        monkeypatch.setattr(bench.engine._groups[""].trials, "check", bribed)
         bench.run()
 
         assert [d.action for d in registry.decisions()] == ["initial", "shadow", "promoted", "restored"]
@@ -235,7 +235,7 @@ def test_never_judged_by_a_part(tmp_path: Path, trained: FitReport, monkeypatch:
     shutil.rmtree(tmp_path / "snapshots" / "0")  # so that this partition is replayed, and the other is not
     log.script = {"0": EVENTS, "1": EVENTS}
     bench = bench_of(tmp_path, lambda *_: trained, monkeypatch, retrain=TRIAL, log=log, **sections)
-    check, seen, looks = bench.engine._trials.check, list[int](), list[int]()
+    check, seen, looks = bench.engine._groups[""].trials.check, list[int](), list[int]()
 
     def noted(partition: Any, partitions: Any) -> None:
         if partition.shadow is not None:
@@ -250,7 +250,7 @@ def test_never_judged_by_a_part(tmp_path: Path, trained: FitReport, monkeypatch:
             looks.append(len(partitions.served))
         return going_on
 
-    monkeypatch.setattr(bench.engine._trials, "check", noted)
+    monkeypatch.setattr(bench.engine._groups[""].trials, "check", noted)
     monkeypatch.setattr(bench.engine, "_process", process)
     bench.run()
 
@@ -297,13 +297,13 @@ class TestDrift:
         found = []
         for name, lines in (("straight", list(events)), ("crashed", script)):
             bench = bench_of(tmp_path / name, lambda *_: trained, monkeypatch, events=lines, retrain=rules)
-            due, fell_due = [], bench.engine._training.on_training_due
+            due, fell_due = [], bench.engine._groups[""].training.on_training_due
 
             def noted(partition: Any, *rest: Any, due: Any = due, fell_due: Any = fell_due) -> None:
                 due.append((partition.progress.events, partition.progress.cause, partition.progress.follow))
                 fell_due(partition, *rest)
 
-            monkeypatch.setattr(bench.engine._training, "on_training_due", noted)
+            monkeypatch.setattr(bench.engine._groups[""].training, "on_training_due", noted)
             bench.run()
             found.append(due)
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from parts import Bench, due_of
 
-import service.partition
+import service.pieces
 from forecaster import Model
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.errors import SettingsChangedError
@@ -125,7 +125,7 @@ class TestOutput:
 
     def test_pieces_make_no_difference(self, tmp_path: Path, straight: Straight, monkeypatch: Any) -> None:
         """A small bound of the values of a unit changes no byte."""
-        monkeypatch.setattr(service.partition, "PIECE_EVENTS", 4)
+        monkeypatch.setattr(service.pieces, "PIECE_EVENTS", 4)
         bench = bench_of(tmp_path, EVENTS, retrain=RULES)
 
         assert outcome_of(bench, due_of(bench)) == straight
@@ -227,7 +227,7 @@ class TestRestart:
 
     def test_a_stop_between_two_pieces(self, tmp_path: Path, straight: Straight, monkeypatch: Any) -> None:
         """A stop in the middle of a batch leaves a snapshot of the windows at exactly the committed position."""
-        monkeypatch.setattr(service.partition, "PIECE_EVENTS", 4)
+        monkeypatch.setattr(service.pieces, "PIECE_EVENTS", 4)
         units: list[Any] = []
         for count in (1, 3, 10):
             bench = bench_of(tmp_path, EVENTS, units, retrain=RULES)
@@ -284,12 +284,12 @@ class TestModels:
         found: list[str] = []
 
         def trained(partition: Partition, *_: Any) -> None:
-            found.append(bench.engine._training._job(partition))
+            found.append(bench.engine._groups[""].training._job(partition))
             model = Model.initial(dataclasses.replace(bench.config.library_model(), seed=7))
             bench.registry.promote(bench.registry.add(model))
-            bench.engine._champion.refresh()
+            bench.engine._groups[""].champion.refresh()
 
-        bench.engine._training.on_training_due = trained  # type: ignore[method-assign] # instead of a training
+        bench.engine._groups[""].training.on_training_due = trained  # type: ignore[method-assign] # instead of a training
         bench.run()
         return found
 

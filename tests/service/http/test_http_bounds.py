@@ -255,7 +255,9 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
         "anomaly": np.full(EVENTS, 0.5, np.float32), "flagged": count % 2 == 0,
         "interval_ms": np.full(EVENTS, 1000), "calendar": np.zeros(EVENTS, np.int64),
     }  # fmt: skip
-    live._rings.append(rows, count, columns, np.random.default_rng(1).random((EVENTS, 3, 3), np.float32))
+    next(iter(live._rings.values())).append(
+        rows, count, columns, np.random.default_rng(1).random((EVENTS, 3, 3), np.float32)
+    )
     log.open(None)
     hub = Hub(live, lambda: status_of(bench.engine.status, bench.health), 16, bench.metrics)
     api = Api(live, bench.registry, bench.health, lambda: bench.engine.status, hub)

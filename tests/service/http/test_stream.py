@@ -35,7 +35,7 @@ class Stage:
         config, clock = config_of(folder), TurnedClock()
         self.forecaster, self.decoder = Forecaster(config.library_model()), Decoder(config.input)
         self.live, self.metrics = RecentStore(3, 16), Metrics(CollectorRegistry())
-        self.live.serve({"0": self.forecaster})
+        self.live.serve({"0": {"": self.forecaster}})
         health = Health(clock)
         self.hub = Hub(self.live, lambda: status_of({}, health), 2, self.metrics)
         api = Api(self.live, Registry(folder, clock), health, dict, self.hub)

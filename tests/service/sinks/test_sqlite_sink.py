@@ -272,3 +272,12 @@ class TestOutcomes:
         sink.open()
         assert sink.outcomes(["p"]) == Outcomes(3, rejects={"undecodable": 1}, first="got 0")
         assert sink.outcomes(["q"]) == Outcomes()
+
+
+def test_adoptions_of_groups(sink):
+    """Adoptions of groups are kept in a table of their own, which files without groups do not have."""
+    sink.publish(unit(0, 5, adoption=Adoption(0, "m1")), [ENTRY])
+    assert rows(sink, "SELECT 1 FROM sqlite_master WHERE name = 'group_adoptions'") == []
+    sink.publish(unit(5, 4, group_adoptions=[Adoption(5, "m2", "shop"), Adoption(5, "m3", "cpu")]))
+    assert sink.adoptions("p") == [Adoption(0, "m1"), Adoption(5, "m3", "cpu"), Adoption(5, "m2", "shop")]
+    assert sink.models_needed(lambda _: 0) == {"m1", "m2", "m3"}

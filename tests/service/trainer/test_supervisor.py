@@ -158,15 +158,15 @@ def test_deadline(tmp_path: Path) -> None:
 def test_rests_after_a_training(tmp_path: Path) -> None:
     """After a training it rests until that took no more than its share of the time."""
     trainer = trainer_that(tmp_path, "")
-    assert not trainer.is_resting
+    assert not trainer.rests()
     trainer.start()
     trainer._clock.now += 10
     ended(trainer)
-    assert trainer.is_resting
+    assert trainer.rests()
     trainer._clock.now += 29.9  # with the usual share of a quarter
-    assert trainer.is_resting
+    assert trainer.rests()
     trainer._clock.now += 0.2
-    assert not trainer.is_resting
+    assert not trainer.rests()
 
 
 def test_requests(tmp_path: Path) -> None:

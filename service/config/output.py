@@ -1,0 +1,63 @@
+"""`[output]`: where forecasts are written, and which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from service.config.base import Section, epoch_ms, listed
+from service.config.limits import Limit
+
+
+def _live_or_time(text: str) -> str:
+    if text != "live":
+        epoch_ms(text, also="live")
+    return text
+
+
+class OutputConfig(Section):
+    """Where forecasts are written, and which."""
+
+    sink: Literal["auto", "sqlite", "stdout", "kafka"] = Field(
+        "auto",
+        description="Any input goes with any sink. sqlite: exactly once, one transaction per batch. stdout: JSON "
+        "lines, at least once. kafka: the topics of kafka.app, exactly once. auto: kafka where kafka.topics is set, "
+        'else sqlite. From topics to sqlite or stdout only with kafka.membership = "alone".',
+    )
+    format: Literal["json", "avro", "protobuf"] = Field(
+        "json",
+        description="Format of the forecasts on Kafka. avro and protobuf: in the wire format of a schema registry, "
+        "with a schema that the daemon registers at its start for the subject <topic>-value; they need "
+        "schema_registry.url. SQLite and standard output hold JSON.",
+    )
+    path: Path = Field(
+        Path("forecasts.sqlite"),
+        description="The SQLite file, relative to state.data_dir. With the sink stdout it holds positions and "
+        "rejected records only; the sink kafka does not use it.",
+    )
+    every: int = Field(
+        1,
+        ge=1,
+        description="Publish the forecasts of every n-th step of a series only, and of flagged events. All events "
+        "still update the state, and the API shows all of them. 1: publish every forecast.",
+    )
+    publish_from: Annotated[str, AfterValidator(_live_or_time)] = Field(
+        "live",
+        description="First events whose forecasts are published. live: those of the live input, none of the history of "
+        "bootstrap. A time in ISO-8601, such as 2026-11-01T00:00:00Z: events from this time on, of history and live "
+        "input alike. Earlier events are taken in all the same.",
+    )
+    limits: Annotated[tuple[Limit, ...], BeforeValidator(listed)] = Field(
+        (),
+        max_length=50,
+        description='Bounds of the values of selected series, {series = "cpu.*", least = 0, greatest = 100}: '
+        "quantiles outside are moved onto the bound. The first entry that matches a series applies; model.clip bounds "
+        "all series.",
+    )
+
+    @property
+    def publish_from_ms(self) -> int | None:
+        """`publish_from` as epoch milliseconds; None where it is live."""
+        return None if self.publish_from == "live" else epoch_ms(self.publish_from)
