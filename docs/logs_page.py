@@ -15,6 +15,7 @@ LEVELS: Final = ("debug", "info", "warning", "error", "exception", "critical")
 
 MEANINGS: Final = {
     "listening": "The HTTP server listens here. Once, at the start.",
+    "answering probes": "A history is being fetched: until it is there, this address answers probes and metrics only.",
     "compiling the network for this processor": (
         "Kernels are compiled. Another size of network or horizon compiles again; `forecaster warmup` does it in "
         "advance."

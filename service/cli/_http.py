@@ -59,5 +59,5 @@ def probes(config: Config, detail: str) -> Iterator[Health]:
     health.enter("starting", detail)
     app = create_app(metrics, health, lambda: {"phase": "starting"})
     with server_of(config, app, ReloadableTls(config.http.web_config), metrics) as server:
-        _log.info("listening", url=f"{server.url}/metrics", page=f"{server.url}/")
+        _log.info("answering probes", url=f"{server.url}/metrics")
         yield health

@@ -18,7 +18,7 @@ class PublicationCounts(Listener):
 
     Args:
         metrics: the metrics with the counters.
-        from_ms: `output.publish_from` of each group of series; None: all forecasts are published, but none of a history.
+        from_ms: `output.publish_from` by group of series; None: all forecasts are published, but none of a history.
     """
 
     def __init__(self, metrics: Metrics, from_ms: Mapping[str, int | None]) -> None:
