@@ -99,6 +99,7 @@ def encode(sample: Sample) -> bytes:
 
 def written_times(folder: Path) -> tuple[int, int] | None:
     """Returns the first and the last time in the files of a folder, in epoch milliseconds; None without samples."""
-    ends = [(lines[0], lines[-1]) for path in folder.glob("*.jsonl") if (lines := path.read_bytes().splitlines())]
-    times = [orjson.loads(line)["timestamp"] for pair in ends for line in pair]
+    # Up to the last line end: a crash of the machine may leave a part of a line.
+    complete = [path.read_bytes().rpartition(b"\n")[0].splitlines() for path in folder.glob("*.jsonl")]
+    times = [orjson.loads(line)["timestamp"] for lines in complete if lines for line in (lines[0], lines[-1])]
     return (min(times), max(times)) if times else None

@@ -42,6 +42,11 @@ class SharedSnapshots:
     def __init__(self, exchange: Exchange, every: float, metrics: Metrics, clock: Clock) -> None:
         self._exchange, self._every, self._metrics, self._clock = exchange, every, metrics, clock
         self._shared_at: dict[str, float] = {}
+        self._offered: dict[str, int] = {}
+
+    def offered(self, partition: str) -> int | None:
+        """Returns the position of the newest copy that this process has uploaded; None for none."""
+        return self._offered.get(partition)
 
     def due(self, partition: str) -> bool:
         """Returns whether the next upload is due."""
@@ -58,7 +63,7 @@ class SharedSnapshots:
             self._metrics.snapshot_share_failures.inc()
             _log.warning("snapshot not shared", partition=partition, position=position, error=str(error))
             return
-        self._shared_at[partition] = now
+        self._shared_at[partition], self._offered[partition] = now, position
         self._metrics.snapshots_shared.inc()
 
     def bring(self, partition: str, here: int, committed: int, folder: Path) -> None:

@@ -199,11 +199,18 @@ class SnapshotStore:
     def oldest_needed(self, partition: str) -> int | None:
         """Returns the position of the oldest kept snapshot, or None while there are fewer than configured.
 
-        Records before it will not be replayed, because all newer snapshots would have to be damaged.
+        Records before it will not be replayed, because all newer snapshots would have to be damaged. With shared ones,
+        another machine starts at the newest of these, which may be older: None until one was uploaded.
         """
         paths = newest_first(self._folder(partition))
         points = kept(paths, self._keep)
-        return position_of(points[-1]) if len(points) >= self._keep and self._independent(points) else None
+        if len(points) < self._keep or not self._independent(points):
+            return None
+        oldest = position_of(points[-1])
+        if self._shared is None:
+            return oldest
+        shared = self._shared.offered(self._shared_as(partition))
+        return None if shared is None else min(oldest, shared)
 
     def _refuse(self, path: Path, reason: str, detail: str) -> None:
         self._metrics.snapshots_refused.labels(reason).inc()

@@ -54,6 +54,8 @@ def test_history_then_live(tmp_path: Path) -> None:
     times = [json.loads(line)["timestamp"] for line in feed.path.read_text().splitlines()]
     assert times[:6] == [10, 20, 1000, 3000, 5000, 7000]
     assert [time for time, _ in told] == times
+    with feed.path.open("ab") as out:
+        out.write(b'{"series":"mem')  # torn by a crash
     assert written_times(tmp_path / "new") == (10, times[-1])
 
 

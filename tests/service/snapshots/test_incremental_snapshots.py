@@ -168,6 +168,40 @@ class TestChain:
         assert not is_whole(held.write())
         assert offered == [(40, "full"), (43 + 1, "full")]
 
+    def test_what_other_machines_need_is_kept(self, tmp_path: Path) -> None:
+        """Nothing behind the newest uploaded copy may be deleted, however many newer snapshots this machine has."""
+        broken = [True]
+
+        class Exchange:
+            def offer(self, partition: str, position: int, path: Path) -> None:
+                if broken[0]:
+                    msg = "no broker"
+                    raise OSError(msg)
+
+            def newest(self, partition: str) -> int | None:
+                return None
+
+            def fetch(self, partition: str) -> bytes | None:
+                return None
+
+        clock = TurnedClock()
+        held = Held(tmp_path, shared=SharedSnapshots(Exchange(), 100.0, Metrics(CollectorRegistry()), clock))
+        every = [f"s{i}" for i in range(SERIES)]
+        for _ in range(4):
+            held.write()
+            held.observe(every)
+        assert held.store.oldest_needed("p") is None  # no upload has succeeded
+        broken[0] = False
+        shared = position_of(held.write())
+        for _ in range(5):
+            held.observe(every)
+            held.write()
+        assert held.store.oldest_needed("p") == shared
+        clock.now += 101
+        held.observe(every)
+        held.write()
+        assert shared < (held.store.oldest_needed("p") or 0) < held.position
+
 
 class TestDamage:
     """Damaged files."""
