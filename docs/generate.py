@@ -1,9 +1,9 @@
 """Writes the pages of the reference from the program itself: `make docs`. A test fails when a page is stale.
 
 docs/api.md from the OpenAPI document, docs/cli.md from click, docs/configuration.md from the configuration's schema,
-docs/forms.md from the example files of tests/data/forms/, docs/logs.md from the calls of loggers, docs/messages.md from
-decoders and encoders, docs/metrics.md from the metrics,
-and the example in docs/library.md from examples/five_lines.py.
+docs/forms.md from the example files of tests/data/forms/, docs/kinds.md from docs/configured_kinds.py, docs/logs.md
+from calls of loggers, docs/messages.md from decoders and encoders, docs/metrics.md from the metrics, and the example in
+docs/library.md from examples/five_lines.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the other scripts of this fold
 
 from api_page import api_page
 from forms_page import forms_page
+from kinds_page import kinds_page
 from logs_page import logs_page
 from messages_page import messages_page
 
@@ -190,6 +191,7 @@ PAGES = {
     "logs.md": lambda: logs_page(NOTE),
     "messages.md": lambda: messages_page(NOTE),
     "forms.md": lambda: forms_page(NOTE),
+    "kinds.md": lambda: kinds_page(NOTE),
     "metrics.md": metrics_page,
     "library.md": library_page,
 }

@@ -295,7 +295,8 @@ def columns() -> dict[str, tuple[str, list[tuple[str, Any]]]]:
     return found
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines) + "\n"
 
@@ -319,7 +320,7 @@ def _topics() -> str:
          one.settings.get("cleanup.policy", ""))
         for one in [*plan(config, 8, 1), *files]
     ]  # fmt: skip
-    return _table(["topic", "what", "key", "cleanup"], rows)
+    return table(["topic", "what", "key", "cleanup"], rows)
 
 
 def _shown(value: Any) -> str:
@@ -336,7 +337,7 @@ def messages_page(note: str) -> str:
     named[""] = f"{fields['record_time'].description} (`input.fields.record_time`)"
     rows = [(f"`{name}`" if name else "as named", text) for name, text in named.items()]
     covariates = InputConfig.model_fields["covariates"].description or ""
-    parts.append(_table(["field", "meaning"], [*rows, ("as named", f"{covariates} (`input.covariates`)")]))
+    parts.append(table(["field", "meaning"], [*rows, ("as named", f"{covariates} (`input.covariates`)")]))
     for title, line in EVENTS.items():
         parts.append(f"{title[0].upper()}{title[1:]}:\n\n{_block(line)}")
     parts += [CSV_TEXT, _block(CSV.rstrip(), "csv"), CLOUD_TEXT, _block(CLOUD_EVENT)]
@@ -345,22 +346,22 @@ def messages_page(note: str) -> str:
     points = _decoded(POINT)
     parts += ["### InfluxDB line protocol\n", INFLUX_TEXT, _block(POINT, "text")]
     rows = [(f"`{series}`", f"{value:g}") for series, value in zip(points.series, points.value.tolist(), strict=True)]
-    parts += [_table(["series", "value"], rows), INFLUX_NAMES_TEXT]
+    parts += [table(["series", "value"], rows), INFLUX_NAMES_TEXT]
     (control,) = _decoded(CONTROL).controls
     parts += ["### Control records\n", CONTROL_TEXT.format(control=control), _block(CONTROL)]
-    parts += ["## Forecasts out\n", _pretty(forecast), _table(["field", "meaning"], _marked(FORECAST_FIELDS))]
+    parts += ["## Forecasts out\n", _pretty(forecast), table(["field", "meaning"], _marked(FORECAST_FIELDS))]
     parts += ["### Revisions\n", REVISIONS_TEXT, _pretty(revision())]
-    parts += [_table(["field", "meaning"], _marked(REVISION_FIELDS))]
-    parts += ["### Months\n", MONTHS_TEXT, _pretty(monthly()), _table(["field", "meaning"], _marked(MONTH_FIELDS))]
-    parts += ["### Silences\n", SILENCE_TEXT, _pretty(silence), _table(["field", "meaning"], _marked(SILENCE_FIELDS))]
-    parts += [formats_part(), "## Rejected records\n", REJECT_TEXT, _table(["reason", "meaning"], _marked(REASONS))]
+    parts += [table(["field", "meaning"], _marked(REVISION_FIELDS))]
+    parts += ["### Months\n", MONTHS_TEXT, _pretty(monthly()), table(["field", "meaning"], _marked(MONTH_FIELDS))]
+    parts += ["### Silences\n", SILENCE_TEXT, _pretty(silence), table(["field", "meaning"], _marked(SILENCE_FIELDS))]
+    parts += [formats_part(), "## Rejected records\n", REJECT_TEXT, table(["reason", "meaning"], _marked(REASONS))]
     header_rows = [
         (f"`{name}`", _shown(cut_headers.get(name, b"").decode()), meaning) for name, meaning in HEADERS.items()
     ]
     parts += [
         "### Headers of the dead-letter topic\n",
         HEADER_TEXT,
-        _table(["header", "example", "meaning"], header_rows),
+        table(["header", "example", "meaning"], header_rows),
     ]
     parts += ["## Topics\n", TOPIC_TEXT, _topics(), "### Several forecasts in a record\n", JOINED_TEXT]
     parts += [_block(joined().value or b""), "### Adoptions\n", ADOPTION_TEXT, _pretty(adoption().value or b"")]
@@ -369,7 +370,7 @@ def messages_page(note: str) -> str:
     parts += ["## The output file\n", SQLITE_TEXT]
     for name, (kind, found) in columns().items():
         rows = [(f"`{column}`", _shown(value)) for column, value in found]
-        parts.append(f"### {kind} {name}\n\n{_table(['column', 'example'], rows)}")
+        parts.append(f"### {kind} {name}\n\n{table(['column', 'example'], rows)}")
     parts += ["## JSON lines\n", LINES_TEXT]
     return "\n".join(parts)
 
@@ -384,7 +385,7 @@ def _shape(shape: Shape) -> str:
     kind = "json" if shape.record.startswith("{") else "csv" if "\n" in shape.record else "text"
     return "\n".join([
         f"{shape.title}:\n", _block(shape.record, kind), _block("\n".join(["[input.fields]", *settings]), "toml"),
-        _table(["series", "timestamp", "value"], events),
+        table(["series", "timestamp", "value"], events),
     ])  # fmt: skip
 
 

@@ -12,7 +12,9 @@ SECTIONS = {
         "files", "kafka", "history", "raw-events", "prometheus-only", "groups", "retraining", "covariates", "data",
         "anomalies", "backtest", "recurrent", "page", "scaling", "deploying", "operations", "security", "upgrading",
     ],
-    "Reference": ["cli", "configuration", "metrics", "logs", "messages", "forms", "api", "library", "reference"],
+    "Reference": [
+        "cli", "configuration", "metrics", "logs", "messages", "forms", "kinds", "api", "library", "reference",
+    ],
     "Explanation": ["model", "delivery", "determinism", "accuracy", "performance", "architecture"],
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ from service.discovery.times import is_time
 from service.errors import ConfigurationError, ServiceError
 from service.messages.decode import CSV_HEADER
 from service.messages.depth import too_deep
-from service.messages.envelopes import NotAnEvent, unwrap
+from service.messages.envelopes import NotAnEvent, parsed_text, unwrap
 from service.messages.frames import Frames, json_payload, schema_id
 from service.messages.line_protocol import is_blank, lines_of, parse_line
 from service.messages.numbers import Notation
@@ -274,7 +274,7 @@ def _record(value: bytes, frames: Frames | None) -> object:
     if frames is not None and schema_id(value) is not None:
         return frames.decode(value)
     found: object = orjson.loads(json_payload(value))
-    return found
+    return parsed_text(found) if isinstance(found, str) else found
 
 
 def _envelope_of(record: object, payload: object) -> str:

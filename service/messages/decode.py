@@ -63,6 +63,7 @@ REASONS: Final = {
 CSV_HEADER = "csv-header"
 """Name of the record header with the header line of the record's CSV file."""
 
+_AHEAD: Final = "see input.max_ahead; numbers of another unit: input.fields.time_unit"
 _NO_VALUE: Final = Problem("tombstone", REASONS["tombstone"])
 
 
@@ -252,7 +253,7 @@ class Decoder:
         if max(map(len, values), default=0) > self._max_bytes:
             for index, value in enumerate(values):
                 if len(value) > self._max_bytes and index not in problems:
-                    text = f"got {len(value)} bytes, expected at most {self._max_bytes}"
+                    text = f"got {len(value)} bytes, expected at most {self._max_bytes} (input.max_record_bytes)"
                     problems[index] = Problem("too_large", text)
         good = [i for i in range(len(values)) if i not in problems] if problems else range(len(values))
         if headers is None:
@@ -267,7 +268,8 @@ class Decoder:
         if 4 * max(map(len, parsed.series), default=0) > self._max_series_bytes:  # a character has at most 4 bytes
             for at, series in enumerate(parsed.series):
                 if (size := len(series.encode())) > self._max_series_bytes:
-                    text = f"got series {series[:80]!r}... of {size} bytes, expected at most {self._max_series_bytes}"
+                    most = f"at most {self._max_series_bytes} (input.max_series_bytes)"
+                    text = f"got series {series[:80]!r}... of {size} bytes, expected {most}"
                     wrong.setdefault(at, Problem("series_too_long", text))
         if not self._accepted or self._accepted.issuperset(parsed.series):
             return
@@ -293,7 +295,9 @@ class Decoder:
                     continue
                 written = int(own_ms)
             if written is not None and times[at] - written > self._max_ahead_ms:
-                text = f"{times[at] - written} ms later than its record, expected at most {self._max_ahead_ms}"
+                text = (
+                    f"{times[at] - written} ms later than its record, expected at most {self._max_ahead_ms}; {_AHEAD}"
+                )
                 wrong.setdefault(at, Problem("too_far_ahead", text))
 
     def _result(

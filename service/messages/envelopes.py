@@ -210,11 +210,11 @@ def _cloudevent_data(event: _Object) -> object:
     if isinstance(data, str):
         if event.get("datacontentencoding") == "base64":  # version 0.3 has this instead of data_base64
             return _parsed_base64(data, "data")
-        return _parsed_text(data)
+        return parsed_text(data)
     return data
 
 
-def _parsed_text(text: str) -> object:
+def parsed_text(text: str) -> object:
     """Parses a string with a JSON object, as of producers that encode their data twice; returns others unchanged."""
     if not text.lstrip().startswith("{"):
         return text

@@ -17,6 +17,7 @@ from service.config.field_paths import COLUMNS, FieldPath, Keys, innermost, pars
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
 from service.messages.field_lookup import ABSENT, find
+from service.messages.hints import at, inside, missing, of_number, shown
 from service.messages.keys import text_of_field
 from service.messages.numbers import MalformedNumber, Notation, number, number_of_identifier, out_of_union
 from service.messages.outside import event_time, name_of_key, text_outside
@@ -29,7 +30,6 @@ MOST_EVENTS: Final = 10_000
 
 _FIELD: Final = Outside("field")
 _NUMBERS: Final = "a list of numbers; in CSV separated by spaces or |, or an empty field"
-_SHOWN: Final = 80  # characters of a wrong value in a message
 
 
 class RecordMapping:
@@ -129,9 +129,9 @@ class RecordMapping:
             for element in array:
                 yield from self._elements([*bases, element], level + 1)
         elif array is ABSENT:
-            yield RejectedError("missing_field", f"got nothing at {_text(keys)}, expected an array of samples")
+            yield RejectedError("missing_field", f"got nothing at {at(keys)}, expected an array of samples")
         else:
-            yield RejectedError("wrong_type", f"got {_shown(array)} at {_text(keys)}, expected an array of samples")
+            yield RejectedError("wrong_type", f"got {shown(array)} at {at(keys)}, expected an array of samples")
 
     def _columns_as_elements(
         self, bases: list[object], keys: Keys, level: int
@@ -143,7 +143,7 @@ class RecordMapping:
         )
         if not arrays:
             problem = "missing_field" if parent is ABSENT else "wrong_type"
-            yield RejectedError(problem, f"got no arrays at {_text(keys)}, expected an object of arrays of samples")
+            yield RejectedError(problem, f"got no arrays at {at(keys)}, expected an object of arrays of samples")
             return
         longest = max(map(len, arrays.values()))
         elements: list[dict[str, object]] = [{} for _ in range(min(longest, MOST_EVENTS))]
@@ -175,7 +175,8 @@ class RecordMapping:
             value = raw if type(raw) is float else number(raw, self._notation)
             if value is None:
                 kind = "an identifier, text or a whole number" if name in self._identifiers else "a number"
-                wrong = Problem("wrong_type", f"got {_shown(raw)} as {name}, expected {kind}, or null if missing")
+                hint = of_number(raw) or inside(raw, name, "values" if self._several else "value")
+                wrong = Problem("wrong_type", f"got {shown(raw)} as {name}, expected {kind}, or null if missing{hint}")
                 if not (self._blank and self._several):
                     problem = wrong
                     continue
@@ -209,7 +210,9 @@ class RecordMapping:
                 label = self._values[0][2]
                 yield label, _identified(bases[-1]) if label in self._identifiers else bases[-1]
                 return
-            text = f"got {_shown(bases[-1])}, expected an object with the fields of an event"
+            text = f"got {shown(bases[-1])}, expected an object with the fields of an event"
+            if around.timestamps_ms is not None:
+                text += ", or a number alone, of the series that is the key of the record"
             raise RejectedError("wrong_type", text)
         matched = set[tuple[Keys, ...]]()
         for path, glob, label in self._values:
@@ -220,7 +223,7 @@ class RecordMapping:
             if raw is not ABSENT:
                 yield label, _identified(raw) if label in self._identifiers else raw
             elif not self._several:
-                raise RejectedError("missing_field", f"Object missing required field `{path.text}`")
+                raise RejectedError("missing_field", missing(path.text, bases[len(path.arrays)]))
 
     def _matching(
         self, bases: list[object], path: FieldPath, matched: set[tuple[Keys, ...]]
@@ -265,11 +268,13 @@ class RecordMapping:
             outer = around.timestamps_ms[index] if outer is None and around.timestamps_ms is not None else outer
             if outer is not None and len(absent) == len(parts):
                 return Milliseconds(outer)
-            raise RejectedError("missing_field", f"Object missing required field `{absent[0]}`")
+            raise RejectedError("missing_field", missing(absent[0], bases[-1]))
         times = [time for time in map(_as_time, parts) if time is not None]
         if len(times) < len(parts):
-            shown = _shown(parts[0] if len(parts) == 1 else parts)
-            raise RejectedError("wrong_type", f"got {shown} as {self._time_name}, expected {EXPECTED}")
+            raw = parts[0] if len(parts) == 1 else parts
+            hint = inside(raw, self._time_name, "timestamp") if isinstance(raw, dict) else ""
+            text = f"got {shown(raw)} as {self._time_name}, expected {EXPECTED}{hint}"
+            raise RejectedError("wrong_type", text)
         return times[0] if len(times) == 1 else " ".join(str(time).strip() for time in times)
 
     def _resolved(self, bases: list[object], part: Part, index: int, around: Around) -> str | None:
@@ -286,11 +291,12 @@ class RecordMapping:
             key = None if around.keys is None else around.keys[index]
             fields = [part for part in self._parts if isinstance(part, FieldPath)]
             if key is None or len(fields) > 1:
-                raise RejectedError("missing_field", f"Object missing required field `{path.text}`")
+                raise RejectedError("missing_field", missing(path.text, bases[len(path.arrays)]))
             return name_of_key(key)
         text = text_of_field(raw)
         if text is None:
-            raise RejectedError("wrong_type", f"got {_shown(raw)} as {path.text}, expected the name of a series")
+            hint = inside(raw, path.text, "series")
+            raise RejectedError("wrong_type", f"got {shown(raw)} as {path.text}, expected the name of a series{hint}")
         if not text:
             raise RejectedError("missing_field", "got an empty series, expected its name")
         return text
@@ -299,9 +305,7 @@ class RecordMapping:
         raw = self._get(bases, path)
         value = math.nan if raw is ABSENT else number(raw, self._notation)
         if value is None:
-            raise RejectedError(
-                "wrong_type", f"got {_shown(raw)} as {path.text}, expected a number, or null if missing"
-            )
+            raise RejectedError("wrong_type", f"got {shown(raw)} as {path.text}, expected a number, or null if missing")
         return value
 
     def _ahead(self, record: object, field: str, name: str) -> list[float | None]:
@@ -313,7 +317,7 @@ class RecordMapping:
         fits = isinstance(raw, list) and isinstance(ahead, dict)
         numbers = [number(one, self._notation) for one in raw[: self._horizon]] if fits else []
         if not fits or None in numbers:
-            raise RejectedError("wrong_type", f"got {_shown(raw)} as {field}.{name}, expected {_NUMBERS}")
+            raise RejectedError("wrong_type", f"got {shown(raw)} as {field}.{name}, expected {_NUMBERS}")
         return numbers
 
 
@@ -340,12 +344,3 @@ def _or_none(raw: object) -> object:
 def _as_time(raw: object) -> Time | None:
     """Returns a time, or None for nothing and for what is none."""
     return raw if isinstance(raw, int | float | str) and not isinstance(raw, bool) else None
-
-
-def _text(keys: Keys) -> str:
-    return ".".join(map(str, keys)) or "the record"
-
-
-def _shown(raw: object) -> str:
-    text = repr(raw)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

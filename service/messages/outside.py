@@ -12,6 +12,7 @@ from service.messages.timestamps import Milliseconds, parse_time
 FILE_NAME: Final = "file-name"
 """Name of the record header with the name of the record's file, without folder and suffix."""
 
+_EXPECTED: Final = "expected the name of a series; see input.fields.series, which may name a field or a header"
 _CE_VERSION, _CE_TIME = "ce_specversion", "ce_time"
 
 
@@ -42,9 +43,9 @@ def name_of_key(key: bytes) -> str:
         RejectedError: it is no name.
     """
     if (name := text_of_key(key)) is None:
-        raise RejectedError("undecodable", "got a key that is not UTF-8, expected the name of a series")
+        raise RejectedError("undecodable", f"got a key that is not UTF-8, {_EXPECTED}")
     if not name:
-        raise RejectedError("missing_field", "got an empty key, expected the name of a series")
+        raise RejectedError("missing_field", f"got an empty key, {_EXPECTED}")
     return name
 
 

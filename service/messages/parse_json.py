@@ -15,9 +15,10 @@ import orjson
 from service.config.input import InputConfig
 from service.messages.controls import may_be_control, read_control
 from service.messages.depth import MAX_DEPTH, deep_ones
-from service.messages.envelopes import NotAnEvent, Unwrapped, unwrap
+from service.messages.envelopes import NotAnEvent, Unwrapped, parsed_text, unwrap
 from service.messages.field_lookup import is_there
 from service.messages.frames import FrameError, Frames, json_payload, schema_id
+from service.messages.hints import of_no_json
 from service.messages.mapping import RecordMapping
 from service.messages.outside import is_cloudevent
 from service.messages.parse_influx import InfluxParser
@@ -179,7 +180,7 @@ class JsonParser:
         except FrameError as error:
             return error.problem
         except (ValueError, RecursionError) as error:
-            return Problem("undecodable", self._influx.hint(value) or _described(value, str(error)))
+            return Problem("undecodable", self._influx.hint(value) or of_no_json(value, str(error), around))
         rows = len(into.index)
         problem = self._add(record, index, around, into)
         is_filtered = problem is None and len(into.index) == rows
@@ -220,25 +221,17 @@ class JsonParser:
         return self._struct is not None and all(is_there(record, keys) for keys in self._struct.required)
 
 
-def _described(value: bytes, text: str) -> str:
-    """Returns why a record is not JSON."""
-    number = schema_id(value)
-    if number is None or json_payload(value) is not value:
-        return text
-    return (
-        f"got a record that begins with a zero byte, as in the wire format of a schema registry (schema {number}), "
-        "expected JSON; to read Avro or Protobuf, set schema_registry.url"
-    )
-
-
 def load_json(value: bytes) -> object:
     """Decodes a record: a JSON value, or several on a line each, which are a list.
+
+    A text with an object in it is that object: some producers encode what is JSON already.
 
     Raises:
         ValueError: it is neither.
     """
     try:
-        return _value(value)
+        found = _value(value)
+        return parsed_text(found) if isinstance(found, str) else found
     except ValueError as error:
         text = str(error)
     lines = [line for line in value.splitlines() if line.strip()]

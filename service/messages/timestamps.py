@@ -50,7 +50,9 @@ _SHAPES = {
 }  # fmt: skip
 EXPECTED = (
     'an ISO-8601 time such as "2026-11-22T10:00:00Z", epoch milliseconds or epoch seconds, in the years 1 to 9999 '
-    "(numbers of another unit: input.fields.time_unit; dates with the day or the month first: input.fields.date_order)"
+    "(numbers of another unit: input.fields.time_unit; dates with the day or the month first: input.fields.date_order; "
+    "texts have an offset such as +01:00, or the zone of input.fields.timezone; the date in another field: a list in "
+    "input.fields.timestamp)"
 )
 
 

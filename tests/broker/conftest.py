@@ -23,6 +23,7 @@ from kafka import KafkaAdminClient
 from kafka_broker import Cluster, make_archive
 from kafka_jars import BrokerMissingError, Jars, installation
 from kafka_proxy import Proxy
+from schema_registry import RegistryProcess, program
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,6 +81,15 @@ def admin(bootstrap: str) -> Iterator[KafkaAdminClient]:
     client = KafkaAdminClient(bootstrap_servers=bootstrap)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def registry(jars: Jars, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryProcess]:
+    """One schema registry for the whole run; tests must leave it running."""
+    program()  # skipped with the broker where Java is missing; a failed download is an error
+    registry = RegistryProcess(tmp_path_factory.mktemp("registry") / "one")
+    yield registry
+    registry.close()
 
 
 @pytest.fixture

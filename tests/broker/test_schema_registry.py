@@ -16,7 +16,6 @@ from fastavro import parse_schema, schemaless_writer
 from kafka_broker import free_ports
 from kafka_tools import produce, read_topic
 from proto_records import message, registered
-from schema_registry import RegistryProcess, program
 
 from service.cli import main
 from service.cli._preflight import dry_run
@@ -48,15 +47,6 @@ message Other { Unit unit = 1; }
 message Event { string series = 1; google.protobuf.Timestamp timestamp = 2; optional double value = 3; Unit unit = 4; }
 """
 UNKNOWN = 987_654
-
-
-@pytest.fixture(scope="module")
-def registry(jars, tmp_path_factory):
-    """A registry of this module; the tests must leave it running."""
-    program()  # skipped with the broker where Java is missing; a failed download is an error
-    registry = RegistryProcess(tmp_path_factory.mktemp("registry") / "one")
-    yield registry
-    registry.close()
 
 
 def framed(number: int, payload: bytes) -> bytes:
