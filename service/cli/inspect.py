@@ -24,10 +24,12 @@ from service.discovery.sample import InputSample, sample_of_file
 from service.discovery.siblings import OtherFiles, other_files
 from service.discovery.summary import Summary, summarise
 from service.messages.timestamps import written
+from service.sources.byte_source import ROW_FORMS
 
 _STDIN_BYTES: Final = 16 << 20
 _SHOWN: Final = 20  # fields, and series
 _WIDE: Final = 40  # characters of an example
+_A_FILE: Final = "NAME-OF-A-FILE"  # where the standard input is to be a file
 
 
 @click.command(short_help="Show how an input would be read, and the configuration for it.")
@@ -59,7 +61,13 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
     advised = {} if summary.advice is None else summary.advice.settings
     windows_advised = {f"aggregate.{name}": value for name, value in advised.items()}
     settings = {**choice.settings, **windows_advised, **_given(config), "model.seasons": _seasons(config, summary)}
-    text = "\n".join(_configuration(source, topic, settings)) + "\n"
+    lines = list(_configuration(source, topic, settings))
+    if source == "-" and sample.format in ROW_FORMS:
+        lines = [
+            f"# {choice.reasons['format']}: this format is read from files, not from standard input.",
+            *_configuration(_A_FILE, topic, settings),
+        ]
+    text = "\n".join(lines) + "\n"
     if as_json:
         facts: dict[str, Any] = asdict(summary) | {
             "source": sample.source, "format": sample.format, "separator": sample.separator,

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from service.cli import main
 from service.config.load import load_config
+from service.sources.local import local_source
 
 FORMS = Path(__file__).parents[2] / "data" / "forms"
 # One network for all files, because each compiles: without seasons, which are otherwise found in the file.
@@ -82,6 +83,20 @@ def forecasts() -> list[tuple[str, int]]:
 def test_all_files_are_here() -> None:
     """Every example file has a row of this test."""
     assert {path.name for path in FORMS.iterdir()} == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if not name.endswith((".parquet", ".avro"))])
+def test_piped(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is suggested for a form on standard input is read from there; else the configuration names a file."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["inspect", "-", "--write", "found.toml"], input=(FORMS / name).read_bytes())
+    assert done.exit_code == 0, done.output
+    config = load_config(Path("found.toml"), {"state.data_dir": tmp_path / "data"})
+    if config.input.files == ("-",):
+        local_source(config).close()  # a format that is read from files only is refused here
+    else:
+        assert config.input.format in {"json", "annotated-csv"}
+        assert "read from files, not from standard input" in done.output
 
 
 @pytest.mark.parametrize("name", EXPECTED)
