@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from service.ports import Records
 from service.schemas.codecs import codec_of
 from service.schemas.frames import SchemaFrames
 from service.schemas.schema import JSON_SCHEMA, RegisteredSchema
+from service.sources.push_log import PushLog
 
 ONE, SEVERAL = {"content-type": ONE_RECORD}, {"content-type": IN_BASE64}
 TIME = 1_700_000_000_000
@@ -134,6 +136,26 @@ def test_refused(door: Door, body: bytes, kind: dict[str, str], message: str) ->
     assert "nothing of the body was accepted" in error["message"]
     assert door.spooled() == []
     assert door.counted("push_refused_total", reason="invalid") == 1
+
+
+def test_killed_after_the_answer(tmp_path: Path) -> None:
+    """What was answered is there after a kill at that moment, as the lines that the same events have as JSON."""
+    doors = opened(tmp_path, frames_with(SCHEMAS))
+    door, kept = next(doors), list[tuple[list[bytes], Path]]()
+    for number, (body, kind) in enumerate([(avro(1), ONE), (several(proto(2), avro(3)), SEVERAL), (proto(4), ONE)]):
+        door.post("events", body, kind)
+        kept.append((door.spooled(), tmp_path / f"copy-{number}"))
+        shutil.copytree(tmp_path / "push", kept[-1][1])  # what is on the disk if the process ends here
+    doors.close()
+    for count, (lines, folder) in zip((1, 3, 4), kept, strict=True):
+        log = PushLog(folder, 1 << 20)
+        log.open(None)
+        found = log.read(log.earliest(), 100)
+        log.close()
+        assert found is not None
+        assert found.values == lines
+        steps = range(1, count + 1)
+        assert events(lines) == (["a"] * count, [TIME + 60_000 * n for n in steps], [n / 4 for n in steps], [])
 
 
 def test_registry_is_down(door: Door) -> None:
