@@ -116,9 +116,9 @@ class Aggregator:
                     closed.refused.append((index[one], _no_bucket(name)))
                     continue
                 series = known.get(name)
-                window = None if series is None or self._waiting else series.recent
+                window, is_late = None if series is None or self._waiting else series.recent, False
                 if window is None or not window.start <= time_ms < window.end:
-                    window = self._window_of(name, series, time_ms, index[one], closed)
+                    window, is_late = self._window_of(name, series, time_ms, index[one], closed)
                     if window is None:
                         continue
                 if bound is None:
@@ -127,6 +127,8 @@ class Aggregator:
                     closed.refused.append((index[one], _no_bucket(name)))
                     continue
                 closed.taken += 1
+                if is_late:
+                    closed.repaired += 1
             for one in range(at, end):
                 name, time_ms, now, target = names[one], times[one], watermark.ms, watermark.target
                 if (
@@ -153,13 +155,16 @@ class Aggregator:
 
     def _window_of(
         self, name: str, series: SeriesWindows | None, time_ms: int, record: int, closed: ClosedWindows
-    ) -> OpenWindow | None:
-        """Returns the window of an event; None where it is late or beyond a bound, which is noted."""
+    ) -> tuple[OpenWindow | None, bool]:
+        """Returns the window of an event, and whether it is one that is closed, or due.
+
+        The window is None where the event is too late or beyond a bound, which is noted.
+        """
         found = series or self._table.enter(name)
         if series is None and (other := self._table.clashes(name, found.rule)):
             text = f"values of the series {name!r} and {other!r} have the same name; rename one of them"
             closed.refused.append((record, Problem("series_clash", text)))
-            return None
+            return None, False
         start, end = found.rule.grid.bounds(time_ms)
         now = self._watermark.ms
         wrong_ms = 0 if now is None or found.closed_ms is None else found.closed_ms - max(now, time_ms)
@@ -175,13 +180,12 @@ class Aggregator:
             closed.late_steps[self._revised.steps(found, end, now)] += 1
             window = self._revised.window_of(name, found, start, end, now)
             if window is not None:
-                closed.repaired += 1
-                return window
+                return window, True
             text = (
                 f"the window of event time {time_ms} ms of {name!r} is closed; a longer aggregate.grace keeps it open"
             )
             closed.refused.append((record, Problem("late", text)))
-            return None
+            return None, True
         window = found.open.get(end) or self._table.open(name, found, start, end)
         if window is None:
             text = (
@@ -190,12 +194,12 @@ class Aggregator:
                 "(state.max_series); the times of this series may be wrong"
             )
             closed.refused.append((record, Problem("too_many_windows", text)))
-            return None
+            return None, False
         found.recent = window
         self._watermark.resting.pop(name, None)
         if self._watermark.target is None or end + self._grace < self._watermark.target:
             self._watermark.aim(end + self._grace)
-        return window
+        return window, False
 
     def _forget(self, tombstone: Tombstone, closed: ClosedWindows) -> None:
         if tombstone.series:

@@ -17,6 +17,7 @@ from raw_columns import TICK, Raw, aggregator_of, columns, rows, take, ticks
 from forecaster import CheckpointError
 from service.aggregate.aggregator import Aggregator
 from service.aggregate.closed_windows import ClosedWindows
+from service.aggregate.histogram_buckets import MOST_BUCKETS
 from service.messages.controls import Tombstone
 
 BEGIN = 1_774_744_200_000
@@ -214,7 +215,7 @@ class TestWindows:
         """With `empty = "last"` the intervals without events behind a revised window have its new value."""
         aggregator, _ = after(minutes(1, 4, 5), empty="last", functions=["max"])
         closed = take(aggregator, minutes(1.5, value=9.0))
-        assert shown(closed) == [] == []
+        assert shown(closed) == []
         aggregator, _ = after(minutes(1, 4, 5), 4, empty="last", functions=["max"])
         closed = take(aggregator, minutes(1.5, value=9.0))
         assert shown(closed) == [(1.0, 9.0, True), (2.0, 9.0, True), (3.0, 9.0, True)]
@@ -225,6 +226,18 @@ class TestWindows:
         closed = take(aggregator, minutes(3.1, 3.2, 2.5, 3.3), index=[0, 0, 0, 0])
         assert shown(closed) == [(2.0, 2.0, True), (3.0, 4.0, True)]
         assert closed.repaired == 4
+
+    @pytest.mark.parametrize("at", [3.5, 4.5])
+    def test_buckets_without_room(self, at: float) -> None:
+        """A straggler whose bucket is one too many is added to no window, and not counted as such."""
+        functions: dict[str, Any] = {"functions": ["histogram_median"], "counters": "functions"}
+        bounds = [*range(MOST_BUCKETS), math.inf]
+        events = [one for minute in (0, 1, 2, 3, 5, 6) for one in minutes(minute, series='a{le="1"}')]
+        aggregator, _ = after(events, **functions)
+        late = [one for bound in bounds for one in minutes(at, series=f'a{{le="{bound}"}}')]
+        closed = take(aggregator, late)
+        assert [problem.reason for _, problem in closed.refused] == ["no_bucket"]
+        assert (closed.taken, closed.repaired) == (MOST_BUCKETS, MOST_BUCKETS)
 
     def test_forgotten_series(self) -> None:
         """A series that was forgotten has no closed windows."""
