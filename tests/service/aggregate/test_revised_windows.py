@@ -17,6 +17,7 @@ from raw_columns import TICK, Raw, aggregator_of, columns, rows, take, ticks
 from forecaster import CheckpointError
 from service.aggregate.aggregator import Aggregator
 from service.aggregate.closed_windows import ClosedWindows
+from service.aggregate.closing_rows import MOST_REVISED
 from service.aggregate.histogram_buckets import MOST_BUCKETS
 from service.messages.controls import Tombstone
 
@@ -219,6 +220,35 @@ class TestWindows:
         aggregator, _ = after(minutes(1, 4, 5), 4, empty="last", functions=["max"])
         closed = take(aggregator, minutes(1.5, value=9.0))
         assert shown(closed) == [(1.0, 9.0, True), (2.0, 9.0, True), (3.0, 9.0, True)]
+
+    @pytest.mark.parametrize("gap", [MOST_REVISED - 1, MOST_REVISED, MOST_REVISED + 1, 900])
+    def test_many_empty_windows_behind_it(self, gap: int) -> None:
+        """Of many intervals without events, those directly behind a revised window have its new value."""
+        functions = ["max", "last", "sum", "count"]
+        ahead = [1 + at / 2 for at in range(2 * gap)]  # of another series, so that time goes on
+        events = [
+            *minutes(0, 1),
+            *minutes(*ahead, series="b"),
+            *minutes(gap + 2, gap + 3),
+            *minutes(gap + 3, series="b"),
+        ]
+        aggregator, before = after(events, 1000, empty="last", functions=functions)
+        closed = take(aggregator, minutes(1.5, value=9.0))
+        assert len(closed) == len(functions) * (1 + min(gap, 32))
+        assert all(closed.revises)
+        assert sorted({(start - BEGIN) // MINUTE for start in closed.start_ms}) == list(
+            range(1, 2 + min(gap, MOST_REVISED))
+        )
+        values = observed([before, closed])
+        assert [values["a.max", BEGIN + at * MINUTE] for at in range(1, gap + 2)] == [
+            9.0 if at <= MOST_REVISED else 1.0 for at in range(gap + 1)
+        ]
+
+    def test_unchanged_values_before_empty_windows(self) -> None:
+        """Where a value does not change, neither do the intervals without events behind it."""
+        aggregator, _ = after(minutes(1, 4, 5, value=5.0), 4, empty="last", functions=["max", "count"])
+        closed = take(aggregator, minutes(1.5, value=3.0))
+        assert closed.series == ["a.count"] * 3
 
     def test_several_stragglers_of_a_record(self) -> None:
         """The stragglers of a record revise a window once."""
