@@ -73,6 +73,7 @@ class RevisedWindows:
         else:
             before = window.values(series.rule.functions)
         self.of_record[end, name] = _Straggling(series, window, before)
+        self._table.held.add(name)
         return window
 
     def steps(self, series: SeriesWindows, end: int, now: int | None) -> int:
@@ -92,6 +93,7 @@ class RevisedWindows:
             if found.window.events:  # not where the bucket of a histogram was one too many
                 _revise(name, found, rows, closed)
         self.of_record.clear()
+        self._table.held.clear()
         rows.move_to(closed, record)
 
 

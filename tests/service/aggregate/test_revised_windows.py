@@ -269,6 +269,19 @@ class TestWindows:
         assert [problem.reason for _, problem in closed.refused] == ["no_bucket"]
         assert (closed.taken, closed.repaired) == (MOST_BUCKETS, MOST_BUCKETS)
 
+    def test_new_series_of_a_full_table(self) -> None:
+        """Series that the stragglers of a record begin are not removed for others of it: each is known behind it."""
+        others = [Raw(name, BEGIN + at * MINUTE) for at in range(6) for name in ("x", "y", "z")]
+        aggregator = aggregator_of(5, WITHIN, functions=["count"], grace=0, empty="missing")
+        take(aggregator, others)
+        late = [*minutes(4.1, series="a"), *minutes(4.2, series="b"), *minutes(4.3, series="c")]
+        closed = take(aggregator, late, index=[0, 0, 0])
+        assert closed.series == ["a", "b"]
+        assert [(at, problem.reason) for at, problem in closed.refused] == [(0, "late")]
+        again = take(aggregator, [*minutes(4.4, series="a"), *minutes(4.4, series="b")])
+        assert shown(again) == [(4.0, 2.0, True)] * 2
+        assert take(aggregator, minutes(4.5, series="c")).series == ["c"]  # with a record of its own there is room
+
     def test_forgotten_series(self) -> None:
         """A series that was forgotten has no closed windows."""
         aggregator, _ = after(minutes(*range(5)))
