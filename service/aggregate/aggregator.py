@@ -32,7 +32,7 @@ from service.aggregate.window_arrays import (
     watermark_from,
 )
 from service.aggregate.window_rules import WindowRules
-from service.aggregate.window_table import MOST_OF_SERIES, SeriesWindows, WindowTable
+from service.aggregate.window_table import MOST_OF_SERIES, NEVER, SeriesWindows, WindowTable
 from service.config.aggregate import AggregateConfig
 from service.messages.controls import Tombstone
 from service.messages.decode import Decoded
@@ -55,6 +55,7 @@ class Aggregator:
 
     Attributes:
         marked: the last time mark, None without any.
+        marked_ms: the greatest time of all marks, `NEVER` without any: the clock may have been put back since.
     """
 
     def __init__(self, settings: AggregateConfig, most_series: int, late_within: int = 0) -> None:
@@ -67,6 +68,7 @@ class Aggregator:
         self._revised = RevisedWindows(self._table, self._grace)
         self._waiting = False  # windows wait for the next record to close
         self.marked: TimeMark | None = None
+        self.marked_ms = NEVER
 
     @classmethod
     def of(cls, settings: AggregateConfig, most_series: int, late_within: int = 0) -> Aggregator | None:
@@ -168,7 +170,7 @@ class Aggregator:
         start, end = found.rule.grid.bounds(time_ms)
         now = self._watermark.ms
         wrong_ms = 0 if now is None or found.closed_ms is None else found.closed_ms - max(now, time_ms)
-        covered = self.marked is not None and (found.closed_ms or 0) + self._grace <= self.marked.time_ms
+        covered = (found.closed_ms or 0) + self._grace <= self.marked_ms
         if wrong_ms > (MOST_EMPTY * found.rule.grid.interval_ms if covered else self._far):
             # A watermark that was wrong closed it, and went back since: the series does so as well. Windows without
             # events have shown its rows the wrong time many times, so that they would take the right one for late. A
@@ -246,7 +248,7 @@ class Aggregator:
         self._watermark.pause()
         self._aim()
         self._waiting = self._is_due()
-        self.marked = mark
+        self.marked, self.marked_ms = mark, max(self.marked_ms, mark.time_ms)
         rows.move_to(closed, 0)
         return closed
 
@@ -298,7 +300,7 @@ class Aggregator:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Returns the state; it does not change with further events."""
-        state = arrays_of(self._table, self._watermark) | marked_arrays(self.marked)
+        state = arrays_of(self._table, self._watermark) | marked_arrays(self.marked, self.marked_ms)
         return state | kept_arrays(self._table, self._late_within)
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -311,7 +313,7 @@ class Aggregator:
         kept_from(arrays, series, self._late_within)
         self._table.replace(series)
         watermark_from(arrays, self._watermark)
-        self.marked = marked_from(arrays)
+        self.marked, self.marked_ms = marked_from(arrays)
         end = self._table.next_end
         self._watermark.target = None if end is None else end + self._grace
         self._waiting = self._is_due()

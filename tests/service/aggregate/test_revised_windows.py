@@ -20,6 +20,7 @@ from service.aggregate.closed_windows import ClosedWindows
 from service.aggregate.closing_rows import MOST_REVISED
 from service.aggregate.histogram_buckets import MOST_BUCKETS
 from service.messages.controls import Tombstone
+from service.ports import TimeMark
 
 BEGIN = 1_774_744_200_000
 MINUTE = 60_000
@@ -287,6 +288,22 @@ class TestWindows:
         aggregator, _ = after(minutes(*range(5)))
         closed = take(aggregator, [*minutes(5), *minutes(3.5)], [Tombstone(0, 1, "a")])
         assert not any(closed.revises)
+
+
+@pytest.mark.parametrize("later_ms", [[], [BEGIN + 8 * MINUTE]])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_straggler_behind_marks(later_ms: list[int], restart: bool) -> None:
+    """Windows that a mark closed far ahead of the watermark stay closed, also behind a mark of a smaller time."""
+    aggregator, _ = after(minutes(*range(4)), 2, empty="zero")
+    take(aggregator, minutes(30))
+    for at, time_ms in enumerate([BEGIN + 40 * MINUTE, *later_ms]):
+        aggregator.mark(TimeMark(at, time_ms))
+    if restart:
+        arrays, (aggregator, _) = aggregator.arrays(), after([], 2, empty="zero")
+        aggregator.restore(arrays)
+    closed = take(aggregator, minutes(10.5))
+    assert [problem.reason for _, problem in closed.refused] == ["late"]
+    assert shown(take(aggregator, minutes(30.5))) == [(30.0, 2.0, True)]
 
 
 def test_another_bound() -> None:
