@@ -32,7 +32,7 @@ from service.aggregate.window_arrays import (
     watermark_from,
 )
 from service.aggregate.window_rules import WindowRules
-from service.aggregate.window_table import MOST_OF_SERIES, SeriesWindows, WindowTable
+from service.aggregate.window_table import MOST_OF_SERIES, NEVER, SeriesWindows, WindowTable
 from service.config.aggregate import AggregateConfig
 from service.messages.controls import Tombstone
 from service.messages.decode import Decoded
@@ -55,6 +55,7 @@ class Aggregator:
 
     Attributes:
         marked: the last time mark, None without any.
+        marked_ms: the greatest time of all marks, `NEVER` without any: the clock may have been put back since.
     """
 
     def __init__(self, settings: AggregateConfig, most_series: int, late_within: int = 0) -> None:
@@ -67,6 +68,7 @@ class Aggregator:
         self._revised = RevisedWindows(self._table, self._grace)
         self._waiting = False  # windows wait for the next record to close
         self.marked: TimeMark | None = None
+        self.marked_ms = NEVER
 
     @classmethod
     def of(cls, settings: AggregateConfig, most_series: int, late_within: int = 0) -> Aggregator | None:
@@ -116,9 +118,9 @@ class Aggregator:
                     closed.refused.append((index[one], _no_bucket(name)))
                     continue
                 series = known.get(name)
-                window = None if series is None or self._waiting else series.recent
+                window, is_late = None if series is None or self._waiting else series.recent, False
                 if window is None or not window.start <= time_ms < window.end:
-                    window = self._window_of(name, series, time_ms, index[one], closed)
+                    window, is_late = self._window_of(name, series, time_ms, index[one], closed)
                     if window is None:
                         continue
                 if bound is None:
@@ -127,6 +129,8 @@ class Aggregator:
                     closed.refused.append((index[one], _no_bucket(name)))
                     continue
                 closed.taken += 1
+                if is_late:
+                    closed.repaired += 1
             for one in range(at, end):
                 name, time_ms, now, target = names[one], times[one], watermark.ms, watermark.target
                 if (
@@ -153,17 +157,20 @@ class Aggregator:
 
     def _window_of(
         self, name: str, series: SeriesWindows | None, time_ms: int, record: int, closed: ClosedWindows
-    ) -> OpenWindow | None:
-        """Returns the window of an event; None where it is late or beyond a bound, which is noted."""
+    ) -> tuple[OpenWindow | None, bool]:
+        """Returns the window of an event, and whether it is one that is closed, or due.
+
+        The window is None where the event is too late or beyond a bound, which is noted.
+        """
         found = series or self._table.enter(name)
         if series is None and (other := self._table.clashes(name, found.rule)):
             text = f"values of the series {name!r} and {other!r} have the same name; rename one of them"
             closed.refused.append((record, Problem("series_clash", text)))
-            return None
+            return None, False
         start, end = found.rule.grid.bounds(time_ms)
         now = self._watermark.ms
         wrong_ms = 0 if now is None or found.closed_ms is None else found.closed_ms - max(now, time_ms)
-        covered = self.marked is not None and (found.closed_ms or 0) + self._grace <= self.marked.time_ms
+        covered = (found.closed_ms or 0) + self._grace <= self.marked_ms
         if wrong_ms > (MOST_EMPTY * found.rule.grid.interval_ms if covered else self._far):
             # A watermark that was wrong closed it, and went back since: the series does so as well. Windows without
             # events have shown its rows the wrong time many times, so that they would take the right one for late. A
@@ -175,13 +182,12 @@ class Aggregator:
             closed.late_steps[self._revised.steps(found, end, now)] += 1
             window = self._revised.window_of(name, found, start, end, now)
             if window is not None:
-                closed.repaired += 1
-                return window
+                return window, True
             text = (
                 f"the window of event time {time_ms} ms of {name!r} is closed; a longer aggregate.grace keeps it open"
             )
             closed.refused.append((record, Problem("late", text)))
-            return None
+            return None, True
         window = found.open.get(end) or self._table.open(name, found, start, end)
         if window is None:
             text = (
@@ -190,12 +196,12 @@ class Aggregator:
                 "(state.max_series); the times of this series may be wrong"
             )
             closed.refused.append((record, Problem("too_many_windows", text)))
-            return None
+            return None, False
         found.recent = window
         self._watermark.resting.pop(name, None)
         if self._watermark.target is None or end + self._grace < self._watermark.target:
             self._watermark.aim(end + self._grace)
-        return window
+        return window, False
 
     def _forget(self, tombstone: Tombstone, closed: ClosedWindows) -> None:
         if tombstone.series:
@@ -242,7 +248,7 @@ class Aggregator:
         self._watermark.pause()
         self._aim()
         self._waiting = self._is_due()
-        self.marked = mark
+        self.marked, self.marked_ms = mark, max(self.marked_ms, mark.time_ms)
         rows.move_to(closed, 0)
         return closed
 
@@ -294,7 +300,7 @@ class Aggregator:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Returns the state; it does not change with further events."""
-        state = arrays_of(self._table, self._watermark) | marked_arrays(self.marked)
+        state = arrays_of(self._table, self._watermark) | marked_arrays(self.marked, self.marked_ms)
         return state | kept_arrays(self._table, self._late_within)
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -307,7 +313,7 @@ class Aggregator:
         kept_from(arrays, series, self._late_within)
         self._table.replace(series)
         watermark_from(arrays, self._watermark)
-        self.marked = marked_from(arrays)
+        self.marked, self.marked_ms = marked_from(arrays)
         end = self._table.next_end
         self._watermark.target = None if end is None else end + self._grace
         self._waiting = self._is_due()

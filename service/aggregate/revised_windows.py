@@ -5,9 +5,9 @@
     record     at its end, the changed values of each such window are events that replace those of their time
 
 A window that a straggler opens behind the newest closed one of its series closes at the end of the record. One before
-the first window of its series is the new first one. With `empty = "last"`, the windows without events behind a revised
-one have its new value. So the values by time are those of a stream without stragglers, as far as functions do not
-depend on the order of arrival.
+the first window of its series is the new first one. With `empty = "last"`, the first `MOST_REVISED` windows without
+events behind a revised one have its new value. So the values by time are those of a stream without stragglers, as far
+as functions do not depend on the order of arrival, and such gaps are not longer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import math
 from typing import NamedTuple
 
 from service.aggregate.closed_windows import ClosedWindows
-from service.aggregate.closing_rows import ClosingRows, empty_values
+from service.aggregate.closing_rows import MOST_REVISED, ClosingRows, empty_values
 from service.aggregate.open_window import OpenWindow
 from service.aggregate.window_table import SeriesWindows, WindowTable
 
@@ -73,6 +73,7 @@ class RevisedWindows:
         else:
             before = window.values(series.rule.functions)
         self.of_record[end, name] = _Straggling(series, window, before)
+        self._table.held.add(name)
         return window
 
     def steps(self, series: SeriesWindows, end: int, now: int | None) -> int:
@@ -92,6 +93,7 @@ class RevisedWindows:
             if found.window.events:  # not where the bucket of a histogram was one too many
                 _revise(name, found, rows, closed)
         self.of_record.clear()
+        self._table.held.clear()
         rows.move_to(closed, record)
 
 
@@ -119,8 +121,13 @@ def _revise(name: str, found: _Straggling, rows: ClosingRows, closed: ClosedWind
         series.values = values
     elif any(rule.last):
         behind = next(other.start for end, other in series.kept.items() if end > window.end)
-        filled = [value if last else None for value, last in zip(empty_values(rule, values), rule.last, strict=True)]
-        rows.fill(name, rule, window.end, behind, filled, revises=True)
+        empty = zip(empty_values(rule, values), rule.last, changed, strict=True)
+        filled = [value if last and new else None for value, last, new in empty]
+        until = window.end
+        for _ in range(MOST_REVISED):
+            if until < behind:
+                until = rule.grid.bounds(until)[1]
+        rows.fill(name, rule, window.end, until, filled, revises=True)
 
 
 def _same(value: float, other: float) -> bool:

@@ -12,7 +12,7 @@ kept                 the closed windows that are kept, like `windows`
 revisions            (s, 3) int64: number of kept windows, begin of the first closed window, end up to which none is
                      revised
 late_within          int64: for how many intervals windows are kept
-marked               int64: whether there was a time mark, position and time of the last one
+marked               int64: whether there was a time mark, position and time of the last one, the greatest time of all
 """
 
 from __future__ import annotations
@@ -223,17 +223,17 @@ def watermark_from(arrays: Arrays, watermark: Watermark) -> None:
         watermark.resting = {name: vote[4] for name, vote in pairs if vote[3]}
 
 
-def marked_arrays(mark: TimeMark | None) -> Arrays:
-    """Returns the last time mark as an array."""
-    return {"marked": np.array([mark is not None, *(mark or (0, 0))], np.int64)}
+def marked_arrays(mark: TimeMark | None, marked_ms: int) -> Arrays:
+    """Returns the last time mark, and the greatest time of all, as an array."""
+    return {"marked": np.array([mark is not None, *(mark or (0, 0)), marked_ms], np.int64)}
 
 
-def marked_from(arrays: Arrays) -> TimeMark | None:
-    """Returns the last time mark of a state.
+def marked_from(arrays: Arrays) -> tuple[TimeMark | None, int]:
+    """Returns the last time mark of a state, and the greatest time of all.
 
     Raises:
         CheckpointError: the array is not such a mark.
     """
     with checked(_WHERE):
-        is_marked, position, time_ms = _flat(arrays, "marked", np.int64).tolist()
-        return TimeMark(position, time_ms) if is_marked else None
+        is_marked, position, time_ms, marked_ms = _flat(arrays, "marked", np.int64).tolist()
+        return TimeMark(position, time_ms) if is_marked else None, marked_ms

@@ -74,6 +74,7 @@ class WindowTable:
     Attributes:
         series: by name, in the order of their first event.
         active: number of series with an open window.
+        held: series that are not removed to make room: those with stragglers of the present record.
         most: bound of the open windows.
     """
 
@@ -81,6 +82,7 @@ class WindowTable:
         self._rules, self._most_series = rules, most_series
         self.series: dict[str, SeriesWindows] = {}
         self.active, self.most = 0, WINDOWS_PER_SERIES * most_series
+        self.held: set[str] = set()
         self._count = 0
         # By end and name. Entries of forgotten windows remain, as many as open ones at most, but not as the first one.
         self._queue: list[tuple[int, str]] = []
@@ -177,13 +179,19 @@ class WindowTable:
         return series is not None and end in series.open
 
     def _remove_silent(self) -> bool:
-        """Removes the series without an open window that have been silent for the longest time, one at least."""
+        """Removes the series without an open window that have been silent for the longest time.
+
+        Returns:
+            Whether there were any.
+        """
         if self.active == len(self.series):
             return False
-        silent = sorted((one.closed_ms or 0, name) for name, one in self.series.items() if not one.open)
+        silent = sorted(
+            (one.closed_ms or 0, name) for name, one in self.series.items() if not one.open and name not in self.held
+        )
         for _, name in silent[: 1 + self._most_series // _REMOVED]:
             del self.series[name]
-        return True
+        return bool(silent)
 
     def replace(self, series: dict[str, SeriesWindows]) -> None:
         """Replaces all windows."""

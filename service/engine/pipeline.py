@@ -28,6 +28,8 @@ from service.ports import Adoption, Clock, Records, TimeMark, Transport
 _BATCHES_PER_WORKER: Final = 2
 # A batch is made smaller where observing it would take longer, as with many late events; no other work waits longer.
 _BATCH_SECONDS: Final = 2.0
+# Part of the seconds per record that holds for the next batch, which may be one of a faster partition.
+_REMEMBERED: Final = 0.75
 # A round ends after this time, so that the loop can do its other work.
 _ROUND_SECONDS: Final = 0.2
 
@@ -103,16 +105,17 @@ class Pipeline:
         self._schemas = schemas
         self._pool: ThreadPoolExecutor | None = None
         self._events_per_record = 1.0  # of the last batch with records
-        self._seconds_per_event = 0.0  # of observing, of the last batch with events
+        self._seconds_per_record = 0.0  # of observing, of the slowest of the last batches with records
 
     def limit(self, most: int) -> int:
-        """Returns how many records to read for about `most` events, or `_BATCH_SECONDS`, after those of the last batch.
+        """Returns how many records to read for about `most` events, or `_BATCH_SECONDS`, after those of the last ones.
 
         The batches do not change the forecasts.
         """
-        if self._seconds_per_event * most > _BATCH_SECONDS:
-            most = int(_BATCH_SECONDS / self._seconds_per_event)
-        return max(1, int(most / self._events_per_record))
+        records = most / self._events_per_record
+        if self._seconds_per_record * records > _BATCH_SECONDS:
+            records = _BATCH_SECONDS / self._seconds_per_record
+        return max(1, int(records))
 
     def batches(
         self,
@@ -189,20 +192,30 @@ class Pipeline:
 
     def pieces(self, batch: InFlightBatch) -> Iterator[InFlightPiece]:
         """Yields the pieces of a batch; publish each and advance its partition before requesting the next."""
-        partition = batch.partition
-        yield InFlightPiece(batch.piece, batch.adoptions, batch.observe, {"decode": batch.decode_seconds})
+        partition, spent = batch.partition, list[float]()
+
+        def timed(observe: Callable[[], Observed]) -> Callable[[], Observed]:
+            def found() -> Observed:
+                observed = observe()
+                spent.append(observed.seconds)
+                return observed
+
+            return found
+
+        yield InFlightPiece(batch.piece, batch.adoptions, timed(batch.observe), {"decode": batch.decode_seconds})
         for piece in batch.later:
             adoptions = self._adopt(partition, piece)
             partition.ahead = True
-            yield InFlightPiece(piece, adoptions, self._here(partition, piece), {})
+            yield InFlightPiece(piece, adoptions, timed(self._here(partition, piece)), {})
+        if len(batch.records):
+            # Per record, of which the limit is one: with windows a record may become no value, or ten thousand.
+            slowest = self._seconds_per_record * _REMEMBERED
+            self._seconds_per_record = max(sum(spent) / len(batch.records), slowest)
 
     def _observe(self, partition: Partition, piece: Piece) -> Observed:
         before = self._clock.monotonic()
         forecasts = partition.observe(piece)
-        seconds = self._clock.monotonic() - before
-        if len(piece.decoded):
-            self._seconds_per_event = seconds / len(piece.decoded)
-        return Observed(forecasts, seconds)
+        return Observed(forecasts, self._clock.monotonic() - before)
 
     def close(self) -> None:
         """Waits for running observations and ends the threads; the next round creates new ones."""

@@ -101,7 +101,8 @@ class Metrics:
         )
         self.window_events = counter(
             "window_events",
-            "Raw events, by what became of them: added to an open window, to a closed one (repaired), or late.",
+            "Raw events, by what became of them: added to an open window, to a closed one (repaired), or late. "
+            "After an adoption, repaired ones whose window is from before it have no revision.",
             "status",
         )
         self.windows_open = gauge("windows_open", "Open windows.", "partition")

@@ -17,7 +17,10 @@ from raw_columns import TICK, Raw, aggregator_of, columns, rows, take, ticks
 from forecaster import CheckpointError
 from service.aggregate.aggregator import Aggregator
 from service.aggregate.closed_windows import ClosedWindows
+from service.aggregate.closing_rows import MOST_REVISED
+from service.aggregate.histogram_buckets import MOST_BUCKETS
 from service.messages.controls import Tombstone
+from service.ports import TimeMark
 
 BEGIN = 1_774_744_200_000
 MINUTE = 60_000
@@ -214,10 +217,39 @@ class TestWindows:
         """With `empty = "last"` the intervals without events behind a revised window have its new value."""
         aggregator, _ = after(minutes(1, 4, 5), empty="last", functions=["max"])
         closed = take(aggregator, minutes(1.5, value=9.0))
-        assert shown(closed) == [] == []
+        assert shown(closed) == []
         aggregator, _ = after(minutes(1, 4, 5), 4, empty="last", functions=["max"])
         closed = take(aggregator, minutes(1.5, value=9.0))
         assert shown(closed) == [(1.0, 9.0, True), (2.0, 9.0, True), (3.0, 9.0, True)]
+
+    @pytest.mark.parametrize("gap", [MOST_REVISED - 1, MOST_REVISED, MOST_REVISED + 1, 900])
+    def test_many_empty_windows_behind_it(self, gap: int) -> None:
+        """Of many intervals without events, those directly behind a revised window have its new value."""
+        functions = ["max", "last", "sum", "count"]
+        ahead = [1 + at / 2 for at in range(2 * gap)]  # of another series, so that time goes on
+        events = [
+            *minutes(0, 1),
+            *minutes(*ahead, series="b"),
+            *minutes(gap + 2, gap + 3),
+            *minutes(gap + 3, series="b"),
+        ]
+        aggregator, before = after(events, 1000, empty="last", functions=functions)
+        closed = take(aggregator, minutes(1.5, value=9.0))
+        assert len(closed) == len(functions) * (1 + min(gap, 32))
+        assert all(closed.revises)
+        assert sorted({(start - BEGIN) // MINUTE for start in closed.start_ms}) == list(
+            range(1, 2 + min(gap, MOST_REVISED))
+        )
+        values = observed([before, closed])
+        assert [values["a.max", BEGIN + at * MINUTE] for at in range(1, gap + 2)] == [
+            9.0 if at <= MOST_REVISED else 1.0 for at in range(gap + 1)
+        ]
+
+    def test_unchanged_values_before_empty_windows(self) -> None:
+        """Where a value does not change, neither do the intervals without events behind it."""
+        aggregator, _ = after(minutes(1, 4, 5, value=5.0), 4, empty="last", functions=["max", "count"])
+        closed = take(aggregator, minutes(1.5, value=3.0))
+        assert closed.series == ["a.count"] * 3
 
     def test_several_stragglers_of_a_record(self) -> None:
         """The stragglers of a record revise a window once."""
@@ -226,11 +258,52 @@ class TestWindows:
         assert shown(closed) == [(2.0, 2.0, True), (3.0, 4.0, True)]
         assert closed.repaired == 4
 
+    @pytest.mark.parametrize("at", [3.5, 4.5])
+    def test_buckets_without_room(self, at: float) -> None:
+        """A straggler whose bucket is one too many is added to no window, and not counted as such."""
+        functions: dict[str, Any] = {"functions": ["histogram_median"], "counters": "functions"}
+        bounds = [*range(MOST_BUCKETS), math.inf]
+        events = [one for minute in (0, 1, 2, 3, 5, 6) for one in minutes(minute, series='a{le="1"}')]
+        aggregator, _ = after(events, **functions)
+        late = [one for bound in bounds for one in minutes(at, series=f'a{{le="{bound}"}}')]
+        closed = take(aggregator, late)
+        assert [problem.reason for _, problem in closed.refused] == ["no_bucket"]
+        assert (closed.taken, closed.repaired) == (MOST_BUCKETS, MOST_BUCKETS)
+
+    def test_new_series_of_a_full_table(self) -> None:
+        """Series that the stragglers of a record begin are not removed for others of it: each is known behind it."""
+        others = [Raw(name, BEGIN + at * MINUTE) for at in range(6) for name in ("x", "y", "z")]
+        aggregator = aggregator_of(5, WITHIN, functions=["count"], grace=0, empty="missing")
+        take(aggregator, others)
+        late = [*minutes(4.1, series="a"), *minutes(4.2, series="b"), *minutes(4.3, series="c")]
+        closed = take(aggregator, late, index=[0, 0, 0])
+        assert closed.series == ["a", "b"]
+        assert [(at, problem.reason) for at, problem in closed.refused] == [(0, "late")]
+        again = take(aggregator, [*minutes(4.4, series="a"), *minutes(4.4, series="b")])
+        assert shown(again) == [(4.0, 2.0, True)] * 2
+        assert take(aggregator, minutes(4.5, series="c")).series == ["c"]  # with a record of its own there is room
+
     def test_forgotten_series(self) -> None:
         """A series that was forgotten has no closed windows."""
         aggregator, _ = after(minutes(*range(5)))
         closed = take(aggregator, [*minutes(5), *minutes(3.5)], [Tombstone(0, 1, "a")])
         assert not any(closed.revises)
+
+
+@pytest.mark.parametrize("later_ms", [[], [BEGIN + 8 * MINUTE]])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_straggler_behind_marks(later_ms: list[int], restart: bool) -> None:
+    """Windows that a mark closed far ahead of the watermark stay closed, also behind a mark of a smaller time."""
+    aggregator, _ = after(minutes(*range(4)), 2, empty="zero")
+    take(aggregator, minutes(30))
+    for at, time_ms in enumerate([BEGIN + 40 * MINUTE, *later_ms]):
+        aggregator.mark(TimeMark(at, time_ms))
+    if restart:
+        arrays, (aggregator, _) = aggregator.arrays(), after([], 2, empty="zero")
+        aggregator.restore(arrays)
+    closed = take(aggregator, minutes(10.5))
+    assert [problem.reason for _, problem in closed.refused] == ["late"]
+    assert shown(take(aggregator, minutes(30.5))) == [(30.0, 2.0, True)]
 
 
 def test_another_bound() -> None:

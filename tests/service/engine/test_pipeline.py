@@ -14,10 +14,11 @@ from kafka.structs import TopicPartition
 from parts import Bench, event
 
 from forecaster import Batch, Forecaster, Forecasts
-from service.engine.pipeline import Pipeline
+from service.engine.pipeline import InFlightBatch, Observed, Pipeline
 from service.kafka.columns import in_turns
 from service.messages.decode import Decoded
-from service.ports import Unit
+from service.partition import Piece
+from service.ports import Records, Unit
 from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
 # Of unequal length, so that rounds shrink towards the end; one partition has records that are rejected.
@@ -129,21 +130,69 @@ def test_a_poll_of_kafka_is_cut_into_turns() -> None:
     assert not list(in_turns({}, 2))
 
 
+def sized(events_per_record: float = 1.0) -> Pipeline:
+    """Returns a pipeline of which only the sizes of batches are used."""
+    pipeline = Pipeline(1, None, None, None, None, None)  # type: ignore[arg-type]
+    pipeline._events_per_record = events_per_record
+    return pipeline
+
+
+def pass_batch(pipeline: Pipeline, records: int, seconds: float, values: int = 0) -> None:
+    """Passes a batch of some records, and as many seconds to observe the values of its two pieces."""
+
+    def observe() -> Observed:
+        return Observed([], seconds / 2)
+
+    times, at = np.arange(values), list(range(values))
+    decoded = Decoded(["a"] * values, times, np.ones(values), None, at, at, [], 0)
+    one, other = (Piece(decoded, *bounds, due=False) for bounds in ((0, 1), (1, records)))
+    pipeline._adopt = lambda *_: ()
+    pipeline._here = lambda *_: observe  # type: ignore[method-assign]
+    batch = InFlightBatch(
+        SimpleNamespace(ahead=False), Records("a", range(records), records, [b""] * records),  # type: ignore[arg-type]
+        0.0, one, iter([other]), (), observe,
+    )  # fmt: skip
+    for piece in pipeline.pieces(batch):
+        piece.observe()
+
+
 @pytest.mark.parametrize(
     ("seconds", "events_per_record", "expected"),
-    [(0.0, 1, 100), (0.01, 1, 100), (0.5, 1, 4), (0.5, 2, 2), (60.0, 1, 1)],
+    [(0.0, 1, 100), (0.01, 1, 100), (0.5, 1, 4), (1.0, 2, 2), (60.0, 1, 1)],
 )
-def test_a_batch_takes_some_seconds_at_most(seconds: float, events_per_record: int, expected: int) -> None:
-    """Where an event takes long to observe, as with many late ones, the next batch is made smaller."""
-    now = [0.0]
-    clock = SimpleNamespace(monotonic=lambda: now[0])
-    pipeline = Pipeline(1, None, None, clock, None, None)  # type: ignore[arg-type] # only its sizes of batches
-    pipeline._events_per_record = float(events_per_record)
-
-    def observe(batch: Batch, _: Any) -> None:
-        now[0] += seconds * len(batch)
+@pytest.mark.parametrize("values", [0, 1, 5000])
+def test_a_batch_takes_some_seconds_at_most(seconds: float, events_per_record: int, expected: int, values: int) -> None:
+    """Where a record takes long to observe, the next batch is made smaller, whatever number of values it becomes."""
+    pipeline = sized(float(events_per_record))
 
     assert pipeline.limit(100) == 100 // events_per_record
-    decoded = Decoded(["a"] * 3, np.arange(3), np.ones(3), None, [0, 1, 2], [0, 1, 2], [], 0)
-    pipeline._observe(SimpleNamespace(observe=observe), decoded)  # type: ignore[arg-type]
+    pass_batch(pipeline, 3, 3 * seconds, values)
     assert pipeline.limit(100) == expected
+
+
+def test_batches_grow_again() -> None:
+    """Batches that take no time, also those without values of windows, grow again; a batch without records is none."""
+    pipeline = sized()
+    pass_batch(pipeline, 1, 60.0, values=1)
+    assert pipeline.limit(10_000) == 1
+    pass_batch(pipeline, 0, 0.0, values=1000)  # of a time mark
+    assert pipeline.limit(10_000) == 1
+    limits = list[int]()
+    while not limits or (limits[-1] < 10_000 and len(limits) < 100):
+        pass_batch(pipeline, pipeline.limit(10_000), 0.0)
+        limits.append(pipeline.limit(10_000))
+    assert limits == sorted(limits)
+    assert limits[-1] == 10_000
+
+
+def test_windows_that_close_now_and_then() -> None:
+    """Where one record of ten thousand closes windows, which takes a second, batches are not small between two."""
+    pipeline, batches, until = sized(), 0, 0
+    for closing in range(1, 20):
+        until, batches = closing * 10_000, 0
+        at = until - 10_000
+        while at < until:
+            records = min(pipeline.limit(10_000), until - at)
+            at, batches = at + records, batches + 1
+            pass_batch(pipeline, records, 1.0 if at == until else 0.0, values=10_000 if at == until else 0)
+    assert batches < 20
