@@ -83,6 +83,7 @@ Content-Type: application/vnd.kafka.binary.v2+json
 They are decoded when they arrive, and the spool holds JSON lines with their fields, so that a restart needs no \
 registry.
 A key in such a body is not read; a record whose schema the registry does not have refuses the body with status 400.
+A body has at most 50,000 records, of at most 100 different schemas.
 
 | answer | meaning |
 |---|---|

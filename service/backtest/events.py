@@ -98,6 +98,7 @@ def read_events(
     covariates, future = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
     rejects, example = 0, None
     source = open_bytes(path, 0, form=sample.format)
+    source.complete()
     lines = Lines(source, 0, max_bytes=settings.max_record_bytes, header=sample.format == "csv", csv=settings.csv_start)
     try:
         while lines.fill() or lines.finish():

@@ -6,7 +6,8 @@ finds that their times are not new and makes no second forecast.
 
 Sizes are bounded before memory is allocated: `input.push_body` bounds the decompressed bytes, and the bytes of the
 lines that samples are converted to. Lines are checked in pieces, one body per client at a time, so that the memory used
-is a small multiple of that bound.
+is a small multiple of that bound. Bodies that may need a schema registry take turns of their own: other bodies of the
+same client do not wait for the registry.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
+import structlog
 from starlette.requests import Request
 
 from service.config.input import InputConfig
@@ -39,6 +41,8 @@ from service.sources.push_log import PushClosedError, PushError, PushFullError, 
 
 if TYPE_CHECKING:
     from service.schemas.frames import SchemaFrames
+
+_log = structlog.get_logger(__name__)
 
 _WORKERS: Final = 4  # bodies decompressed at once, of different clients; the others wait in order
 _SHOWN: Final = 10  # invalid lines that an answer lists
@@ -79,24 +83,25 @@ class CheckedBody:
 
 
 class _Turns:
-    """Serialises the requests of each client. Used in the server's event loop only."""
+    """Serialises the requests of each client to each pool. Used in the server's event loop only."""
 
     def __init__(self) -> None:
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._waiting: dict[str, int] = {}
+        self._locks: dict[tuple[str, ThreadPoolExecutor], asyncio.Lock] = {}
+        self._waiting: dict[tuple[str, ThreadPoolExecutor], int] = {}
 
     @contextlib.asynccontextmanager
-    async def of(self, client: str) -> AsyncIterator[None]:
-        """Waits for the previous requests of a client."""
-        lock = self._locks.setdefault(client, asyncio.Lock())
-        self._waiting[client] = self._waiting.get(client, 0) + 1
+    async def of(self, client: str, pool: ThreadPoolExecutor) -> AsyncIterator[None]:
+        """Waits for the previous requests of a client that are checked in the same pool."""
+        key = client, pool
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        self._waiting[key] = self._waiting.get(key, 0) + 1
         try:
             async with lock:
                 yield
         finally:
-            self._waiting[client] -= 1
-            if not self._waiting[client]:
-                del self._waiting[client], self._locks[client]
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key], self._locks[key]
 
 
 class Push:
@@ -123,7 +128,7 @@ class Push:
         self._decoder, self._remote = Decoder(settings), RemoteWrite(settings.push_metrics, settings.push_body)
         self._accepted = frozenset(settings.series)
         self._pool, self._turns = ThreadPoolExecutor(_WORKERS, "push"), _Turns()
-        self._framed = FramedBodies(frames, settings.fields.time_unit, settings.push_body)
+        self._framed = FramedBodies(frames, settings.fields.time_unit, settings.push_body, settings.max_record_bytes)
         # One thread: it may wait for the registry, and bodies of other kinds do not wait for it.
         self._framed_pool = ThreadPoolExecutor(1, "push-framed")
         if log is not None:
@@ -195,7 +200,7 @@ class Push:
 
         Args:
             request: its body was received.
-            make: checks the body; called in a worker's thread, for one body of a client at a time.
+            make: checks the body; called in a worker's thread, for one body of a client and pool at a time.
             path: label of the accepted events.
             full: status while the log is full.
             pool: of the thread; None: the usual one.
@@ -206,8 +211,9 @@ class Push:
         if self._log is None:
             raise self.refused("off", 404, "this daemon does not accept events over HTTP; set input.push = true")
         loop, body = asyncio.get_running_loop(), await request.body()
-        async with self._turns.of(request.client.host if request.client is not None else ""):
-            made = await loop.run_in_executor(pool or self._pool, make, body)
+        pool = pool or self._pool
+        async with self._turns.of(request.client.host if request.client is not None else "", pool):
+            made = await loop.run_in_executor(pool, make, body)
         # Outside of the lock: bodies that are written at the same time share a sync of the disk.
         await loop.run_in_executor(self._pool, self._append, self._log, made, path, full)
         self._metrics.push_filtered.inc(made.filtered)
@@ -219,8 +225,9 @@ class Push:
         return RequestError(status, reason, text, lines, _LATER_SECONDS if status in (429, 503) else 0)
 
     def close(self) -> None:
-        """Closes the connections to the schema registry, after the requests in work."""
-        self._framed_pool.shutdown()
+        """Closes the connections to the schema registry, after the lookup in work; further bodies are not decoded."""
+        self._framed.stop()
+        self._framed_pool.shutdown(cancel_futures=True)
         self._framed.close()
 
     # In a worker's thread ------------------------------------------------------------------------------------
@@ -230,7 +237,10 @@ class Push:
         try:
             lines = self._framed.lines(body, kind)
         except SchemaRegistryError as error:
-            raise self.refused("not_ready", 503, str(error)) from error
+            # Its text may name the registry and what it answered, which are for the operator only.
+            _log.warning("schemas of pushed records not found out, sender retries", error=str(error))
+            text = "the schema registry does not answer, or the daemon stops; send the body again later"
+            raise self.refused("not_ready", 503, text) from error
         except FramedBodyError as error:
             raise self.refused("invalid", 400, f"{error}; nothing of the body was accepted") from error
         return self._lines(b"\n".join(lines), comments=False, unit="record")

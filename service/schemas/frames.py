@@ -16,6 +16,7 @@ from typing import Final, Literal, Protocol
 import numpy as np
 
 from service.config.schema_registry import SchemaRegistryConfig
+from service.errors import SchemaRegistryError
 from service.messages.frames import Columns, FrameError, Wanted, schema_id, schema_ids
 from service.messages.parsed import Problem
 from service.schemas.avro_walk import BatchDecoder, Payloads
@@ -79,23 +80,29 @@ class SchemaFrames:
         """Returns whether the batch can be decoded without a lookup."""
         return not self._missing(schema_ids(values))
 
-    def prepare(self, values: Collection[bytes]) -> None:
-        """Looks the schemas of a batch up; what was found before an error is kept.
+    def prepare(self, values: Collection[bytes], stopped: Callable[[], bool] = lambda: False) -> None:
+        """Looks the schemas of a batch up; what was found before an error is kept, within the bound.
 
         Args:
             values: the records of the batch, in any format.
+            stopped: asked before every lookup; where it returns True, no further one is made.
 
         Raises:
-            SchemaRegistryError: the registry does not answer; call it again later.
+            SchemaRegistryError: the registry does not answer, or the lookups were stopped; call it again later.
         """
         wanted = schema_ids(values)
-        for number in self._missing(wanted):
-            self._known[number] = self._found(number)
-        for number in sorted(wanted):
-            self._known.move_to_end(number)
-        while len(self._known) > max(self._most, len(wanted)):
-            number, _ = self._known.popitem(last=False)
-            self._until.pop(number, None)
+        try:
+            for number in self._missing(wanted):
+                if stopped():
+                    msg = "the lookups of schemas were stopped; look them up again after the next start"
+                    raise SchemaRegistryError(msg)
+                self._known[number] = self._found(number)
+        finally:
+            for number in sorted(wanted & self._known.keys()):
+                self._known.move_to_end(number)
+            while len(self._known) > max(self._most, len(wanted)):
+                number, _ = self._known.popitem(last=False)
+                self._until.pop(number, None)
 
     def _missing(self, wanted: set[int]) -> list[int]:
         now = self._monotonic()

@@ -10,6 +10,9 @@ A row has its cells by column, typed as the annotations say and with their defau
 they are also `timestamp` and `value`, beside `series`: measurement, tags and field, as for line protocol, so that
 tables with other tags need no setting. A table ends where another one's annotations begin, or its header behind an
 empty line.
+
+A quoted text may have line ends; a quote that never closes costs its own line, see quotes.py. A last row without a line
+end is read where the file does not grow and it has as many cells as its table.
 """
 
 from __future__ import annotations
@@ -25,13 +28,15 @@ import orjson
 from service.messages.line_protocol import series_of
 from service.messages.parse_csv import split
 from service.sources.byte_source import ByteSource, WatchedFile
+from service.sources.quotes import Line, QuotedLines
 from service.sources.row_bytes import as_line
 
 ANNOTATIONS: Final = (b"#group", b"#datatype", b"#default")
 """How the lines above the header of each table begin."""
 
 _CHUNK: Final = 1 << 16  # bytes that are read at once
-_LONGEST: Final = 1 << 20  # bytes of a row, whose texts may have line ends
+_LONGEST: Final = 1 << 20  # bytes of a row in one line
+_LONGEST_QUOTED: Final = 1 << 16  # of one in several lines, which are held until its last quote is closed
 _NUMBERS: Final = frozenset({"double", "long", "unsignedLong"})
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _NOT_FINITE: Final = frozenset({"NaN", "+Inf", "-Inf", "Inf"})
@@ -82,6 +87,10 @@ def _typed(text: str, kind: str) -> object:
     return text
 
 
+def _text(record: bytes) -> str:
+    return record.removesuffix(b"\r").decode("utf-8", "replace")
+
+
 class AnnotatedTables:
     """Reads the rows of the tables of a file, piece by piece.
 
@@ -93,7 +102,8 @@ class AnnotatedTables:
     def __init__(self, source: ByteSource, file: WatchedFile) -> None:
         self._source, self._file = source, file
         self._tail = b""  # bytes after the last line end
-        self._quoted = bytearray()  # lines of a row whose last text is still open
+        self._quoted, self._at = QuotedLines(None, _LONGEST_QUOTED), 0  # and the position of its next line
+        self._complete = False  # whether the next end of the bytes is that of the file
         self._annotations: dict[str, list[str]] = {}
         self._table: _Table | None = None
         self._ended = False  # whether an empty line stands behind its last row
@@ -105,25 +115,51 @@ class AnnotatedTables:
         while not self._damage and (data := self._source.read(_CHUNK)):
             *lines, self._tail = (self._tail + data).split(b"\n")
             made = b"".join(map(self._line, lines))
-            if len(self._tail) + len(self._quoted) > _LONGEST:
+            if len(self._tail) > _LONGEST:
                 self._damage = f"a row of more than {_LONGEST} bytes"
             if made:
                 return made
-        return b""
+        is_complete, self._complete = self._complete, False
+        return self._last() if is_complete else b""
+
+    def complete(self) -> None:
+        """See `RowReader.complete`."""
+        self._complete = True
+
+    def _last(self) -> bytes:
+        """Returns the rows that only the end of the file ends; empty where there are none."""
+        made, end = list[bytes](), self._at + len(self._tail)
+        if self._tail and not (self._damage or self._source.damage()):
+            self._quoted.add([Line(self._at, self._tail, len(self._tail))])
+        for record in self._quoted.records(final=True):
+            if record.position + record.length == end:
+                if not self._is_row(record.value):
+                    break  # the tail alone: it remains, as damage
+                self._tail = b""
+            made.append(self._record(record.value))
+        return b"".join(made)
+
+    def _is_row(self, record: bytes) -> bool:
+        """Returns whether a record has as many cells as its table, and is neither annotation nor header."""
+        cells = split(_text(record), ",")
+        if self._table is None or cells is None or len(cells) != len(self._table.names):
+            return False
+        return cells[0].encode() not in ANNOTATIONS and not self._is_header(cells)
 
     def _line(self, line: bytes) -> bytes:
-        """Returns the row that ends with a line, as JSON; empty where none does."""
+        """Returns the rows that end with a line, as JSON; empty where none does."""
         if self._begins:
             line, self._begins = line.removeprefix(BOM_UTF8), False
-        is_odd = line.count(b'"') % 2 == 1
-        if is_odd or self._quoted:
-            is_open = is_odd != bool(self._quoted)  # a text that goes on in the next line
-            self._quoted += line + b"\n"
-            if is_open:
-                return b""
-            line = bytes(self._quoted[:-1])
-            self._quoted.clear()
-        text = line.removesuffix(b"\r").decode("utf-8", "replace")
+        if b'"' not in line and not self._quoted.waiting:
+            return self._record(line)
+        self._quoted.add([Line(self._at, line, len(line))])
+        self._at += len(line) + 1
+        # Each record may change the columns of the next one.
+        return b"".join([self._record(record.value) for record in self._quoted.records()])
+
+    def _record(self, record: bytes) -> bytes:
+        """Returns a row as JSON; empty for what is none."""
+        text = _text(record)
         if not text.strip(" ,"):
             self._ended = True
             return b""
@@ -131,12 +167,14 @@ class AnnotatedTables:
         if cells is not None and cells[0].encode() in ANNOTATIONS:
             if self._table is not None:
                 self._annotations, self._table = {}, None
+                self._quoted.expect(None)
             self._annotations[cells[0]] = ["", *cells[1:]]
             return b""
         if cells is not None and self._is_header(cells):
             if self._table is not None:
                 self._annotations = {}
             self._table, self._ended = _Table(cells, self._annotations), False
+            self._quoted.expect(len(cells))
             return b""
         return self._row(text, cells)
 
@@ -154,7 +192,7 @@ class AnnotatedTables:
 
     def damage(self) -> str:
         """Returns the damage of the file: a row that is too long, or a last line without its end."""
-        ended = "its last row has no line end" if self._tail.strip() or self._quoted else ""
+        ended = "its last row has no line end" if self._tail.strip() or self._quoted.waiting else ""
         return self._damage or self._source.damage() or ended
 
     def share(self) -> float:

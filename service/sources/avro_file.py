@@ -189,6 +189,9 @@ class AvroRows:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         self._damage = f"damaged Avro data after {self._done} bytes: {reason}"
 
+    def complete(self) -> None:
+        """Changes nothing: every row has an end of its own."""
+
     def damage(self) -> str:
         """Returns the damage: broken data, or an end of file within a block; else the empty string."""
         return self._damage or ("the Avro file is truncated" if self._input.pending else "")

@@ -127,6 +127,11 @@ class CheckedBytes:
             self._ahead.append(data)
         return data
 
+    def complete(self) -> None:
+        """Notes that the file ends here: at the next end of its bytes, rows that only the end ends are read."""
+        if self._rows is not None:
+            self._rows.complete()
+
     def at(self, offset: int) -> tuple[int, int]:
         """Returns the greatest offset read up to the given one, and the checksum of all bytes before it."""
         while self._ahead and self._offset < offset:
@@ -290,6 +295,7 @@ def content_checksum(path: Path, length: int, form: str = "") -> int | None:
     """
     source = open_bytes(path, 0, form=form)
     try:
+        source.complete()  # as many bytes are read as were read before, with such a row or without it
         offset, checksum = 0, 0
         while offset < length and source.read(min(_CHUNK, length - offset)):
             offset, checksum = source.at(length)

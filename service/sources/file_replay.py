@@ -89,6 +89,7 @@ def replay_files(
             offset = begin - entry.base + entry.start
             form = file_format(entry.path, format_setting)
             source = open_bytes(Path(entry.path), offset, form=form)
+            source.complete()  # a replay ends at `upper`, with a row that only the end of the file ends or without it
             lines = _stretch(
                 entry, source, begin, upper, max_bytes, None if in_header else header, csv if in_header else None
             )

@@ -205,6 +205,8 @@ class FileSource:
             growing = self._growing()
             following = self._catalog.pending(now=not growing)
             complete = bool(following) or not growing
+            if not growing and self._source is not None:
+                self._source.complete()
             if self._fill():
                 continue
             if not complete or (growing and self._is_awaited()):

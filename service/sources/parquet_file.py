@@ -105,6 +105,9 @@ class ParquetRows:
             raise SourceGoneError(msg)
         self._file.check()
 
+    def complete(self) -> None:
+        """Changes nothing: every row has an end of its own."""
+
     def damage(self) -> str:
         """Returns the damage: a missing end, or broken data; else the empty string."""
         return self._damage or self._missing

@@ -67,6 +67,10 @@ class QuotedLines:
         self._separator = max(_SEPARATORS, key=lambda separator: columns(header, separator))
         self._columns = columns(header, self._separator)
 
+    def expect(self, count: int | None) -> None:
+        """Sets the number of fields of the next records, whose separator is the usual one; None: any number."""
+        self._columns = count
+
     def are_closed(self, lines: Iterable[bytes]) -> bool:
         """Returns whether every line is certainly a record by itself; a fast check, False for malformed lines."""
         return all(map(_CLOSED[self._separator].fullmatch, lines))

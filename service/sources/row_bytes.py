@@ -28,6 +28,9 @@ class RowReader(Protocol):
     def more(self) -> bytes:
         """Returns the next bytes of the rows as JSON lines; empty when there are none now."""
 
+    def complete(self) -> None:
+        """Notes that the file ends here: the next `more` without further bytes returns rows that only the end ends."""
+
     def damage(self) -> str:
         """Returns a description of the damage found so far, or the empty string."""
 
@@ -55,7 +58,11 @@ class RowBytes:
         self._ahead = b""  # generated, but not returned yet
         self._given = 0
         while self._given < offset:
-            if not self.read(min(_SKIPPED, offset - self._given)):
+            size = min(_SKIPPED, offset - self._given)
+            if self.read(size):
+                continue
+            self.complete()  # as when these bytes were read
+            if not self.read(size):
                 msg = f"{name}: its rows are {offset - self._given} bytes shorter than when it was read; restore it"
                 raise SourceGoneError(msg)
 
@@ -66,6 +73,10 @@ class RowBytes:
         data, self._ahead = self._ahead[:size], self._ahead[size:]
         self._given += len(data)
         return data
+
+    def complete(self) -> None:
+        """See `RowReader.complete`."""
+        self._reader.complete()
 
     def total(self) -> int:
         """Returns the bytes of all rows: an estimate, until the last of them was read."""

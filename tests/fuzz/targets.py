@@ -181,6 +181,7 @@ def tables(path: Path) -> None:
     found = []
     for size in (7, 1 << 16):
         source, data = open_bytes(path, 0, form="annotated-csv"), b""
+        source.complete()
         while piece := source.read(size):
             data += piece
         found.append((data, source.damage()))

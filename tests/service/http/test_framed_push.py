@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import shutil
+import threading
+import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from proto_records import EVENT as PROTO_EVENT
 from proto_records import message_class, registered
-from push_door import Door, opened
+from push_door import LINES, Door, opened
+from structlog.testing import capture_logs
 
 from service.config.input import InputConfig
 from service.errors import SchemaRegistryError
-from service.http.framed_bodies import IN_BASE64, ONE_RECORD, FramedBodies, FramedBodyError
+from service.http.framed_bodies import (
+    IN_BASE64,
+    MOST_SCHEMAS,
+    ONE_RECORD,
+    FramedBodies,
+    FramedBodyError,
+)
 from service.messages.decode import Decoder
 from service.ports import Records
 from service.schemas.codecs import codec_of
@@ -120,13 +130,20 @@ def test_several_records(door: Door) -> None:
         (avro(1)[:-3], ONE, "record 1: "),
         (b"", ONE, "record 1: got bytes that begin with b''"),
         (frame(3, b"[" * 2000), ONE, "record 1: got values nested"),
+        (
+            frame(3, b'{"a": "%b"}' % (b"x" * 65_536)),
+            ONE,
+            "record 1: got 65550 bytes, expected at most 65536 (input.max",
+        ),
         (frame(3, b"[1]"), ONE, "1 of 1 records are not events"),
         (b"{", SEVERAL, "got a body that is not JSON"),
-        (b"[]", SEVERAL, "got a body without records"),
+        (b"[]", SEVERAL, "got other content (Expected `object`, got `array`), expected"),
         (b'{"records": []}', SEVERAL, "got a body without records"),
-        (b'{"records": [{"value": null}]}', SEVERAL, "record 1: got {'value': None}, expected an object"),
-        (b'{"records": [{"value": "a*b"}]}', SEVERAL, "record 1: got {'value': 'a*b'}, expected an object"),
-        (b"[" * 5000, SEVERAL, "got a body without records"),
+        (b'{"records": [{"value": ""}, {"value": null}]}', SEVERAL, "record 2: got other content (Expected `bytes`, "),
+        (b'{"records": [{"value": ""}, {}]}', SEVERAL, "record 2: got other content (Object missing required field"),
+        (b'{"records": [{"value": "a*b"}]}', SEVERAL, "record 1: got other content (Invalid base64 encoded string), "),
+        (b"[" * 5000, SEVERAL, "got other content (Expected `object`, got `array`), expected"),
+        (b'{"records": [{"key": %b' % (b"[" * 500_000), SEVERAL, "got deeply nested values"),
     ],
 )
 def test_refused(door: Door, body: bytes, kind: dict[str, str], message: str) -> None:
@@ -159,9 +176,15 @@ def test_killed_after_the_answer(tmp_path: Path) -> None:
 
 
 def test_registry_is_down(door: Door) -> None:
-    """While the registry does not answer, the body is refused with 503, and bodies with known schemas are accepted."""
-    error = door.post("events", several(avro(1), frame(4, b"x")), SEVERAL, 503)["error"]
-    assert "the registry is down" in error["message"]
+    """While the registry does not answer, the body is refused with 503, and bodies with known schemas are accepted.
+
+    What the registry answered is in the log only.
+    """
+    with capture_logs() as logs:
+        error = door.post("events", several(avro(1), frame(4, b"x")), SEVERAL, 503)["error"]
+    assert error["message"].startswith("the schema registry does not answer")
+    assert "is down" not in error["message"]
+    assert [line["error"] for line in logs if "schemas of pushed records" in line["event"]] == ["the registry is down"]
     assert door.spooled() == []
     assert door.post("events", avro(1), ONE)["accepted"] == 1
 
@@ -181,6 +204,75 @@ def test_bound() -> None:
     assert len(bodies.lines(several(*[avro(1)] * 10), IN_BASE64)) == 10
     with pytest.raises(FramedBodyError, match=r"more than 1000 bytes as JSON \(input.push_body\)"):
         bodies.lines(several(*[avro(1)] * 30), IN_BASE64)
+
+
+def test_many_schemas() -> None:
+    """A body with more schemas than one may have is refused before the first lookup."""
+    shelf = Shelf(dict.fromkeys(range(2 * MOST_SCHEMAS), EVENT))
+    bodies = FramedBodies(SchemaFrames(shelf, codec_of, 10), "auto", 1 << 20)
+    values = [frame(number, avro(1)[5:]) for number in range(MOST_SCHEMAS + 1)]
+    with pytest.raises(FramedBodyError, match="101 different schema ids, expected at most 100 per request; send"):
+        bodies.lines(several(*values), IN_BASE64)
+    assert shelf.asked == []
+    assert len(bodies.lines(several(*values[1:]), IN_BASE64)) == MOST_SCHEMAS
+
+
+def test_memory_of_small_records() -> None:
+    """A body of the smallest records takes a small multiple of its bytes."""
+    bodies = FramedBodies(None, "auto", 1 << 24)
+    body = b'{"records":[' + b",".join([b'{"value":""}'] * (1 << 18)) + b"]}"
+    tracemalloc.start()
+    try:
+        with pytest.raises(FramedBodyError, match="got 262144 records, expected at most 50000 per request"):
+            bodies.lines(body, IN_BASE64)
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+class SlowShelf(Shelf):
+    """A registry whose lookups begin, and go on when they may."""
+
+    def __init__(self, schemas: dict[int, Any], seconds: float) -> None:
+        super().__init__(schemas)
+        self.seconds, self.began, self.go_on = seconds, threading.Event(), threading.Event()
+
+    def schema(self, number: int) -> RegisteredSchema:
+        """Waits, and returns a schema."""
+        self.began.set()
+        self.go_on.wait(self.seconds)
+        return super().schema(number)
+
+
+def test_other_bodies_do_not_wait(tmp_path: Path) -> None:
+    """While the registry is slow, lines of the same client are accepted; of one kind, bodies take turns."""
+    shelf = SlowShelf({1: EVENT}, 60)
+    line = b'{"series": "b", "timestamp": %d, "value": 1}' % TIME
+    for door in opened(tmp_path, SchemaFrames(shelf, codec_of, 10)):
+        with ThreadPoolExecutor(1) as pool:
+            framed = pool.submit(door.post, "events", avro(1), ONE)
+            try:
+                assert shelf.began.wait(30)
+                assert door.post("events", line, LINES)["accepted"] == 1
+                assert not framed.done()
+            finally:
+                shelf.go_on.set()
+            assert framed.result()["accepted"] == 1
+        assert events(door.spooled())[0] == ["b", "a"]
+
+
+def test_stop_between_lookups(tmp_path: Path) -> None:
+    """A stop waits for one lookup only, not for those of the other schemas and bodies."""
+    shelf = SlowShelf(dict.fromkeys(range(MOST_SCHEMAS), EVENT), 0.05)
+    body = several(*(frame(number, avro(1)[5:]) for number in range(MOST_SCHEMAS)))
+    for door in opened(tmp_path, SchemaFrames(shelf, codec_of, 10)):
+        with ThreadPoolExecutor(1) as pool:
+            framed = pool.submit(door.post, "events", body, SEVERAL, 503)
+            assert shelf.began.wait(30)
+            door.push.close()
+            assert len(shelf.asked) < MOST_SCHEMAS
+            assert "the daemon stops" in framed.result()["error"]["message"]
+        assert door.spooled() == []
 
 
 PARSED, FRAMES = parse_schema(ANY), frames_with({1: ANY})

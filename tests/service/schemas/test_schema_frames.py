@@ -48,6 +48,28 @@ def test_bound():
     assert len(shelf.asked) == asked
 
 
+def test_bound_while_the_registry_fails():
+    """Batches whose lookups fail do not add schemas beyond the bound."""
+    shelf = Shelf(dict.fromkeys(range(40), EVENT) | {99: SchemaRegistryError("down")})
+    frames = SchemaFrames(shelf, codec_of, 3)
+    for first in range(0, 40, 2):
+        with pytest.raises(SchemaRegistryError):
+            frames.prepare([frame(number, BODY) for number in (first, first + 1, 99)])
+        assert len(frames) <= 3
+    assert frames.holds([frame(38, BODY), frame(39, BODY)])
+
+
+def test_stop():
+    """A stop is seen before every lookup; what was found before is kept."""
+    shelf = Shelf(dict.fromkeys(range(10), EVENT))
+    frames = SchemaFrames(shelf, codec_of, 20)
+    values = [frame(number, BODY) for number in range(10)]
+    with pytest.raises(SchemaRegistryError, match="stopped"):
+        frames.prepare(values, lambda: len(shelf.asked) == 4)
+    frames.prepare(values, lambda: len(shelf.asked) == 10)
+    assert shelf.asked == list(range(10))
+
+
 def test_mixed_batch():
     """Avro, JSON Schema and plain JSON records are read side by side; each reject says what is wrong with it."""
     schemas = {

@@ -83,8 +83,9 @@ def written(folder: Path, form: str, rows: Sequence[Row]) -> tuple[Path, str]:
 
 
 def lines_of(path: Path, form: str, size: int = 1 << 20) -> tuple[list[bytes], str]:
-    """Returns the lines of a file, and its damage."""
+    """Returns the lines of a file that does not grow, and its damage."""
     source, data = open_bytes(path, 0, form=form), b""
+    source.complete()
     try:
         while piece := source.read(size):
             data += piece

@@ -13,10 +13,11 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from row_forms import lines_of
+from row_forms import drain, everything, lines_of
 
 from service.messages.line_protocol import parse_line
 from service.sources.byte_source import open_bytes
+from service.sources.file_source import FileSource
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
 names = st.from_regex(r"[a-z]{1,6}", fullmatch=True).filter(lambda name: name not in {"result", "table"})
@@ -105,7 +106,9 @@ def test_rows(tmp_path: Path, body: str, rows: list[Any]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "damage"),
-    [("#datatype,long\n,a\n,1\n,2", "its last row has no line end"), ('#datatype,string\n,a\n,"b\n', "no line end"),
+    [("#datatype,long,long\n,a,b\n,1,2\n,3", "its last row has no line end"),
+     ('#datatype,string\n,a\n,b\n,"c', "its last row has no line end"),
+     ("#datatype,string\n,a\n,b\n#datatype,long", "its last row has no line end"),
      ("#datatype,string\n,a\n,b\n," + "x" * (2 << 20), "a row of more than 1048576 bytes")],
 )  # fmt: skip
 def test_damage(tmp_path: Path, text: str, damage: str) -> None:
@@ -116,12 +119,71 @@ def test_damage(tmp_path: Path, text: str, damage: str) -> None:
     assert len(lines) <= 1
 
 
+KINDS = {
+    "row": (",0,t,1.5", {"table": 0, "text": "t", "x": 1.5}),
+    "several lines": (',0,"a, ""b""\n\n,c",2.5', {"table": 0, "text": 'a, "b"\n\n,c', "x": 2.5}),
+    "literal": (',0,t"u,3.5', {"table": 0, "text": 't"u', "x": 3.5}),
+    "stray": (',0,"oops,4.5', ',0,"oops,4.5'),
+}
+
+
+@given(
+    kinds=st.lists(st.sampled_from(list(KINDS)), min_size=1, max_size=12), size=st.integers(1, 70), whole=st.booleans()
+)
+@settings(max_examples=80, deadline=None)
+def test_stray_quotes(tmp_path_factory, kinds, size, whole) -> None:
+    """A quote that never closes costs its own line; a last row needs no line end."""
+    kinds = [*kinds, "row"]
+    path = tmp_path_factory.mktemp("strays") / "a.csv"
+    body = "\n".join(KINDS[kind][0] for kind in kinds)
+    path.write_text("#datatype,long,string,double\n,table,text,x\n" + body + "\n" * whole)
+    lines, damage = lines_of(path, "annotated-csv", size)
+    assert damage == ""
+    assert [orjson.loads(line) for line in lines] == [KINDS[kind][1] for kind in kinds]
+
+
+def test_quote_at_the_end(tmp_path: Path) -> None:
+    """A quote that is open at the end of the file costs its own line; one of a later table is another one."""
+    rows = "".join(f",{at}\n" for at in range(50_000))
+    found = read(tmp_path, f'#datatype,string\n,a\n,"b\n{rows}#datatype,long\n,a\n,1\n,"\n,2')
+    assert found == [',"b', *({"a": str(at)} for at in range(50_000)), {"a": 1}, ',"', {"a": 2}]
+
+
+def test_unfinished_last_row(tmp_path: Path) -> None:
+    """It is read once, also by a replay and after a restart; of a file that is followed not before its line end."""
+    path = tmp_path / "a.csv"
+    path.write_text('#datatype,long\n,a\n,1\n,"x\n,2')
+    followed = FileSource(str(path), "annotated-csv", growing=lambda: True)
+    followed.open([], None)
+    assert drain(followed) == [b'{"a":1}']
+    source = FileSource(str(path), "annotated-csv")
+    source.open([], None)
+    rows, more = [b'{"a":1}', b'",\\"x"', b'{"a":2}'], [b'{"a":3}', b'{"a":"y"}']
+    assert drain(source, 1) == rows
+    assert source.finished()
+    assert [value for _, value, _ in everything(source)] == rows
+    assert [value for _, value, _ in everything(source, source.position - 8)] == rows[2:]
+    entries, position = source.manifest(source.position), source.position
+    for growing in (False, True):
+        again = FileSource(str(path), "annotated-csv", growing=lambda growing=growing: growing)
+        again.open(entries, position)
+        assert drain(again) == []
+        with path.open("a") as file:
+            file.write('\n,3\n,"y"\n,4' if growing else "")
+        assert drain(again) == (more if growing else [])
+        again.close()
+    assert drain(followed) == [*rows[1:], *more]
+    followed.close()
+    source.close()
+
+
 def test_bounded_memory(tmp_path: Path) -> None:
     """Neither many rows, nor a row without end, nor many tables are kept in memory."""
     table = b"#datatype,string,long,double\n,result,table,value\n"
     for body in (
         table + b",,0,1.5\n" * 10_000,
         table + b',,0,"' + (b"x" * 99 + b"\n") * 20_000,
+        table + b',,0,"' + b"xxx\n" * 50_000,
         (table + b",,0,1\n\n") * 2_000,
     ):
         (tmp_path / "a.csv").write_bytes(body)
