@@ -47,7 +47,10 @@ def test_killed_around_time_marks_of_a_topic(bootstrap, app, tmp_path, shares):
         assert daemons.run(seconds=0.1) == KILLED  # compiled once
         bursts.start()
         daemon = KilledDaemon(
-            lambda step: daemons.start(kill_at=step), lambda seconds: daemons.wait(seconds=seconds), newest, failures=6
+            lambda step: daemons.start(kill_at=step),
+            lambda seconds: daemons.wait(seconds=seconds),
+            newest,
+            6 + KILLS // 10,
         )
         daemon.kill(kills)
         bursts.close()
