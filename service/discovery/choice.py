@@ -212,7 +212,7 @@ def _values(
     if not measured:
         msg = (
             f"{sample.source}: got no numeric field among {listed_columns(columns)}; expected at least one with the "
-            "observed values. Set it: --set input.fields.value=NAME"
+            f"observed values. Set it: --set {sample.section}.fields.value=NAME"
         )
         raise ConfigurationError(msg)
     found = [column.path for column in measured]
@@ -327,7 +327,7 @@ def _with_categories(
     msg = (
         f"{sample.source}: got several records at the same time that no field distinguishes, with the time in "
         f"{', '.join(times)}; expected one record per series and time. Set the fields that name the series: --set "
-        "input.fields.series=NAME"
+        f"{sample.section}.fields.series=NAME"
     )
     raise ConfigurationError(msg)
 

@@ -68,7 +68,7 @@ def notation_of(sample: InputSample, given: Mapping[str, Any]) -> Notation:
     if all(_UNCLEAR.fullmatch(text.strip()) for text in with_comma):
         msg = (
             f"{sample.source}: got numbers such as {with_comma[0]!r}, whose comma may separate decimals or thousands; "
-            "set it: --set input.fields.decimal=, or input.fields.thousands=,"
+            f"set it: --set {sample.section}.fields.decimal=, or {sample.section}.fields.thousands=,"
         )
         raise ConfigurationError(msg)
     return Notation(",", "." if any("." in text for text in with_comma) else "")

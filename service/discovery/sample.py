@@ -71,6 +71,7 @@ class InputSample:
         csv: how the file begins, of CSV.
         guessed: whether the format was found by the first bytes, because the name says nothing.
         frames: decodes records in the wire format of a schema registry; None without one.
+        section: of the configuration that says how it is read, for messages.
     """
 
     source: str
@@ -85,6 +86,7 @@ class InputSample:
     csv: CsvStart = USUAL_START
     guessed: bool = False
     frames: Frames | None = None
+    section: str = "input"
 
     @property
     def paths(self) -> list[str]:
@@ -92,15 +94,19 @@ class InputSample:
         return list(dict.fromkeys(path for row in self.rows for path in row))
 
 
-def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) -> InputSample:
+def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS, section: str = "input") -> InputSample:
     """Reads the first records of a file, or of the first file of a glob, at most `most` of them.
+
+    Args:
+        entry: the file or glob. settings: how it is read.
+        most: the number of records. section: of the configuration that has these settings, for messages.
 
     Raises:
         ServiceError: there is no such file, or it cannot be read.
     """
-    path = _first_file(entry)
+    path = _first_file(entry, section)
     start = _start_of(path)
-    kind, guessed = _format_of(path, start, settings)
+    kind, guessed = _format_of(path, start, settings, section)
     csv = settings.csv_start
     if kind == "csv":
         csv = find_csv_start(start, settings, complete=len(start) < _START_BYTES)
@@ -112,7 +118,7 @@ def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) 
     finally:
         source.close()
     if records is None or not len(records):
-        msg = f'input.files: got "{entry}", which has no records; expected at least one'
+        msg = f'{section}.files: got "{entry}", which has no records; expected at least one'
         raise NothingToReadError(msg)
     header = None if records.headers is None else dict(records.headers[0]).get(CSV_HEADER)
     if header is not None:
@@ -120,10 +126,12 @@ def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS) 
     else:
         found = of_points(entry, records) if kind == "influx" else of_json(entry, records, settings)
     several = Catalog(entry).is_glob
-    return replace(found, format=kind, complete=complete, several_files=several, guessed=guessed, csv=csv)
+    return replace(
+        found, format=kind, complete=complete, several_files=several, guessed=guessed, csv=csv, section=section
+    )
 
 
-def _first_file(entry: str) -> str:
+def _first_file(entry: str, section: str) -> str:
     """Returns the path of a file, or of the first file of a glob.
 
     Raises:
@@ -133,7 +141,7 @@ def _first_file(entry: str) -> str:
     catalog.find()
     stretches = catalog.pending(now=True)
     if not stretches:
-        msg = f'input.files: got "{entry}", which is no file; expected a name or glob of files'
+        msg = f'{section}.files: got "{entry}", which is no file; expected a name or glob of files'
         raise NothingToReadError(msg)
     return stretches[0].path
 
@@ -153,7 +161,7 @@ def _start_of(path: str) -> bytes:
     return data
 
 
-def _format_of(path: str, start: bytes, settings: InputConfig) -> tuple[Format, bool]:
+def _format_of(path: str, start: bytes, settings: InputConfig, section: str) -> tuple[Format, bool]:
     """Returns the format of a file with these first bytes, and whether they were needed to know it.
 
     They are where the name says nothing, and where a name for JSON lines belongs to a document, or one for CSV to
@@ -166,7 +174,7 @@ def _format_of(path: str, start: bytes, settings: InputConfig) -> tuple[Format, 
     if seen == "annotated-csv" and settings.model_fields_set & {"skip_lines", "header", "separator"}:
         seen = None
     try:
-        named = file_format(path, settings.format)
+        named = file_format(path, settings.format, section)
     except ConfigurationError:
         if settings.format != "auto" or seen in {"parquet", "avro"}:
             raise

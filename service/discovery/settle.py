@@ -28,8 +28,7 @@ from service.registry.models import replace_file
 from service.sources.pipes import kind_of
 from service.transport.history import history_files
 
-_INPUT: Final = "input.json"
-_HISTORY: Final = "history.json"
+_FILES: Final = {"input": "input.json", "bootstrap": "history.json"}  # by the section of the settings
 
 
 class Settled(NamedTuple):
@@ -46,7 +45,7 @@ class Settled(NamedTuple):
     settings: Mapping[str, Any] = MappingProxyType({})
     line: str = ""
     is_new: bool = False
-    file: str = _INPUT
+    file: str = _FILES["input"]
     sample: InputSample | None = None
 
 
@@ -63,7 +62,7 @@ def settle(config: Config) -> Settled:
         return Settled()
     if any(kind_of(entry) != "file" for entry in settings.files):
         return Settled()
-    return _settle(config, settings, _INPUT)
+    return _settle(config, settings, "input")
 
 
 def settle_history(config: Config) -> Settled:
@@ -75,10 +74,7 @@ def settle_history(config: Config) -> Settled:
     settings = history_files(config)
     if is_named(settings.fields) or not settings.files:
         return Settled()
-    try:
-        found = _settle(config, settings, _HISTORY)
-    except ConfigurationError as error:
-        raise ConfigurationError(str(error).replace("input.f", "bootstrap.f")) from error
+    found = _settle(config, settings, "bootstrap")
     if found.is_new or not found.line:
         given = {name: getattr(settings.fields, name) for name in settings.fields.model_fields_set}
         chosen: dict[str, Any] = {"bootstrap.fields": given}
@@ -92,13 +88,14 @@ def settle_history(config: Config) -> Settled:
     return found
 
 
-def _settle(config: Config, settings: InputConfig, file: str) -> Settled:
-    """Chooses, or returns what is kept in a file of the data folder."""
-    kept = _kept(config.state.data_dir, file)
+def _settle(config: Config, settings: InputConfig, section: str) -> Settled:
+    """Chooses, or returns what is kept in a file of the data folder; messages name the keys of a section."""
+    file = _FILES[section]
+    kept = _kept(config.state.data_dir, section)
     if kept is not None:
         files = ", ".join(kept["files"])
         return Settled(_not_named(kept["settings"], settings), f"chosen at the first start for {files}", file=file)
-    samples = list(_samples(settings))
+    samples = list(_samples(settings, section))
     if not samples:
         return Settled(file=file)
     first = samples[0]
@@ -110,6 +107,7 @@ def _settle(config: Config, settings: InputConfig, file: str) -> Settled:
         decoded = Decoder(chosen).decode(first.records)
         if not len(decoded) and decoded.rejects:
             msg = f"{first.source}: no record would be an event: {decoded.rejects[0].detail}"
+            msg += "" if section == "input" else f"; for these files alone, see {section}.fields"
             raise ConfigurationError(msg)
     for other in samples[1:]:
         _check_fits(other, first, chosen)
@@ -127,11 +125,11 @@ def _choice(sample: InputSample, settings: InputConfig) -> Choice:
         raise
 
 
-def _samples(settings: InputConfig) -> Iterator[InputSample]:
+def _samples(settings: InputConfig, section: str) -> Iterator[InputSample]:
     """Yields the samples of all inputs that have records; of others the daemon waits for them, or reports it."""
     for entry in settings.files:
         try:
-            yield sample_of_file(entry, settings)
+            yield sample_of_file(entry, settings, section=section)
         except NothingToReadError:
             continue
 
@@ -147,7 +145,8 @@ def _check_fits(other: InputSample, first: InputSample, chosen: InputConfig) -> 
         what = f"the fields chosen for {first.source} are not in {other.source}, which lacks {', '.join(lacking[:9])}"
     else:
         return
-    msg = f"{what}; expected inputs of one kind. Set input.fields and input.format, or run a daemon for each"
+    keys = f"{first.section}.fields and {first.section}.format"
+    msg = f"{what}; expected inputs of one kind. Set {keys}, or run a daemon for each"
     raise ConfigurationError(msg)
 
 
@@ -164,13 +163,13 @@ def keep(config: Config, found: Settled) -> None:
     """Stores what `settle` or `settle_history` returned, when the daemon is about to read the first event."""
     path = config.state.data_dir / found.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    files = config.input.files if found.file == _INPUT else config.bootstrap.files
+    files = config.input.files if found.file == _FILES["input"] else config.bootstrap.files
     kept = {"files": list(files), "settings": dict(found.settings)}
     replace_file(path, json.dumps(kept, indent=1) + "\n")
 
 
-def _kept(folder: Path, file: str) -> Mapping[str, Any] | None:
-    path = folder / file
+def _kept(folder: Path, section: str) -> Mapping[str, Any] | None:
+    path = folder / _FILES[section]
     if not any((folder / "settings").glob("*.json")):  # no event was read with it
         return None
     try:
@@ -183,5 +182,5 @@ def _kept(folder: Path, file: str) -> Mapping[str, Any] | None:
         return None
     except (OSError, ValueError, TypeError, LookupError) as error:
         why = str(error)
-    msg = f"{path}: got {why}, expected the settings that were chosen for the input; restore it, or set input.fields"
+    msg = f"{path}: got {why}, expected the settings that were chosen; restore it, or set {section}.fields"
     raise ConfigurationError(msg)

@@ -61,7 +61,7 @@ def choose_time(sample: InputSample, columns: Sequence[Column], given: Mapping[s
         if "timestamp" in given:
             msg = (
                 f"{sample.source}: got a date in {paths[0]} and a time of day in {clock}; expected both: "
-                f'--set \'input.fields.timestamp=["{paths[0]}","{clock}"]\''
+                f'--set \'{sample.section}.fields.timestamp=["{paths[0]}","{clock}"]\''
             )
             raise ConfigurationError(msg)
         paths, why = (paths[0], clock), f"{paths[0]} and {clock}, a date and a time of day"
@@ -87,13 +87,15 @@ def _time(sample: InputSample, columns: Sequence[Column]) -> tuple[str, str]:
         return "timestamp", f"the time of {where}, because no field has one"
     if texts:
         which = " and ".join([column.path for column in texts[:_LISTED]])
-        msg = f"{sample.source}: got times in {which}; set the one of the event: --set input.fields.timestamp=NAME"
+        key = f"{sample.section}.fields.timestamp"
+        msg = f"{sample.source}: got times in {which}; set the one of the event: --set {key}=NAME"
         raise ConfigurationError(msg)
     alike = [(one.path, text) for one in columns for text in map(str, one.examples[:1]) if _DATE.search(text)]
     seen = f" (a text such as {alike[0][1]!r} in {alike[0][0]} is not read as a time)" if alike else ""
     msg = (
         f"{sample.source}: got no field with times among {listed_columns(columns)}{seen}; expected ISO-8601 texts or "
-        "epoch numbers. Set it: --set input.fields.timestamp=NAME, and input.fields.time_unit for another unit"
+        f"epoch numbers. Set it: --set {sample.section}.fields.timestamp=NAME, and {sample.section}.fields.time_unit "
+        "for another unit"
     )
     raise ConfigurationError(msg)
 
@@ -124,7 +126,7 @@ def _order(sample: InputSample, columns: Sequence[Column], paths: Sequence[str])
         return dates[0].orders[0]
     msg = (
         f"{sample.source}: got dates such as {str(dates[0].examples[0])!r} in {dates[0].path}, of which the day or the "
-        "month may be first; set it: --set input.fields.date_order=dmy, or mdy"
+        f"month may be first; set it: --set {sample.section}.fields.date_order=dmy, or mdy"
     )
     raise ConfigurationError(msg)
 
@@ -135,7 +137,8 @@ def _check_digits(sample: InputSample, columns: Sequence[Column], given: Mapping
     if times and times[0].examples and all(_DIGITS.fullmatch(str(one)) for one in times[0].examples):
         msg = (
             f"{sample.source}: got {times[0].examples[0]!r} as the time, a date or a year in digits, which would "
-            "be milliseconds; expected such as 2024-03-01. Numbers that are milliseconds: input.fields.time_unit=ms"
+            "be milliseconds; expected such as 2024-03-01. Numbers that are milliseconds: "
+            f"{sample.section}.fields.time_unit=ms"
         )
         raise ConfigurationError(msg)
 
@@ -156,7 +159,7 @@ def _clock(sample: InputSample, columns: Sequence[Column], time: str) -> str:
         which = " and ".join(one.path for one in clocks[:_LISTED])
         msg = (
             f"{sample.source}: got a date in {time} and a time of day in {which}; set the fields of the time of the "
-            f'event: --set \'input.fields.timestamp=["{time}","NAME"]\''
+            f'event: --set \'{sample.section}.fields.timestamp=["{time}","NAME"]\''
         )
         raise ConfigurationError(msg)
     return clocks[0].path

@@ -187,8 +187,12 @@ def _rotated(path: str) -> tuple[str, int]:
     return found[1], -int(found[2]) if found[2] else int(found[3]) - 10**15
 
 
-def file_format(path: str, setting: str) -> Format:
+def file_format(path: str, setting: str, section: str = "input") -> Format:
     """Returns the format of a file: the setting, or the format of the suffix when the setting is "auto".
+
+    Args:
+        path: of the file.
+        setting: the key `format`. section: of the configuration that has it, for the message.
 
     Raises:
         ConfigurationError: the suffix is unknown, a format that has no .gz around it has one, or the format is one of
@@ -199,12 +203,15 @@ def file_format(path: str, setting: str) -> Format:
     found = _FORMATS.get(setting) or _SUFFIXES.get(suffix)
     if found is None:
         msg = (
-            f'input.files: got "{path}", whose suffix determines no format; expected a name that ends in '
-            f"{', '.join(_SUFFIXES)} (or one of these and .gz), or input.format = {_listed(_FORMATS)}"
+            f'{section}.files: got "{path}", whose suffix determines no format; expected a name that ends in '
+            f"{', '.join(_SUFFIXES)} (or one of these and .gz), or {section}.format = {_listed(_FORMATS)}"
         )
         raise ConfigurationError(msg)
     if found in _COMPRESSED and path.endswith(".gz"):
-        msg = f'input.files: got "{path}", expected {found} files without .gz, which compress their content; unpack it'
+        msg = (
+            f'{section}.files: got "{path}", expected {found} files without .gz, which compress their content; '
+            "unpack it"
+        )
         raise ConfigurationError(msg)
     return found
 

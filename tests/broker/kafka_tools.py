@@ -11,6 +11,7 @@ from typing import Any
 
 from contract import unit_of
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from service.config.kafka import KafkaConfig
@@ -282,11 +283,22 @@ def read_topic(bootstrap: str, topic: str, *, committed: bool = True) -> list[An
     """Returns every record of a topic, partition by partition, as a reader with read_committed sees it.
 
     A commit is answered before its markers are in every partition, so the end offset that such a reader sees may lag
-    briefly: the function waits for transactions that end within a minute (longer than the tests' own limits).
+    briefly: the function waits for transactions that end within a minute (longer than the tests' own limits), and for
+    a broker that the controller of a busy machine takes for dead for some seconds.
     """
+    deadline = time.monotonic() + 60.0
+    while True:
+        try:
+            return _read_topic(bootstrap, topic, deadline, committed=committed)
+        except KafkaError as error:
+            if not error.retriable or time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _read_topic(bootstrap: str, topic: str, deadline: float, *, committed: bool) -> list[Any]:
     level = "read_committed" if committed else "read_uncommitted"
     highest = _ends(bootstrap, topic) if committed else {}
-    deadline = time.monotonic() + 60.0
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level=level, enable_auto_commit=False)
     try:
         found: list[Any] = []

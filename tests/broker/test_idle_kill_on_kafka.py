@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from daemons import Daemons
 from idle_kills import (
@@ -9,9 +11,8 @@ from idle_kills import (
     KILLS,
     SECTIONS,
     Bursts,
+    KilledDaemon,
     assert_once,
-    killed,
-    killed_behind,
     marks_in,
     undisturbed,
 )
@@ -20,10 +21,11 @@ from kafka_tools import read_topic
 
 from service.config.sections import Config
 from service.kafka.tools.topics import create_topics, plan
+from service.ports import TimeMark
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600 + 20 * KILLS)
+@pytest.mark.timeout(1200 + 30 * KILLS)
 @pytest.mark.parametrize("shares", [False, True])
 def test_killed_around_time_marks_of_a_topic(bootstrap, app, tmp_path, shares):
     """Kills in any step and at random moments do not change a byte; with shared snapshots, old marks are deleted."""
@@ -38,17 +40,23 @@ def test_killed_around_time_marks_of_a_topic(bootstrap, app, tmp_path, shares):
     def texts() -> list[str]:
         return [record.value.decode() for record in read_topic(bootstrap, f"{app}.forecasts")]
 
-    def marked() -> bool:
-        place = max((one[-1].position for one in marks_in(texts()).values()), default=-1)
-        return place == len(read_topic(bootstrap, topic))
+    def newest() -> TimeMark | None:
+        return max(itertools.chain(*marks_in(texts()).values()), default=None)
 
     with Daemons(tmp_path, bootstrap, app, topic, SECTIONS, stop_at_end=False, **shared) as daemons:
         assert daemons.run(seconds=0.1) == KILLED  # compiled once
         bursts.start()
-        killed(lambda seconds, step: daemons.run(seconds=seconds, kill_at=step), kills, 9.0)
+        daemon = KilledDaemon(
+            lambda step: daemons.start(kill_at=step),
+            lambda seconds: daemons.wait(seconds=seconds),
+            newest,
+            6 + KILLS // 10,
+        )
+        daemon.kill(kills)
         bursts.close()
         producer.close()
-        killed_behind(lambda seconds: daemons.run(seconds=seconds), marked)
+        end = len(read_topic(bootstrap, topic))
+        daemon.kill_behind(lambda mark: mark is not None and mark.position == end)
     with Daemons(tmp_path, bootstrap, app, topic, SECTIONS, **shared) as daemons:
         assert daemons.finish() == 0, daemons.log()
     found = texts()

@@ -9,7 +9,9 @@ the marks that the killed daemon has recorded, and returns the bytes that it wri
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
 import os
 import random
 import sqlite3
@@ -20,7 +22,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
+import psutil
 from prometheus_client import CollectorRegistry
 
 from service.config.sections import Config
@@ -48,7 +50,8 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "http": {"port": 0},
 }
 PER_BURST, BETWEEN_SECONDS, SILENT_SECONDS = 40, 0.02, 2.5
-STEPS = ("", "", "", "step:3:2", "step:4:1", "step:4:3", "step:5:2", "step:2:3")
+LONGEST_SECONDS = 240.0  # of a run on a busy machine
+STEPS = ("step:3:2", "step:4:1", "step:4:3", "step:5:2", "step:2:3")
 
 
 class Bursts(threading.Thread):
@@ -81,27 +84,65 @@ class Bursts(threading.Thread):
         assert self.error == ""
 
 
-def killed(run: Callable[[float, str], int], kills: int, longest: float, seed: int = 18) -> None:
-    """Kills a daemon at random moments and in random steps.
+class KilledDaemon:
+    """A daemon that is started and killed, again and again: in a step, at a random moment, or behind a new time mark.
+
+    It takes as long as the machine needs: a run to a step or to a mark lasts until that is reached, and the random
+    moments are within the seconds that the last run to a mark took.
 
     Args:
-        run: runs the daemon for so many seconds, or to a step at which it is killed; returns its exit status.
-        kills: the number of kills.
-        longest: seconds that the longest life lasts.
-        seed: of the moments.
+        start: starts the daemon, to be killed at a step or, with "", at none; returns its pid.
+        wait: waits so many seconds for its end, or kills it then; returns its exit status.
+        newest: returns the newest time mark that is committed, None before the first.
+        failures: runs that may end by an error and are repeated: a starved broker may cost a restart.
     """
-    rng = random.Random(seed)
-    for _ in range(kills):
-        assert run(rng.uniform(0.3, longest), rng.choice(STEPS)) == KILLED
 
+    def __init__(
+        self,
+        start: Callable[[str], int],
+        wait: Callable[[float], int],
+        newest: Callable[[], TimeMark | None],
+        failures: int = 0,
+    ) -> None:
+        self._start, self._wait, self._newest, self._failures = start, wait, newest, failures
+        self._seconds = 4.0
 
-def killed_behind(run: Callable[[float], int], marked: Callable[[], bool]) -> None:
-    """Kills a daemon once it has recorded the time mark of the silence at the end."""
-    for seconds in (6.0, 6.0, 12.0, 24.0, 48.0, 96.0):  # a busy machine may need long for a start
-        assert run(seconds) == KILLED
-        if marked():
-            return
-    pytest.fail("no time mark in the silence at the end")
+    def kill(self, kills: int, seed: int = 18) -> None:
+        """Kills it so many times; of three, one is in a step, one at a random moment and one behind a new mark."""
+        rng = random.Random(seed)
+        for number in range(kills):
+            if number % 3 == 0:
+                self._run(lambda pid: True, LONGEST_SECONDS, rng.choice(STEPS))
+            elif number % 3 == 1:
+                self._run(lambda pid: True, rng.uniform(0.1, 1.0 + self._seconds))
+            else:
+                self.kill_behind(functools.partial(operator.ne, self._newest()), rng.uniform(0.0, 0.5))
+
+    def kill_behind(self, is_reached: Callable[[TimeMark | None], bool], seconds: float = 0.0) -> None:
+        """Kills it so many seconds after the newest mark is the one that is waited for."""
+        self._run(lambda pid: self._reached(pid, is_reached), seconds)
+
+    def _run(self, until: Callable[[int], bool], seconds: float, step: str = "") -> None:
+        """Runs it until something is reached and for some seconds more, or to a step; repeats runs that failed."""
+        while True:
+            began, reached = time.monotonic(), until(self._start(step))
+            status = self._wait(seconds if reached else 0.0)
+            if status == KILLED:
+                assert reached, f"no new time mark in {LONGEST_SECONDS} s"
+                assert not step or time.monotonic() < began + seconds, f"{step} not in {seconds} s"
+                return
+            self._failures -= 1
+            assert self._failures >= 0, f"exit status {status}"
+
+    def _reached(self, pid: int, is_reached: Callable[[TimeMark | None], bool]) -> bool:
+        """Waits for a mark; returns whether it is there, which it is not where the daemon ended before."""
+        began, daemon = time.monotonic(), psutil.Process(pid)
+        while time.monotonic() < began + LONGEST_SECONDS and daemon.status() != psutil.STATUS_ZOMBIE:
+            if is_reached(self._newest()):
+                self._seconds = time.monotonic() - began
+                return True
+            time.sleep(0.1)
+        return False
 
 
 def marks_in(texts: Iterable[str]) -> dict[str, list[TimeMark]]:

@@ -11,9 +11,8 @@ from idle_kills import (
     KILLS,
     SECTIONS,
     Bursts,
+    KilledDaemon,
     assert_once,
-    killed,
-    killed_behind,
     marks_in,
     marks_of,
     outputs_of,
@@ -24,7 +23,7 @@ from test_kill import launcher
 
 from service.config.sections import Config
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400 + 10 * KILLS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200 + 30 * KILLS)]
 
 
 def sections_of(folder: Path, **input_: Any) -> dict[str, dict[str, Any]]:
@@ -44,9 +43,10 @@ def test_killed_around_time_marks(tmp_path: Path) -> None:
         bursts = Bursts(lambda event: file.write(event + b"\n"))
         assert start.run(0.1) == KILLED  # compiled once
         bursts.start()
-        killed(start.run, KILLS, 5.0)
+        daemon = KilledDaemon(start.start, start.wait, lambda: max(marks_of(output), default=None))
+        daemon.kill(KILLS)
         bursts.close()
-        killed_behind(start.run, lambda: any(one.position == path.stat().st_size for one in marks_of(output)))
+        daemon.kill_behind(lambda mark: mark is not None and mark.position == path.stat().st_size)
         write_sections(config, sections_of(tmp_path, follow=False))
         assert start.run() == 0
     found, rejects = outputs_of(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -67,12 +68,49 @@ def test_named(tmp_path: Path) -> None:
     assert history_files(config).fields.series == "sensor"
 
 
-def test_ambiguous(tmp_path: Path) -> None:
-    """A message names the keys of the history."""
+UNCLEAR = {
+    "no times": "x,y\nfoo,bar\nfoo,baz\n",
+    "two times": "begin,end,v\n2026-01-01T00:00:00Z,2026-01-02T00:00:00Z,1\n",
+    "day or month": "time,v\n01/02/2026 10:00,1\n02/03/2026 10:00,2\n",
+    "digits": "timestamp,v\n20260101,1.5\n20260102,2.5\n",
+    "two clocks": "date,at,until,v\n2026-01-01,10:00,11:00,1.5\n2026-01-02,12:00,13:00,2.5\n",
+    "no numbers": "time,v\n2026-01-01T00:00:00Z,foo\n2026-01-02T00:00:00Z,bar\n",
+    "a comma": "time;v\n2026-01-01T00:00:00Z;1,234\n2026-01-02T00:00:00Z;5,678\n",
+    "repeated": "time,v\n" + "2026-01-01T00:00:00Z,1.5\n2026-01-01T00:00:00Z,2.5\n" * 20,
+}
+
+
+def refused(folder: Path, paths: list[Path], *, history: bool) -> str:
+    """Returns the message for files that are the input, or the history."""
+    key, settled = ("bootstrap.files", settle_history) if history else ("input.files", settle)
+    config = load_config(None, {"state.data_dir": folder / "data", key: [str(path) for path in paths]})
+    with pytest.raises(ConfigurationError) as error:
+        settled(config)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_unclear(tmp_path: Path, name: str) -> None:
+    """The messages for the files of a history are those for an input, with the keys of the history."""
     path = tmp_path / "h.csv"
-    path.write_text("x,y\nfoo,bar\nfoo,baz\n")
-    with pytest.raises(ConfigurationError, match=r"bootstrap\.fields"):
-        settle_history(config_of(tmp_path, bootstrap__files=[str(path)]))
+    path.write_text(UNCLEAR[name])
+    message = refused(tmp_path, [path], history=False)
+    assert "input." in message
+    assert refused(tmp_path, [path], history=True) == message.replace("input.", "bootstrap.")
+
+
+def test_unlike_files(tmp_path: Path) -> None:
+    """The same for files of several kinds, for one that cannot be compressed, and for a damaged choice."""
+    paths = [hourly(tmp_path / "a.csv"), hourly(tmp_path / "b.csv", "time,other,load")]
+    message = refused(tmp_path, paths, history=True)
+    assert message == refused(tmp_path, paths, history=False).replace("input.f", "bootstrap.f")
+    packed = tmp_path / "a.parquet.gz"
+    packed.write_bytes(gzip.compress(b"PAR1"))
+    assert refused(tmp_path, [packed], history=True).startswith("bootstrap.files: got")
+    (tmp_path / "data" / "settings").mkdir(parents=True)
+    (tmp_path / "data" / "settings" / "push.json").write_text("[]")  # events were read
+    (tmp_path / "data" / "history.json").write_text("{}")
+    assert refused(tmp_path, paths, history=True).endswith("or set bootstrap.fields")
 
 
 def test_seasons(tmp_path: Path) -> None:
