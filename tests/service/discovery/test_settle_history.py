@@ -56,7 +56,7 @@ def test_default_fields_beside_others(tmp_path: Path) -> None:
     path = hourly(tmp_path / "h.csv", "timestamp;series;value")
     found = settle_history(config_of(tmp_path, bootstrap__files=[str(path)]))
     assert found.settings == {"bootstrap.fields": {}}
-    with pytest.raises(ConfigurationError, match="expected v as well"):
+    with pytest.raises(ConfigurationError, match=r"expected v as well.*for these files alone, see bootstrap\.fields"):
         settle_history(config_of(tmp_path, bootstrap__files=[str(path)], input__fields__value="v"))
 
 
