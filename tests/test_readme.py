@@ -29,7 +29,7 @@ def test_one_command() -> None:
     assert README.startswith(f"# forecaster\n\n```sh\n{ONE_COMMAND}```\n")
     assert (ROOT / "examples" / "visitors.csv").read_text().splitlines()[0].count(",") == 1
     shown = subprocess.run(
-        ["make", "-n", "run", "INPUT=my file.csv", "ARGS=--port 0"],
+        ["make", "--no-print-directory", "-n", "run", "INPUT=my file.csv", "ARGS=--port 0"],
         cwd=ROOT,
         capture_output=True,
         text=True,
