@@ -248,7 +248,7 @@ def test_models_travel(bootstrap, topics, app, tmp_path):
     second.start()
     assert second.adoptions(f"{app}.in-0") == [Adoption(0, sha256)]
     assert there.models == {sha256: b"weights"}
-    assert there.champion() == sha256
+    assert there.champion("") == sha256
     second.close()
 
 
