@@ -129,7 +129,7 @@ def test_topics(tmp_path: Path, settings: dict[str, object], names: list[str]) -
 
 
 def test_schema_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry without its extra, or with a secret that is not there, is refused; without topics it is not used."""
+    """A registry without its extra, or with a secret that is not there, is refused; for files it is not used."""
     registry = REGISTRY
     check_transport(config(tmp_path, **TOPICS, **registry))
     gone = {"schema_registry.token_file": str(tmp_path / "gone")}
@@ -139,7 +139,9 @@ def test_schema_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ConfigurationError, match=r"fastavro not installed.*forecaster-daemon\[schema-registry\]"):
         check_transport(config(tmp_path, **TOPICS, **registry))
     check_transport(config(tmp_path, **TOPICS))
-    check_transport(config(tmp_path, **{"input.push": True}, **registry))
+    with pytest.raises(ConfigurationError, match=r"fastavro not installed"):  # pushed records may be framed
+        check_transport(config(tmp_path, **{"input.push": True}, **registry))
+    check_transport(config(tmp_path, **{"input.files": ["events.jsonl"]}, **registry))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "grpc_tools" else object())
     with pytest.raises(ConfigurationError, match=r"grpcio-tools is not installed.*forecaster-daemon\[protobuf\]"):
         check_transport(config(tmp_path, **TOPICS, **registry, **{"input.format": "protobuf"}))
