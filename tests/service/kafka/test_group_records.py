@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from service.kafka.models import CHAMPION_KEY, ModelsTopic
-from service.kafka.records import Origin, adoption_message, read_past
+from service.kafka.records import Origin, PastRecords, adoption_message
 from service.ports import Adoption
 
 SOURCE = Origin("events", 3)
@@ -59,7 +59,10 @@ def test_adoptions_of_groups() -> None:
     messages = [adoption_message(one, SOURCE, "adoptions", 8) for one in adoptions]
     assert len({message.key for message in messages}) == 3
     assert b"group" not in (messages[0].value or b"")
-    past = read_past([message.value or b"" for message in messages], SOURCE)
+    records = PastRecords()
+    for message in messages:
+        records.add(message.key or b"", message.value)
+    past = records.of(SOURCE)
     assert past.adoptions(1) == adoptions
     assert past.reach == 9
 
