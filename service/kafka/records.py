@@ -245,9 +245,9 @@ def deletion_messages(
     if not marks:
         return []
     facts = {"marks_deleted_before": max(mark.position for mark in marks) + 1}
-    told = _past_message(facts, f"{source}@marks", source, topic, partitions, run)
+    deletion = _past_message(facts, f"{source}@marks", source, topic, partitions, run)
     keys = [_key_of_run(_mark_key(mark, source), run).encode() for mark in marks]
-    return [told, *(Message(topic, told.partition, key, None, []) for key in keys)]
+    return [deletion, *(Message(topic, deletion.partition, key, None, []) for key in keys)]
 
 
 def _mark_key(mark: TimeMark, source: Origin) -> str:

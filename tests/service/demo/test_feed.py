@@ -41,10 +41,10 @@ def test_lines() -> None:
 
 
 def test_history_then_live(tmp_path: Path) -> None:
-    """A feed writes the history at once and each sample when it is due, and tells of each before it is written."""
-    told: list[Sample] = []
+    """A feed writes the history at once and each sample when it is due, and reports each before it is written."""
+    seen: list[Sample] = []
     source = Counting(9)
-    feed = Feed(tmp_path / "new" / "a.jsonl", source, told.append)
+    feed = Feed(tmp_path / "new" / "a.jsonl", source, seen.append)
     feed.write([(10, {"memory": 0.5}), (20, {"memory": 0.6})])
     feed.start()
     feed.start()  # does nothing
@@ -53,7 +53,7 @@ def test_history_then_live(tmp_path: Path) -> None:
 
     times = [json.loads(line)["timestamp"] for line in feed.path.read_text().splitlines()]
     assert times[:6] == [10, 20, 1000, 3000, 5000, 7000]
-    assert [time for time, _ in told] == times
+    assert [time for time, _ in seen] == times
     with feed.path.open("ab") as out:
         out.write(b'{"series":"mem')  # torn by a crash
     assert written_times(tmp_path / "new") == (10, times[-1])

@@ -113,7 +113,7 @@ def test_city_and_machine() -> None:
 
 
 def test_happenings() -> None:
-    """The newest incidents are told with the delay of their flag, and the newest change with the error since then."""
+    """The newest incidents are shown with the delay of their flag, and the newest change with the error since then."""
     board = filled(1)
     board.incidents += [
         Incident("old", ("a",), 0, 1, 0),
