@@ -131,8 +131,10 @@ class ModelsTopic:
         self._shelf, self._topic = shelf, topic
         self._held: dict[str, bytes] = {}
         self._published: set[str] = set()
-        self._champions: dict[str, str] = {}  # by group
+        self._champions: dict[str, str] = {}  # by group, of the last record: read, or written by this process
+        self._unapplied: dict[str, str] = {}  # by group, read since the last `apply`
         self._read, self._due = 0, 0.0
+        self._own_end: int | None = 0  # behind the last champion that this process wrote; None: to be asked for
 
     @property
     def published(self) -> frozenset[str]:
@@ -142,12 +144,16 @@ class ModelsTopic:
     def read(self, reader: Reader) -> None:
         """Copies new models of the topic to the shelf, including those of open transactions if they commit."""
         source = TopicPartition(self._topic, 0)
-        self._read_to(reader, source, reader.end(source))
+        end = reader.end(source)
+        self._own_end = end if self._own_end is None else self._own_end
+        self._read_to(reader, source, end)
 
     def read_new(self, reader: Reader) -> None:
         """Does the same periodically, without waiting for transactions of other processes."""
         if time.monotonic() >= self._due:
             source = TopicPartition(self._topic, 0)
+            if self._own_end is None:
+                self._own_end = reader.end(source)
             self._read_to(reader, source, reader.committed_end(source))
 
     def _read_to(self, reader: Reader, source: TopicPartition, end: int) -> None:
@@ -164,7 +170,7 @@ class ModelsTopic:
             if record.key is None or record.value is None:
                 continue
             if (group := _group_of(record.key)) is not None:
-                self._champions[group] = record.value.decode()
+                self._unapplied[group] = record.value.decode()
             else:
                 sha256 = record.key.decode()
                 self._published.add(sha256)
@@ -175,11 +181,17 @@ class ModelsTopic:
         """Stores models and champion on the shelf.
 
         A champion of the topic that was stored before is ignored: a model promoted on this machine since then is newer,
-        and its adoption is still to be written.
+        and its adoption is still to be written. So are all champions until the last one that this process wrote has
+        been read: brokers may show a committed transaction a moment later, and what is before it in the topic has been
+        replaced by it.
         """
         for sha256, data in self._held.items():
             self._shelf.add(sha256, data)
         self._held.clear()
+        if self._own_end is None or self._read < self._own_end:
+            return
+        self._champions |= self._unapplied
+        self._unapplied.clear()
         for group, champion in self._champions.items():
             if group in self._shelf.groups:
                 self._apply_champion(champion, group)
@@ -213,6 +225,7 @@ class ModelsTopic:
                 if (group := _group_of(message.key)) is not None:
                     self._champions[group] = champion = (message.value or b"").decode()
                     self._shelf.set_seen(champion, group)
+                    self._own_end = None
                 else:
                     self._published.add(message.key.decode())
 
