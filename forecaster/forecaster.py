@@ -24,7 +24,7 @@ from forecaster.errors import BatchError, CheckpointError, ConfigError
 from forecaster.features.broadcast import Broadcast
 from forecaster.features.counters import SERIAL
 from forecaster.model import Model, model_from
-from forecaster.observed_rows import ObservedRows
+from forecaster.observe.observed_rows import ObservedRows
 from forecaster.pretrained.start import start_model
 from forecaster.state.arrays import capture, change_share, count_of, counts, restore_arrays, views
 from forecaster.state.capture import Capture

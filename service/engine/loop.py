@@ -53,7 +53,7 @@ from service.monitoring.interval_reports import IntervalReports
 from service.monitoring.metrics import Metrics
 from service.monitoring.publication_counts import PublicationCounts
 from service.monitoring.run_summary import RunSummary, inspection
-from service.partition import Partition, Piece
+from service.partitions.partition import Partition, Piece
 from service.ports import Adoption, Clock, Transport
 from service.publication import Listener
 from service.registry.models import Registry

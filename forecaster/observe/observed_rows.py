@@ -20,12 +20,12 @@ from forecaster.config import AnomalyConfig, ModelConfig
 from forecaster.ensemble.prior import first_prior
 from forecaster.features.calendar import calendar_table
 from forecaster.features.counters import INTERVAL, SERIAL
-from forecaster.late_events import LateEvents, ObservedState
 from forecaster.layout import kernel_weights
 from forecaster.model import Model
 from forecaster.observe import observe_kernel
 from forecaster.observe.buffers import make_scratch
 from forecaster.observe.forecast import LARGEST
+from forecaster.observe.late_events import LateEvents, ObservedState
 from forecaster.state.calendar_rows import CalendarWatch
 from forecaster.state.history import History, HistoryRing
 from forecaster.state.late_rows import LateRows
