@@ -201,6 +201,19 @@ class ObservedRows:
                 **({"future": future.reshape(-1, *self._ahead)[kept]} if ahead else {}),
             )
 
+    def copy_row(self, other: ObservedRows, row: int, count: int) -> None:
+        """Fills this empty state with `count` copies of a row of another one, as series "0", "1", ...
+
+        Both have the same configuration.
+        """
+        for i in range(count):
+            mine = self.table.add(str(i))
+            for array, source in zip(self.table.arrays, other.table.arrays, strict=True):
+                array[mine] = source[row]
+            self.table.counters[mine, SERIAL] = i
+        self.events_total = other.events_total
+        self.prior[...] = other.prior
+
     def copied_history(self) -> History:
         """Returns the recent events of all series (copies)."""
         columns = self.history.ordered()
