@@ -29,7 +29,7 @@ from forecaster import Batch, Forecaster, ModelConfig
 from forecaster.state.incremental import COLUMNS, fill
 from service.lifecycle import SystemClock
 from service.monitoring.metrics import Metrics
-from service.schedule import Progress
+from service.partitions.schedule import Progress
 from service.snapshots.file import folder_of, newest_first, take
 from service.snapshots.store import SnapshotStore
 from service.snapshots.writer import SnapshotWriter

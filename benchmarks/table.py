@@ -32,7 +32,7 @@ from training import CELLS, SIZES, WINDOW, jax_step, multiply_adds, own_step, to
 
 from forecaster import ModelConfig
 from forecaster.inspection.speed import observe_work, peak_work, step_work
-from forecaster.observed_rows import ObservedRows
+from forecaster.observe.observed_rows import ObservedRows
 from service.capacity.bench import pin, this_processor
 from service.cli._bench_daemon import seconds_per_event
 from service.config.sections import Config

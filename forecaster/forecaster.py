@@ -9,22 +9,19 @@ is saved and loaded in between. It uses no clock and no threads, and is not safe
 
 from __future__ import annotations
 
-import math
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.batch import Batch, Forecasts, Status, columns, empty_forecasts
+from forecaster.batch import Batch, Forecasts
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.ensemble.prior import prior_from
 from forecaster.errors import BatchError, CheckpointError, ConfigError
 from forecaster.features.broadcast import Broadcast
-from forecaster.features.counters import SERIAL
 from forecaster.model import Model, model_from
-from forecaster.observed_rows import ObservedRows
+from forecaster.observe.observed_rows import ObservedRows
 from forecaster.pretrained.start import start_model
 from forecaster.state.arrays import capture, change_share, count_of, counts, restore_arrays, views
 from forecaster.state.capture import Capture
@@ -32,7 +29,6 @@ from forecaster.state.checkpoint import checked, read_checkpoint, write_checkpoi
 from forecaster.state.history import History
 from forecaster.state.incremental import Mark
 from forecaster.state.late_rows import MOST_STEPS
-from forecaster.state.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -86,8 +82,8 @@ class Forecaster:
         if broadcast and config.future_covariates and not config.interval_ms:
             raise ConfigError("interval_ms", 0, "the time between two steps, by which broadcast lists are shifted")
         self.anomaly = anomaly or AnomalyConfig()
-        self._ahead = len(config.future_covariates), config.horizon
-        self._broadcast = Broadcast(broadcast, len(config.covariates), self._ahead, config.interval_ms)
+        ahead = len(config.future_covariates), config.horizon
+        self._broadcast = Broadcast(broadcast, len(config.covariates), ahead, config.interval_ms)
         self._observed = ObservedRows(model, max_series, history_events, self.anomaly, late_within)
         self._table = self._observed.table
 
@@ -187,7 +183,7 @@ class Forecaster:
             BatchError: the columns do not fit each other or the model; no event was observed.
         """
         if self._broadcast.series:
-            return self._observe_others(batch, forget)
+            return self._broadcast.observe(batch, forget, self.config, self._observed.observe)
         return self._observed.observe(batch, forget)
 
     def forget(self, series: Iterable[str]) -> int:
@@ -199,28 +195,6 @@ class Forecaster:
             The number of them that had a row.
         """
         return sum(map(self._table.forget, series))
-
-    def _observe_others(self, batch: Batch, forget: Sequence[tuple[int, str]]) -> Forecasts:
-        """Applies broadcast events, observes the others, and returns forecasts in the order of the batch."""
-        ts, _, cov, future = columns(batch, self.config)  # the whole batch is checked before any event is observed
-        n, width = len(batch), len(self.config.covariates)
-        cov, future = cov[: n * width].reshape(n, width), future[: n * math.prod(self._ahead)].reshape(n, *self._ahead)
-        others, filled, ahead = self._broadcast.fill(batch.series, ts, cov, future)
-        part = replace(
-            batch if len(others) == n else batch.taken(others),
-            covariates=filled if width else None,
-            future=ahead if self._ahead[0] else None,
-        )
-        found = self._observed.observe(part, [(int(np.searchsorted(others, at)), name) for at, name in forget])
-        if len(others) == n:
-            return found
-        out = empty_forecasts(ts.copy(), self.config)
-        out.status[...] = Status.BROADCAST
-        for column in fields(Forecasts):
-            if isinstance(mine := getattr(out, column.name), np.ndarray):
-                mine[others] = getattr(found, column.name)
-        out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
-        return out
 
     def history(self) -> History:
         """Returns the recent events of all series (copies)."""
@@ -248,18 +222,8 @@ class Forecaster:
             msg = f"series: got {series!r}, expected one that has been observed and not been evicted"
             raise BatchError(msg)
         twin = type(self)(self.model, max_series=count, history_events=0)
-        twin._copy_row(self._table, self._table.index[series], count)  # noqa: SLF001 - of the same class
-        twin._observed.events_total = self.events_total  # noqa: SLF001 - of the same class
-        twin._observed.prior[...] = self._observed.prior  # noqa: SLF001 - of the same class
+        twin._observed.copy_row(self._observed, self._table.index[series], count)  # noqa: SLF001 - of the same class
         return twin
-
-    def _copy_row(self, table: Table, source: int, count: int) -> None:
-        """Fills the empty table with `count` copies of a row of another table."""
-        for i in range(count):
-            row = self._table.add(str(i))
-            for other, mine in zip(table.arrays, self._table.arrays, strict=True):
-                mine[row] = other[source]
-            self._table.counters[row, SERIAL] = i
 
     def header(self) -> dict[str, Any]:
         """Returns the JSON-able metadata that belong to `state()`."""

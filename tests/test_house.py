@@ -21,8 +21,8 @@ MAPPED: Final = (
     "forecaster", "forecaster/kernels", "forecaster/features", "forecaster/network", "forecaster/ensemble",
     "forecaster/state", "forecaster/observe", "forecaster/training", "forecaster/evaluation", "service",
     "service/sources", "service/sinks", "service/kafka", "service/transport", "service/messages", "service/schemas",
-    "service/engine", "service/aggregate", "service/snapshots", "service/registry", "service/trainer",
-    "service/monitoring", "service/recent", "service/http",
+    "service/engine", "service/partitions", "service/aggregate", "service/snapshots", "service/registry",
+    "service/trainer", "service/monitoring", "service/recent", "service/http",
 )  # fmt: skip
 # Names that two packages need, each in the sense of its field: the public schema of the API, and the library's objects.
 SHARED: Final = {"Forecast", "Finding", "Guard", "History", "Listener", "Outcome", "Piece", "Problem", "Progress",

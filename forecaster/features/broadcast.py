@@ -9,11 +9,16 @@ later the list is shifted by k; past its end (and before its beginning) nothing 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from forecaster.batch import Batch, Forecasts, Status, columns, empty_forecasts
+from forecaster.config import ModelConfig
 
 
 class Broadcast:
@@ -37,7 +42,48 @@ class Broadcast:
         self.given_ms = np.zeros(future[0], np.int64)
         self._interval_ms = interval_ms
 
-    def fill(
+    def observe(
+        self,
+        batch: Batch,
+        forget: Sequence[tuple[int, str]],
+        config: ModelConfig,
+        observe_others: Callable[[Batch, Sequence[tuple[int, str]]], Forecasts],
+    ) -> Forecasts:
+        """Applies broadcast events and has the others observed.
+
+        Args:
+            batch: events.
+            forget: series to forget, each with the index of the event before which that happens.
+            config: of the network.
+            observe_others: returns the forecasts of a batch without broadcasts, with such a list of its own indices.
+
+        Returns:
+            One row per event, in the order of the batch.
+
+        Raises:
+            BatchError: the columns do not fit each other or the network; no event was applied or observed.
+        """
+        ts, _, cov, future = columns(batch, config)  # the whole batch is checked before any event is observed
+        n, width, ahead = len(batch), len(config.covariates), (len(config.future_covariates), config.horizon)
+        cov, future = cov[: n * width].reshape(n, width), future[: n * math.prod(ahead)].reshape(n, *ahead)
+        others, filled, known = self._fill(batch.series, ts, cov, future)
+        part = replace(
+            batch if len(others) == n else batch.taken(others),
+            covariates=filled if width else None,
+            future=known if ahead[0] else None,
+        )
+        found = observe_others(part, [(int(np.searchsorted(others, at)), name) for at, name in forget])
+        if len(others) == n:
+            return found
+        out = empty_forecasts(ts.copy(), config)
+        out.status[...] = Status.BROADCAST
+        for column in fields(Forecasts):
+            if isinstance(mine := getattr(out, column.name), np.ndarray):
+                mine[others] = getattr(found, column.name)
+        out.silences.extend(replace(silence, event=int(others[silence.event])) for silence in found.silences)
+        return out
+
+    def _fill(
         self,
         series: Sequence[str],
         timestamp_ms: NDArray[np.int64],

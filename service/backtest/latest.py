@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.backtest.events import EventTable
 from service.backtest.run import Outcome, run
 from service.config.sections import Config
-from service.schedule import FIRST_TRAINING
+from service.partitions.schedule import FIRST_TRAINING
 
 _TRAINED_AFTER = 0.8  # share of the events; the rest weighs the trained network against the other members
 

@@ -29,7 +29,7 @@ from service.backtest.results import Scored, scored
 from service.config.library import ModelSettings
 from service.config.sections import Config
 from service.discovery.cadence import FirstEvents, common_interval, common_months, shown_seasons, steps_of
-from service.schedule import FIRST_TRAINING
+from service.partitions.schedule import FIRST_TRAINING
 
 RETRAINING_GROWTH = 1.25
 

@@ -11,7 +11,7 @@ import click
 from service.cli._errors import as_failure
 from service.cli._examples import add_examples
 from service.cli._kernel_cache import ensure_cache_folder
-from service.malloc import share_arena
+from service.engine.malloc import share_arena
 
 
 @dataclass(frozen=True, slots=True)

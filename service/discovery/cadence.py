@@ -13,9 +13,9 @@ from service.config.library import ModelSettings
 from service.config.sections import Config
 from service.discovery.sample import InputSample, sample_of_file
 from service.errors import ConfigurationError, ServiceError
-from service.grouping import Grouping
 from service.messages.decode import Decoded, Decoder
 from service.messages.selection import selected
+from service.partitions.grouping import Grouping
 from service.sources.pipes import kind_of
 from service.transport.history import history_settings
 

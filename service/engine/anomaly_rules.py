@@ -7,7 +7,7 @@ from collections.abc import Collection
 import structlog
 
 from service.config.sections import Config
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.snapshots.partition_state import snapshots_of
 from service.snapshots.writer import SnapshotWriter
 

@@ -14,7 +14,7 @@ from service.engine.trials import Trials
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
 from service.monitoring.quality import QualityMetrics
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.registry.models import Registry
 from service.snapshots.writer import SnapshotWriter
 from service.trainer.supervisor import Trainer

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from forecaster import Forecasts
-from service.partition import Partition, Piece
+from service.partitions.partition import Partition, Piece
 from service.ports import Encoded, Outcomes, Unit
 from service.publication import Publication
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from service.aggregate.aggregator import Aggregator
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.ports import Clock, TimeMark
 
 # The loop was held up for longer, by a sink or a training: meanwhile nothing was read, so no partition was silent.

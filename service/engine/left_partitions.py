@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.ports import Clock
 
 # A rebalance revokes all partitions and assigns most of them again within seconds, rarely after a session timeout.

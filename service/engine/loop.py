@@ -21,8 +21,8 @@ from typing import Any, Final
 import structlog
 
 from service.backoff import Backoff
-from service.config.groups import shown_group
 from service.config.sections import Config
+from service.engine.adoption import adopt_champions
 from service.engine.champion import compile_kernels
 from service.engine.conditions import Conditions
 from service.engine.group_parts import GroupParts
@@ -53,8 +53,8 @@ from service.monitoring.interval_reports import IntervalReports
 from service.monitoring.metrics import Metrics
 from service.monitoring.publication_counts import PublicationCounts
 from service.monitoring.run_summary import RunSummary, inspection
-from service.partition import Partition, Piece
-from service.ports import Adoption, Clock, Transport
+from service.partitions.partition import Partition
+from service.ports import Clock, Transport
 from service.publication import Listener
 from service.registry.models import Registry
 from service.snapshots.owner import claim
@@ -127,7 +127,6 @@ class Engine:
         self._stop, self._restore_began = threading.Event(), 0.0
         self._schemas = SchemaLookups(config, metrics, health)
         self._decoder = decoder_of(config, self._schemas.frames)
-        self._pipeline = Pipeline(config.input.workers, self._decoder, self._adopt, clock, self._kill, self._schemas)
         self._publisher = Publisher(config, registry, metrics, health, clock)
         self._writer = SnapshotWriter(store, metrics, clock)
         self._snapshots = SnapshotTimer(config, store, self._writer, clock)
@@ -136,6 +135,8 @@ class Engine:
             name: GroupParts.of(config, name, registry, trainer, metrics, self._writer, health, self._kill)
             for name in config.group_names
         }
+        adopt = functools.partial(adopt_champions, self._groups)
+        self._pipeline = Pipeline(config.input.workers, self._decoder, adopt, clock, self._kill, self._schemas)
         exported = metrics.exports.exports = ExportedSeries(config.metrics)
         self._retention = Retention(config.state, registry, store, clock)
         conditions = Conditions(config.health, config.state.data_dir, health, metrics)
@@ -359,31 +360,6 @@ class Engine:
 
     def _on_training_due_in_replay(self, group: Partition) -> None:
         self._groups[group.group].training.on_training_due_in_replay(group)
-
-    def _adopt(self, partition: Partition, piece: Piece) -> Sequence[Adoption]:
-        """Puts the champions in force from the piece on, where they are other models or were never recorded.
-
-        A first adoption is recorded with the first state, of open windows too, because a replay begins there; others,
-        and those of other groups, wait for events, because a training is identified by the events before it and the
-        model in force.
-        """
-        found = list[Adoption]()
-        for group, share in partition.shares(piece):
-            model = self._groups[group.group].champion.model
-            first = group is partition and not group.recorded and piece.decoded.changes_state
-            if model is None or not (first or len(share.decoded)):
-                continue
-            current = group.forecaster.model.sha256
-            if model.sha256 != current:
-                group.adopt(model)
-                self._groups[group.group].metrics.adoptions.inc()
-                named = {"group": shown_group(group.group)} if partition.others else {}
-                _log.info("model adopted", partition=partition.name, position=piece.position, model=model.sha256[:12],
-                          before=current[:12], **named)  # fmt: skip
-            elif group.recorded:
-                continue
-            found.append(Adoption(piece.position, model.sha256, group.group))
-        return found
 
     def _restore(self, partitions: PartitionSet, transport: Transport) -> None:
         """Restores one more batch; a partition that is complete is served from now on."""

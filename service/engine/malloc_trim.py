@@ -1,14 +1,14 @@
 """Returns free memory that the allocator keeps to the operating system, periodically.
 
 After a pause (waiting for a training, a restart, an unavailable broker) the loop catches up in batches of thousands of
-events, with large temporary buffers, see `service/malloc.py`.
+events, with large temporary buffers, see `service/engine/malloc.py`.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from service.malloc import trim
+from service.engine.malloc import trim
 from service.ports import Clock
 
 # One call takes 0.4 to 5 ms in a daemon of 200 MiB, 15 ms with half a million small free blocks, 90 ms where it returns

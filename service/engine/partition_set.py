@@ -14,10 +14,10 @@ from service.engine.left_partitions import LeftPartitions
 from service.engine.restore import Restorer
 from service.engine.restore_queue import RestoreQueue
 from service.monitoring.metrics import Metrics
-from service.partition import Partition
+from service.partitions.partition import Partition
+from service.partitions.schedule import Schedule
 from service.ports import Clock, Transport
 from service.publication import Listener
-from service.schedule import Schedule
 from service.snapshots.store import SnapshotStore
 
 _log = structlog.get_logger()

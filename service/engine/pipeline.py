@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 from forecaster import Forecasts
 from service.engine.schema_lookups import SchemaLookups
 from service.messages.decode import Decoded, Decodes
-from service.partition import Partition, Piece
-from service.pieces import marked_piece, pieces
+from service.partitions.partition import Partition, Piece
+from service.partitions.pieces import marked_piece, pieces
 from service.ports import Adoption, Clock, Records, TimeMark, Transport
 
 # Batches in flight per thread: while the first is published, the threads observe the others.

@@ -23,7 +23,7 @@ from service.messages.encode import JSON, encode
 from service.messages.parsed import Problem
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
-from service.partition import Partition, Piece
+from service.partitions.partition import Partition, Piece
 from service.ports import Adoption, Clock, Encoded, Outcomes, Records, Reject, Transport, Unit
 from service.registry.exclusions import Exclusion, ExclusionError, record
 from service.registry.models import Registry

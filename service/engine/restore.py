@@ -28,14 +28,14 @@ from service.config.sections import Config
 from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
 from service.engine.schema_lookups import SchemaLookups
 from service.errors import ConfigurationError, SourceGoneError
-from service.grouping import Grouping
 from service.messages.decode import Decodes
 from service.monitoring.metrics import Metrics
-from service.partition import Partition, Piece
-from service.pieces import marked_piece, pieces
+from service.partitions.grouping import Grouping
+from service.partitions.partition import Partition, Piece
+from service.partitions.pieces import marked_piece, pieces
+from service.partitions.schedule import Progress, Schedule
 from service.ports import Adoption, TimeMark, Transport
 from service.registry.models import Registry
-from service.schedule import Progress, Schedule
 from service.snapshots.file import Snapshot, this_machine
 from service.snapshots.partition_state import restore_seam, restore_tests, restore_windows
 from service.snapshots.store import SnapshotStore

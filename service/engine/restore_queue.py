@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 
-from service.partition import Partition
+from service.partitions.partition import Partition
 
 # Yields the position after every batch; returns the partition in its state at the target position.
 Steps = Generator[int, None, Partition]

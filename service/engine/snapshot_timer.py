@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from service.config.sections import Config
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.ports import Clock, Transport
 from service.snapshots.partition_state import snapshots_of
 from service.snapshots.store import SnapshotStore

@@ -10,7 +10,7 @@ from service.config.groups import shown_group
 from service.engine.group_parts import GroupParts
 from service.engine.trials import TrialScore
 from service.monitoring.metrics import Metrics
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.trainer.supervisor import Trainings
 
 

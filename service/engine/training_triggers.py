@@ -17,7 +17,7 @@ from service.engine.champion import Champion
 from service.engine.trials import Trials
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.registry.models import Registry, RegistryError
 from service.snapshots.partition_state import snapshots_of
 from service.snapshots.writer import SnapshotWriter

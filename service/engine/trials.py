@@ -24,7 +24,7 @@ from service.config.retrain import RetrainConfig
 from service.engine.champion import Champion
 from service.errors import ServiceError
 from service.monitoring.metrics import Metrics
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.registry.decisions import Action, Decision
 from service.registry.models import Registry
 

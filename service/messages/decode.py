@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from forecaster import Batch
 from service.config.input import InputConfig
 from service.messages.controls import Exclude, Tombstone, series_of_key
+from service.messages.event_bounds import EventBounds
 from service.messages.frames import Frames
 from service.messages.parse_csv import CsvParser
 from service.messages.parse_influx import FORMAT_HEADER, INFLUX, InfluxParser
@@ -63,7 +64,6 @@ REASONS: Final = {
 CSV_HEADER = "csv-header"
 """Name of the record header with the header line of the record's CSV file."""
 
-_AHEAD: Final = "see input.max_ahead; numbers of another unit: input.fields.time_unit"
 _NO_VALUE: Final = Problem("tombstone", REASONS["tombstone"])
 
 
@@ -122,7 +122,7 @@ class Decoded:
         filtered: position of every record of which something does not meet `input.where`, and how many elements of it.
         two_units: some numeric times were interpreted as seconds, others as milliseconds of 1970.
         windows: where the events are values of closed windows, with the record that closed the window; else None.
-        duplicates: position of every event that was left out because the history had it already (`service.seam`).
+        duplicates: position of every event that was left out because the history had it already (partitions/seam.py).
     """
 
     series: list[str]
@@ -202,10 +202,8 @@ class Decoder:
         self._unit, self._zone = settings.fields.time_unit, settings.fields.timezone
         self._order = settings.fields.date_order
         self._max_bytes = settings.max_record_bytes
-        self._max_series_bytes = settings.max_series_bytes
+        self._bounds = EventBounds(settings)
         self._key_field = str(settings.fields.series) if settings.tombstone == "forget" else ""
-        self._max_ahead_ms = round(settings.max_ahead * 1000)
-        self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
         self._conversion = UnitConversion(settings.units)
         self._influx = InfluxParser(settings, horizon)
         self._json = JsonParser(settings, horizon, frames, self._influx)
@@ -235,8 +233,8 @@ class Decoder:
         wrong = {
             at: Problem("bad_timestamp", f"got {str(parsed.times[at])[:80]!r}, expected {EXPECTED_TIME}") for at in bad
         }
-        self._check_series(parsed, wrong)
-        self._check_ahead(records, parsed, times, wrong)
+        self._bounds.check_series(parsed, wrong)
+        self._bounds.check_ahead(records, parsed, times, wrong)
         return self._result(records, parsed, times, problems, wrong)
 
     def _parser(self, headers: dict[str, bytes]) -> Parser:
@@ -263,42 +261,6 @@ class Decoder:
             return [(headers[0], good)]
         runs = [list(run) for _, run in groupby(good, lambda i: id(headers[i]))]
         return [(headers[run[0]], run) for run in runs]
-
-    def _check_series(self, parsed: Parsed, wrong: dict[int, Problem]) -> None:
-        if 4 * max(map(len, parsed.series), default=0) > self._max_series_bytes:  # a character has at most 4 bytes
-            for at, series in enumerate(parsed.series):
-                if (size := len(series.encode())) > self._max_series_bytes:
-                    most = f"at most {self._max_series_bytes} (input.max_series_bytes)"
-                    text = f"got series {series[:80]!r}... of {size} bytes, expected {most}"
-                    wrong.setdefault(at, Problem("series_too_long", text))
-        if not self._accepted or self._accepted.issuperset(parsed.series):
-            return
-        for at, series in enumerate(parsed.series):
-            if series not in self._accepted:
-                text = f"got series {series[:80]!r}, expected one of input.series"
-                wrong.setdefault(at, Problem("unknown_series", text))
-
-    def _check_ahead(
-        self, records: Records, parsed: Parsed, times: NDArray[np.int64], wrong: dict[int, Problem]
-    ) -> None:
-        """Compares event times with record times, never with a clock: a replay must give the same result."""
-        if not self._max_ahead_ms:
-            return
-        fallback = records.timestamps_ms
-        for at, index in enumerate(parsed.index if parsed.record_times or fallback else ()):
-            written: int | None = None if fallback is None else fallback[index]
-            if parsed.record_times and (own := parsed.record_times[at]) is not None:
-                (own_ms,), bad = to_epoch_ms([own], self._unit, self._zone, self._order)
-                if bad:
-                    text = f"got record time {str(own)[:80]!r}, expected {EXPECTED_TIME}"
-                    wrong.setdefault(at, Problem("bad_timestamp", text))
-                    continue
-                written = int(own_ms)
-            if written is not None and times[at] - written > self._max_ahead_ms:
-                text = (
-                    f"{times[at] - written} ms later than its record, expected at most {self._max_ahead_ms}; {_AHEAD}"
-                )
-                wrong.setdefault(at, Problem("too_far_ahead", text))
 
     def _result(
         self,

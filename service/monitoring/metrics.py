@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from forecaster import Status
 from service.config.groups import shown_group
 from service.messages.decode import REASONS
 from service.monitoring.batch_histogram import BatchHistogram
 from service.monitoring.collectors import SeriesCollector
+from service.monitoring.families import FILES, RAW_STATUSES, STAGES, STATUSES, Families
 from service.monitoring.group_label import GROUPED, OfGroup
 from service.monitoring.health import CONDITIONS, HealthReport
 
@@ -33,23 +33,7 @@ FAST_BUCKETS: Final = (
 TRAINING_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 
 # From a step, which may be a duplicate with another time, to a day of minutes.
-RAW_STATUSES: Final = ("open", "repaired", "late")
 LATE_BUCKETS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 1440.0)
-
-STATUSES: Final = tuple(status.name.lower() for status in Status)
-STAGES: Final = ("decode", "observe", "encode", "publish")
-OUTCOMES: Final = ("promoted", "shadow", "kept", "nothing_to_learn", "failed", "killed", "skipped")
-CAUSES: Final = ("schedule", "drift", "hand")
-VERDICTS: Final = ("promoted", "kept", "confirmed", "restored")
-SNAPSHOT_KINDS: Final = ("full", "incremental")
-REFUSALS: Final = ("damaged", "ahead", "misplaced", "foreign", "unfit")
-FILES: Final = ("config", "web")
-LOOKUPS: Final = ("found", "unknown", "failed")
-PUSH_REFUSALS: Final = ("invalid", "too_large", "unsupported", "full", "not_ready", "failed", "off")
-HTTP_REFUSALS: Final = (
-    "unauthorized", "too_large", "too_slow", "busy", "bodies", "connections", "cut", "host", "origin",
-)  # fmt: skip
-
 
 _GROUPED_NAMES: Final = frozenset(f"forecaster_{name}" for name in GROUPED)
 
@@ -65,18 +49,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None, groups: Sequence[str] = ()) -> None:
         self.registry = registry = registry or CollectorRegistry()
-
-        def named(name: str, labels: Sequence[str]) -> Sequence[str]:
-            return (*labels, "group") if groups and name in GROUPED else labels
-
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"forecaster_{name}", text, named(name, labels), registry=registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"forecaster_{name}", text, named(name, labels), registry=registry)
-
-        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
-            return Histogram(f"forecaster_{name}", text, named(name, labels), buckets=buckets, registry=registry)
+        families = Families(registry, groups)
+        counter, gauge, histogram = families.counter, families.gauge, families.histogram
 
         # The stream.
         self.events = counter("events", "Events, by status; with aggregate the values of windows.", "status")
@@ -229,7 +203,7 @@ class Metrics:
         self.exports = SeriesCollector(registry)
 
         # Models.
-        self.model = Info("forecaster_model", "The champion in force.", named("model", ()), registry=registry)
+        self.model = families.info("model", "The champion in force.")
         self.adoptions = counter("adoptions", "Models adopted between two batches.")
         self.models_refused = counter("models_refused", "Champions that could not be adopted.")
         self.training_runs = counter("training_runs", "Trainings, by outcome.", "outcome")
@@ -282,7 +256,7 @@ class Metrics:
         self.snapshot_share_failures = counter("snapshot_share_failures", "Snapshots that could not be copied there.")
         self.snapshots_fetched = counter("snapshots_fetched", "Snapshots of another machine used at a start.")
         self.snapshots_refused = counter("snapshots_refused", "Snapshots not used, by reason.", "reason")
-        self.build = Info("forecaster_build", "The program.", registry=registry)
+        self.build = families.info("build", "The program.")
 
         self._snapshot_at: dict[str, float] = {}
         self._stages = {name: self.stage_duration.labels(name) for name in STAGES}
@@ -292,59 +266,18 @@ class Metrics:
             for name, family in vars(self).items():
                 if isinstance(family, MetricWrapperBase) and next(iter(family.describe())).name in _GROUPED_NAMES:
                     setattr(own, name, OfGroup(family, shown_group(group)))
-        for each in self._of_groups.values() if groups else (self,):
-            each.name_labels_of_group()
-        self._name_labels()
+        for name in FILES:
+            self.reload_ok.labels(name).set(1)
+        self.build.info({"version": metadata.version("forecaster-daemon")})
 
     def of_group(self, group: str) -> Metrics:
         """Returns the metrics of a group of series; these without groups."""
         return self._of_groups.get(group, self)
 
-    def name_labels_of_group(self) -> None:
-        """Creates every series of a bounded label of a group, see `_name_labels`."""
-        for family, names in (
-            (self.events, STATUSES),
-            (self.training_runs, OUTCOMES),
-            (self.training_triggers, CAUSES),
-            (self.shadow_verdicts, VERDICTS),
-            (self.shadow_e_value, ("for", "against")),
-            (self.training_loss, ("train", "validation")),
-        ):
-            for name in names:
-                family.labels(name)
-        for counter in (
-            self.forecasts, self.anomalies, self.silences, self.adoptions, self.models_refused, self.training_steps,
-            self.training_clipped_steps,
-        ):  # fmt: skip
-            counter.inc(0)
-        self._events = [self.events.labels(name) for name in STATUSES]
-
-    def _name_labels(self) -> None:
-        """Creates every series of a bounded label at the start, so that rates have no gap at the beginning."""
-        for family, names in (
-            (self.rejected, tuple(REASONS)),
-            (self.snapshots_written, SNAPSHOT_KINDS),
-            (self.snapshot_bytes, SNAPSHOT_KINDS),
-            (self.snapshots_refused, REFUSALS),
-            (self.http_refused, HTTP_REFUSALS),
-            (self.push_refused, PUSH_REFUSALS),
-            (self.push_events, ("events", "write", "otlp")),
-            (self.condition, CONDITIONS),
-            (self.schema_lookups, LOOKUPS),
-        ):
-            for name in names:
-                family.labels(name)
-        self._raw_events = [self.window_events.labels(name) for name in RAW_STATUSES]
-        for name in FILES:
-            self.reload_ok.labels(name).set(1)
-            for outcome in ("done", "refused"):
-                self.reloads.labels(name, outcome)
-        self.build.info({"version": metadata.version("forecaster-daemon")})
-
     def raw_events(self, counts: Sequence[int]) -> None:
         """Counts raw events of windows: those of open windows, repaired and late ones."""
-        for child, count in zip(self._raw_events, counts, strict=True):
-            child.inc(count)
+        for name, count in zip(RAW_STATUSES, counts, strict=True):
+            self.window_events.labels(name).inc(count)
 
     def batch_published(
         self, statuses: Sequence[int], rejects: Mapping[str, int], forecasts: int, stages: Mapping[str, float]
@@ -357,9 +290,9 @@ class Metrics:
             forecasts: number of published forecasts.
             stages: seconds by stage.
         """
-        for child, count in zip(self._events, statuses, strict=True):
+        for name, count in zip(STATUSES, statuses, strict=True):
             if count:
-                child.inc(count)
+                self.events.labels(name).inc(count)
         for reason, count in rejects.items():
             self.rejected.labels(reason if reason in REASONS else "undecodable").inc(count)
         self.forecasts.inc(forecasts)

@@ -16,7 +16,7 @@ import numpy as np
 from forecaster import Quality, QualityWatch, member_names, mixture_weights, tracked_horizons
 from service.config.monitoring import MetricsConfig
 from service.monitoring.metrics import Metrics
-from service.partition import Partition
+from service.partitions.partition import Partition
 
 
 class QualityMetrics:

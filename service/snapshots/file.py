@@ -38,7 +38,7 @@ from forecaster.state import (
     read_header,
     stream_checkpoint,
 )
-from service.schedule import Progress
+from service.partitions.schedule import Progress
 
 KIND: Final = "snapshot"
 CHANGES: Final = "snapshot-changes"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from forecaster import ForecasterError, Model, Shadow
 from forecaster.state import Mark, checked
 from service.errors import ServiceError
-from service.partition import Partition
-from service.seam import Seam
+from service.partitions.partition import Partition
+from service.partitions.seam import Seam
 from service.snapshots.file import Base, Snapshot, take
 from service.snapshots.store import SnapshotStore
 

@@ -19,7 +19,7 @@ from service.messages.decode import Decoder, Decodes
 from service.messages.frames import Frames
 from service.messages.history_decoder import HistoryDecoder
 from service.messages.timestamps import format_times
-from service.seam import Seam
+from service.partitions.seam import Seam
 from service.sources import Source
 from service.sources.history import HistoryInput, begin_of
 from service.sources.history_first import HistoryFirst

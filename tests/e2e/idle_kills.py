@@ -32,7 +32,7 @@ from service.lifecycle import SystemClock
 from service.messages.timestamps import parse_time
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.ports import TimeMark
 from service.registry.models import Registry
 from service.snapshots.store import SnapshotStore

@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 
 from forecaster import Batch, Forecaster, History, Model
 from forecaster.state.checkpoint import content_sha256, version_of
-from service.schedule import Progress
+from service.partitions.schedule import Progress
 from service.snapshots.file import CHANGES, KIND, Base, Snapshot, folder_of, path_of, read, take, write
 
 PARTITION: Final = "p"

@@ -16,7 +16,7 @@ from service.config.sections import Config
 from service.engine.loop import Engine
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.publication import Listener, Publication
 from service.recent import RecentStore
 from service.registry.models import Registry

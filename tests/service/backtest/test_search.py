@@ -18,7 +18,7 @@ from service.backtest.search import sampled, search, toml_lines, with_settings
 from service.cli import main
 from service.config.load import load_config
 from service.config.sections import Config
-from service.schedule import Progress
+from service.partitions.schedule import Progress
 from service.snapshots.file import take, write
 
 # The sizes of tests/reference/cases.py (GRU), compiled once for all tests; a training of a few steps.

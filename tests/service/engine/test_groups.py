@@ -17,7 +17,7 @@ from parts import MODEL, Bench, config_of, event
 from forecaster import Model
 from service.config.groups import GroupConfig
 from service.errors import ConfigurationError, SettingsChangedError
-from service.grouping import Grouping
+from service.partitions.grouping import Grouping
 from service.ports import Unit
 from service.transport.memory import ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, MemoryTransport, Script
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from parts import Bench, event
 
-import service.partition
-import service.schedule
+import service.partitions.partition
+import service.partitions.schedule
 from service.transport.memory import MemoryLog
 
 FAILING = (sys.executable, "-c", "raise SystemExit('no')")
@@ -17,8 +17,8 @@ FAILING = (sys.executable, "-c", "raise SystemExit('no')")
 
 @pytest.fixture(autouse=True)
 def _small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.schedule, "FIRST_TRAINING", 20)
-    monkeypatch.setattr(service.partition, "_STEPS_TO_LEARN_FROM", 15)
+    monkeypatch.setattr(service.partitions.schedule, "FIRST_TRAINING", 20)
+    monkeypatch.setattr(service.partitions.partition, "_STEPS_TO_LEARN_FROM", 15)
 
 
 def stream(series: int, steps: int) -> MemoryLog:

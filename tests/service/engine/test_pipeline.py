@@ -17,7 +17,7 @@ from forecaster import Batch, Forecaster, Forecasts
 from service.engine.pipeline import InFlightBatch, Observed, Pipeline
 from service.kafka.columns import in_turns
 from service.messages.decode import Decoded
-from service.partition import Piece
+from service.partitions.partition import Piece
 from service.ports import Records, Unit
 from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 

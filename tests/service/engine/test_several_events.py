@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parts import MODEL, Bench, due_of
 
-import service.pieces
+import service.partitions.pieces
 from forecaster import Forecaster, Model, ModelConfig
 from service.config.input import InputConfig
 from service.config.retrain import RetrainConfig
 from service.messages.decode import Decoder
-from service.partition import Partition
-from service.pieces import pieces
+from service.partitions.partition import Partition
+from service.partitions.pieces import pieces
+from service.partitions.schedule import Progress, Schedule
 from service.ports import Records
-from service.schedule import Progress, Schedule
 from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
 FIELDS = {"values": ["a", "b", "c"]}
@@ -238,7 +238,7 @@ class TestPieces:
 
     def pieces_of(self, counts: list[int], rules: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         """Cuts a batch of records with these numbers of events."""
-        monkeypatch.setattr(service.pieces, "PIECE_EVENTS", 10)
+        monkeypatch.setattr(service.partitions.pieces, "PIECE_EVENTS", 10)
         values = [wide(step, "abcdef"[:count]) if count >= 0 else b"x" for step, count in enumerate(counts)]
         records = Records("0", list(range(0, 10 * len(values), 10)), 10 * len(values), values)
         decoded = Decoder(InputConfig.model_validate({"fields": {"values": list("abcdef")}})).decode(records)
@@ -279,7 +279,7 @@ class TestPieces:
         settings = {"retrain": {"every_events": 50}}
         plain = bench_of(tmp_path / "plain", UNEVEN, **settings)
         expected = due_of(plain)
-        monkeypatch.setattr(service.pieces, "PIECE_EVENTS", limit)
+        monkeypatch.setattr(service.partitions.pieces, "PIECE_EVENTS", limit)
         small = bench_of(tmp_path / "small", UNEVEN, **settings)
 
         assert due_of(small) == expected

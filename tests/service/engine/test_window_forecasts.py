@@ -11,11 +11,11 @@ import orjson
 import pytest
 from parts import Bench, due_of
 
-import service.pieces
+import service.partitions.pieces
 from forecaster import Model
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.errors import SettingsChangedError
-from service.partition import Partition
+from service.partitions.partition import Partition
 from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
 
 MINUTE = 60_000
@@ -125,7 +125,7 @@ class TestOutput:
 
     def test_pieces_make_no_difference(self, tmp_path: Path, straight: Straight, monkeypatch: Any) -> None:
         """A small bound of the values of a unit changes no byte."""
-        monkeypatch.setattr(service.pieces, "PIECE_EVENTS", 4)
+        monkeypatch.setattr(service.partitions.pieces, "PIECE_EVENTS", 4)
         bench = bench_of(tmp_path, EVENTS, retrain=RULES)
 
         assert outcome_of(bench, due_of(bench)) == straight
@@ -227,7 +227,7 @@ class TestRestart:
 
     def test_a_stop_between_two_pieces(self, tmp_path: Path, straight: Straight, monkeypatch: Any) -> None:
         """A stop in the middle of a batch leaves a snapshot of the windows at exactly the committed position."""
-        monkeypatch.setattr(service.pieces, "PIECE_EVENTS", 4)
+        monkeypatch.setattr(service.partitions.pieces, "PIECE_EVENTS", 4)
         units: list[Any] = []
         for count in (1, 3, 10):
             bench = bench_of(tmp_path, EVENTS, units, retrain=RULES)

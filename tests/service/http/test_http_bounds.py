@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from service.cli import _daemon as daemon_module
 from service.config.load import load_config
+from service.engine.malloc import trim
 from service.http import (
     Api,
     Guard,
@@ -37,7 +38,6 @@ from service.http import (
     status_of,
 )
 from service.http.remote_write import RemoteWrite, RemoteWriteError, Sample, TooLargeError, encode
-from service.malloc import trim
 from service.recent import RecentStore
 from service.sources.push_log import PushLog
 from service.transport.memory import MemoryLog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import re
@@ -32,6 +33,7 @@ def load() -> ModuleType:
 
 
 PAGE = load()
+EXAMPLES = importlib.import_module("message_examples")
 TEXT = (DOCS / "messages.md").read_text()
 
 
@@ -77,13 +79,13 @@ def test_adoptions_are_read() -> None:
     """The daemon reads the page's record of an adoption."""
     records, message = PastRecords(), PAGE.adoption()
     records.add(message.key, message.value)
-    found = records.of(PAGE.SOURCE).adoptions(1)
-    assert found == [Adoption(PAGE.POSITION, PAGE.MODEL)]
+    found = records.of(EXAMPLES.SOURCE).adoptions(1)
+    assert found == [Adoption(EXAMPLES.POSITION, EXAMPLES.MODEL)]
 
 
 def test_the_query_of_the_page(tmp_path: Path) -> None:
     """The page's query on the output file returns its result."""
-    PAGE.written(tmp_path / "forecasts.sqlite")
+    EXAMPLES.written(tmp_path / "forecasts.sqlite")
     (query,) = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)
     with closing(sqlite3.connect(tmp_path / "forecasts.sqlite")) as database:
         assert database.execute(query).fetchall() == [("2026-11-22T10:00:00.000Z", "[0.61,0.72,0.86]")]

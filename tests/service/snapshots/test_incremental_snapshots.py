@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from forecaster import Batch, CheckpointError, Forecaster, Model, ModelConfig
 from service.monitoring.metrics import Metrics
-from service.schedule import Progress
+from service.partitions.schedule import Progress
 from service.snapshots import store as snapshot_store
 from service.snapshots.file import Base, base_of, folder_of, kept, needed, newest_first, position_of, read, take
 from service.snapshots.sharing import SharedSnapshots

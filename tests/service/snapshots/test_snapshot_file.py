@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from forecaster import Batch, CheckpointError, Forecaster, ModelConfig
 from service.monitoring.metrics import Metrics
-from service.schedule import Progress
+from service.partitions.schedule import Progress
 from service.snapshots.file import folder_of, read, take, write
 from service.snapshots.store import SnapshotStore
 from service.snapshots.writer import SnapshotWriter

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from forecaster import DriftTest, Forecaster, Forecasts, Model, QualityWatch, Shadow
 from service.aggregate.aggregator import Aggregator
 from service.config.retrain import RetrainConfig
-from service.grouping import Grouping
 from service.messages.decode import Decoded
+from service.partitions.grouping import Grouping
+from service.partitions.schedule import Progress, Schedule
+from service.partitions.seam import Seam
 from service.ports import TimeMark, name_of_run
-from service.schedule import Progress, Schedule
-from service.seam import Seam
 
 _log = structlog.get_logger()
 

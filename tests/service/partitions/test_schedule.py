@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import service.schedule
+import service.partitions.schedule
 from service.config.retrain import RetrainConfig
-from service.schedule import Progress, Schedule
+from service.partitions.schedule import Progress, Schedule
 
 
 def due_counts(schedule: Schedule, times: NDArray[np.int64], sizes: list[int]) -> list[int]:
@@ -49,7 +49,7 @@ MINUTES = np.arange(100, dtype=np.int64) * 60_000
 )
 def test_due(schedule: Schedule, expected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings fall due by events, by event time or by both, the first one perhaps earlier; or as the stream grows."""
-    monkeypatch.setattr(service.schedule, "FIRST_TRAINING", 10)
+    monkeypatch.setattr(service.partitions.schedule, "FIRST_TRAINING", 10)
     assert due_counts(schedule, MINUTES, [100]) == expected
 
 
@@ -65,7 +65,7 @@ def test_partitions_take_turns() -> None:
 @pytest.mark.parametrize("half", [10, 25, 31, 80, 500])
 def test_partitions_of_a_growing_stream_take_turns(count: int, half: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With equal shares, the trainings of all partitions fall due at the numbers of events of a single one."""
-    monkeypatch.setattr(service.schedule, "FIRST_TRAINING", 10)
+    monkeypatch.setattr(service.partitions.schedule, "FIRST_TRAINING", 10)
     times = np.arange(800, dtype=np.int64)
     alone = due_counts(Schedule(half=half), times, [800])
     each = [due_counts(Schedule(half=half, index=i, count=count), times[: 800 // count], [9]) for i in range(count)]

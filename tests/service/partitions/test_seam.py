@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from service.config.input import InputConfig
 from service.messages.decode import Decoder
+from service.partitions.seam import NEWEST, Seam
 from service.ports import HISTORY_BEGIN, Records
-from service.seam import NEWEST, Seam
 
 Event = tuple[str, int]
 NEVER = -(1 << 63)

@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 
-from service import malloc
+from service.engine import malloc
 
 SCRIPT = """
 import threading

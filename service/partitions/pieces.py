@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.aggregate.aggregator import Aggregator
-from service.grouping import share_of
 from service.messages.decode import Decoded
-from service.partition import Partition, Piece
+from service.partitions.grouping import share_of
+from service.partitions.partition import Partition, Piece
+from service.partitions.schedule import Schedule
 from service.ports import Records, TimeMark
-from service.schedule import Schedule
 
 PIECE_EVENTS: Final = 16_384
 """Number of events after which a piece ends: with the usual horizon their forecasts have some ten megabytes."""

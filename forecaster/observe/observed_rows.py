@@ -20,12 +20,12 @@ from forecaster.config import AnomalyConfig, ModelConfig
 from forecaster.ensemble.prior import first_prior
 from forecaster.features.calendar import calendar_table
 from forecaster.features.counters import INTERVAL, SERIAL
-from forecaster.late_events import LateEvents, ObservedState
 from forecaster.layout import kernel_weights
 from forecaster.model import Model
 from forecaster.observe import observe_kernel
 from forecaster.observe.buffers import make_scratch
 from forecaster.observe.forecast import LARGEST
+from forecaster.observe.late_events import LateEvents, ObservedState
 from forecaster.state.calendar_rows import CalendarWatch
 from forecaster.state.history import History, HistoryRing
 from forecaster.state.late_rows import LateRows
@@ -200,6 +200,19 @@ class ObservedRows:
                 covariates=cov.reshape(-1, width)[kept] if width else np.zeros((len(kept), 0), np.float32),
                 **({"future": future.reshape(-1, *self._ahead)[kept]} if ahead else {}),
             )
+
+    def copy_row(self, other: ObservedRows, row: int, count: int) -> None:
+        """Fills this empty state with `count` copies of a row of another one, as series "0", "1", ...
+
+        Both have the same configuration.
+        """
+        for i in range(count):
+            mine = self.table.add(str(i))
+            for array, source in zip(self.table.arrays, other.table.arrays, strict=True):
+                array[mine] = source[row]
+            self.table.counters[mine, SERIAL] = i
+        self.events_total = other.events_total
+        self.prior[...] = other.prior
 
     def copied_history(self) -> History:
         """Returns the recent events of all series (copies)."""
