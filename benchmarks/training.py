@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from forecaster import SequenceConfig, SequenceModel, Sequences
-from forecaster.sequences.network import Network, Piece
+from forecaster.sequences.network import Network, UnrollSpan
 from forecaster.training.optim import Adam, clip_scale, global_norm
 
 BATCH, WINDOW, FEATURES = 32, 64, 8
@@ -34,7 +34,7 @@ def own_step(cell: str, hidden: int) -> Callable[[], None]:
     data, state = Sequences(features=x, targets=x[:, :, :1].copy()), model.start(BATCH)
 
     def step() -> None:
-        network.run(params, data, state, Piece(0, WINDOW, 0, WINDOW, fresh=True))
+        network.run(params, data, state, UnrollSpan(0, WINDOW, 0, WINDOW, fresh=True))
         adam.step(params, network.gradient, 1e-3, clip_scale(global_norm(network.gradient), 1.0))
 
     return step

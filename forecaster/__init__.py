@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from forecaster.sequences.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
     from forecaster.state.history import History
     from forecaster.training.compare import Comparison, challenge, compare
-    from forecaster.training.loop import FitReport, Progress, fit, fit_from
+    from forecaster.training.loop import FitProgress, FitReport, fit, fit_from
 
 _MODULES = {
     "batch": (
@@ -151,7 +151,7 @@ _MODULES = {
     ),
     "training.loop": (
         "FitReport",
-        "Progress",
+        "FitProgress",
         "fit",
         "fit_from",
     ),
@@ -182,6 +182,7 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "DriftTest",
+    "FitProgress",
     "FitReport",
     "Forecaster",
     "ForecasterError",
@@ -192,7 +193,6 @@ __all__ = [
     "ModelConfig",
     "Note",
     "NothingToLearnError",
-    "Progress",
     "Quality",
     "QualityWatch",
     "Retraining",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
-    from forecaster.training.loop import FitReport, Progress
+    from forecaster.training.loop import FitProgress, FitReport
 
 KIND = "forecaster"
 # Settings that must agree for new weights under a running state: all but those of the initial weights.
@@ -200,7 +200,7 @@ class Forecaster:
         """Returns the recent events of all series (copies)."""
         return self._observed.copied_history()
 
-    def fit(self, train: TrainConfig | None = None, progress: Callable[[Progress], None] | None = None) -> FitReport:
+    def fit(self, train: TrainConfig | None = None, progress: Callable[[FitProgress], None] | None = None) -> FitReport:
         """Trains on the forecaster's history, starting from the weights in use, and adopts the result.
 
         Raises:

@@ -24,9 +24,6 @@ MAPPED: Final = (
     "service/engine", "service/partitions", "service/aggregate", "service/snapshots", "service/registry",
     "service/trainer", "service/monitoring", "service/recent", "service/http",
 )  # fmt: skip
-# Names that two packages need, each in the sense of its field: the public schema of the API, and the library's objects.
-SHARED: Final = {"Forecast", "Finding", "Guard", "History", "Listener", "Outcome", "Piece", "Problem", "Progress",
-                 "Retraining", "Status", "Taken", "Lines", "Found", "Entry"}  # fmt: skip
 # Obsolete words that LAYOUT replaced, in all texts for readers.
 WORDS: Final = re.compile(r"\b(matured|so-manieth|almanac|thrift|limbo|who is listened to)\b", re.IGNORECASE)
 
@@ -38,13 +35,13 @@ def parsed() -> list[tuple[Path, ast.Module]]:
 
 
 def test_no_class_has_the_name_of_another() -> None:
-    """No two public classes have the same name, apart from those in `SHARED`."""
+    """No two public classes have the same name."""
     found = defaultdict(list)
     for path, tree in parsed():
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found[node.name].append(str(path))
-    assert {name: paths for name, paths in found.items() if len(paths) > 1 and name not in SHARED} == {}
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
 
 
 def test_short_lists_of_parameters() -> None:

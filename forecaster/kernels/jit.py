@@ -32,7 +32,7 @@ from numba import njit, types
 from numba.core.dispatcher import Dispatcher
 
 from forecaster.kernels.operands import Rows, Strided
-from forecaster.kernels.pieces import PIECE, Piece
+from forecaster.kernels.pieces import PIECE, PieceDispatcher
 from forecaster.kernels.simd import LANES, insert_function, typed_intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -149,7 +149,7 @@ def inlined(function: F) -> F:
     """Compiles a piece of a kernel into each of its callers."""
     piece: Any = njit(**_OPTIONS | PIECE)(function)
     if isinstance(piece, Dispatcher):  # and not where NUMBA_DISABLE_JIT is set
-        piece.__class__ = Piece
+        piece.__class__ = PieceDispatcher
     return cast("F", piece)
 
 

@@ -21,7 +21,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.typed_passes import NativeLowering
 
 
-class Piece(Dispatcher):
+class PieceDispatcher(Dispatcher):
     """A function that is part of kernels."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -16,7 +16,7 @@ from forecaster.sequences import outputs
 from forecaster.sequences.batch import Sequences
 from forecaster.sequences.config import SequenceConfig
 from forecaster.sequences.layout import SequenceLayout, initial_sequence_params, sequence_layout_of
-from forecaster.sequences.network import Network, Piece, initial_state
+from forecaster.sequences.network import Network, UnrollSpan, initial_state
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 
 KIND = "sequence-model"
@@ -91,7 +91,7 @@ class SequenceModel:
         last = present.shape[1] - 1 - present[:, ::-1].argmax(axis=1)
         for start in range(0, data.steps, STEPS):
             stop = min(start + STEPS, data.steps)
-            tops, _, state = network.encode(self.params, data, state, Piece(start, stop, start, stop))
+            tops, _, state = network.encode(self.params, data, state, UnrollSpan(start, stop, start, stop))
             if task == "each":
                 b, t = np.nonzero(present[:, start:stop])
                 out[b, start + t] = self._read(network, tops[t, b])

@@ -29,7 +29,7 @@ def initial_state(layout: SequenceLayout, params: NDArray[Any], batch: int) -> N
 
 
 @dataclass(frozen=True)
-class Piece:
+class UnrollSpan:
     """Description of a chunk.
 
     Attributes:
@@ -88,7 +88,7 @@ class Network:
         return dense_backward(params, self.gradient, at("head.A"), at("head.c"), c.head_size, top, dz, dtop)
 
     def encode(
-        self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece,
+        self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: UnrollSpan,
         raw: NDArray[Any] | None = None,
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:  # fmt: skip
         """Returns tops (T, B, n_top) of the piece's steps, the state to carry, and the state after the last step.
@@ -108,7 +108,7 @@ class Network:
         return parts[0] if len(parts) == 1 else np.concatenate(parts), carried, final
 
     def run(
-        self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece
+        self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: UnrollSpan
     ) -> tuple[float, int, NDArray[Any]]:
         """Runs a chunk forward and backward.
 
@@ -139,7 +139,7 @@ class Network:
     def score(self, params: NDArray[Any], data: Sequences, state: NDArray[Any]) -> tuple[float, int]:
         """Returns the mean loss over whole sequences and the number of targets, without gradient; decoders run free."""
         c, steps = self.layout.config, data.steps
-        piece = Piece(0, steps, 0, steps, fresh=True, decode=True)
+        piece = UnrollSpan(0, steps, 0, steps, fresh=True, decode=True)
         tops, _, final = self.encode(params, data, state, piece)
         assert data.targets is not None
         if c.task == "decode":
@@ -151,7 +151,7 @@ class Network:
             raw = self.head(params, tops[t, b])[0]
         return outputs.loss(c, raw, target, 1, np.zeros_like(raw)) / max(1, len(raw)), len(raw)
 
-    def _rows(self, data: Sequences, piece: Piece) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def _rows(self, data: Sequences, piece: UnrollSpan) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Returns steps, sequences and targets of the outputs that the piece scores."""
         c, present = self.layout.config, data.present
         assert data.targets is not None
@@ -166,7 +166,7 @@ class Network:
         b = np.flatnonzero(wanted & outputs.known(c, data.targets))
         return last[b], b, data.targets[b]
 
-    def _raw_rows(self, data: Sequences, piece: Piece) -> NDArray[Any] | None:
+    def _raw_rows(self, data: Sequences, piece: UnrollSpan) -> NDArray[Any] | None:
         """Returns a buffer (T, B, n_out) for the head's outputs if all scored steps and targets exist, else None."""
         c, scored = self.layout.config, slice(piece.loss_from, piece.stop)
         if c.task != "each" or data.targets is None:
@@ -179,7 +179,7 @@ class Network:
         return self._raw[: steps * len(data)].reshape(steps, len(data), -1)
 
     def _score(
-        self, params: NDArray[Any], data: Sequences, tops: NDArray[Any], piece: Piece, raw: NDArray[Any] | None
+        self, params: NDArray[Any], data: Sequences, tops: NDArray[Any], piece: UnrollSpan, raw: NDArray[Any] | None
     ) -> tuple[float, int, NDArray[Any]]:
         """Returns sum and number of losses, and the gradient of the tops, or of `raw` if the encoder wrote it."""
         c, targets = self.layout.config, data.targets
@@ -212,7 +212,7 @@ class Network:
         return total, len(t), dtops
 
     def _encoder_backward(
-        self, params: NDArray[Any], data: Sequences, dtops: NDArray[Any], piece: Piece, *, heads: bool
+        self, params: NDArray[Any], data: Sequences, dtops: NDArray[Any], piece: UnrollSpan, *, heads: bool
     ) -> None:
         """Propagates back through the encoder; with `heads`, `dtops` is the gradient of the head's outputs."""
         c = self.layout.config
@@ -233,7 +233,7 @@ class Network:
             self.layout.views(self.gradient)["encoder.initial"][...] = self.encoder.dstate().sum(axis=1)
 
     def decode(
-        self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece | None
+        self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: UnrollSpan | None
     ) -> tuple[list[NDArray[Any]], list[NDArray[Any]], list[Any]]:
         """Runs the decoder over its horizon from `state`; returns tops, raw outputs (B, n_out) and inputs, per step.
 
@@ -271,7 +271,7 @@ class Network:
         return np.zeros((n, self.layout.n_fed), self.dtype)
 
     def _decode(
-        self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: Piece
+        self, params: NDArray[Any], data: Sequences, state: NDArray[Any], piece: UnrollSpan
     ) -> tuple[float, int, NDArray[Any]]:
         c, decoder, targets = self.layout.config, self.decoder, data.targets
         assert decoder is not None

@@ -16,7 +16,7 @@ from forecaster.sequences.batch import Sequences
 from forecaster.sequences.config import SequenceConfig, SequenceTrain
 from forecaster.sequences.layout import SequenceLayout
 from forecaster.sequences.model import SequenceModel
-from forecaster.sequences.network import Network, Piece, initial_state
+from forecaster.sequences.network import Network, UnrollSpan, initial_state
 from forecaster.training.optim import scheduled_rate
 from forecaster.training.step import OptimiserStep
 
@@ -53,10 +53,10 @@ class SequenceReport:
     skipped_steps: int
 
 
-def pieces(steps: int, k1: int, k2: int) -> Iterator[Piece]:
+def pieces(steps: int, k1: int, k2: int) -> Iterator[UnrollSpan]:
     """Yields the chunks of `steps` steps for BPTT(k2; k1): each step's loss is in exactly one. k1 = 0: one chunk."""
     if k1 == 0:
-        yield Piece(0, steps, 0, steps, fresh=True, decode=True)
+        yield UnrollSpan(0, steps, 0, steps, fresh=True, decode=True)
         return
     start = 0
     while True:
@@ -64,7 +64,7 @@ def pieces(steps: int, k1: int, k2: int) -> Iterator[Piece]:
         # The first chunk scores all its steps, a later one those after the end of the previous chunk.
         loss_from = 0 if start == 0 else start - k1 + k2
         carry = min(start + k1, stop)
-        yield Piece(start, stop, loss_from, carry, fresh=start == 0, decode=stop == steps)
+        yield UnrollSpan(start, stop, loss_from, carry, fresh=start == 0, decode=stop == steps)
         if stop == steps:
             return
         start += k1

@@ -30,7 +30,7 @@ EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True)
-class Progress:
+class FitProgress:
     """How far a training is; losses are mean pinball losses in units of the series' scales."""
 
     step: int
@@ -139,7 +139,7 @@ def fit(
     history: History,
     start: Model | ModelConfig,
     train: TrainConfig | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[FitProgress], None] | None = None,
 ) -> FitReport:
     """Trains on a history; the same history, start and configuration give the same weights, bit for bit.
 
@@ -225,7 +225,7 @@ def fit(
                 waited += 1
             if progress:
                 mean = float(np.mean(recent)) if recent else math.nan
-                progress(Progress(step, steps, mean, score, optimiser.norm))
+                progress(FitProgress(step, steps, mean, score, optimiser.norm))
             if waited >= train.patience:
                 stopped = True
                 break
@@ -254,7 +254,7 @@ def fit_from(
     champion: Model,
     start: str,
     train: TrainConfig | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[FitProgress], None] | None = None,
 ) -> FitReport:
     """Trains and keeps the better end.
 

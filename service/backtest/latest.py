@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.backtest.events import EventTable
-from service.backtest.run import Outcome, run
+from service.backtest.run import BacktestOutcome, run
 from service.config.sections import Config
 from service.partitions.schedule import FIRST_TRAINING
 
@@ -59,7 +59,7 @@ def training_positions(config: Config, events: int) -> list[int] | None:
     return [round(events * _TRAINED_AFTER)] if events >= FIRST_TRAINING else []
 
 
-def _by_series(outcome: Outcome, events: EventTable) -> Latest:
+def _by_series(outcome: BacktestOutcome, events: EventTable) -> Latest:
     result = outcome.result
     last = {series: at for at, series in enumerate(events.series[result.event].tolist())}
     rows = np.array([last[series] for series in sorted(last)], np.int64)

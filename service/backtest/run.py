@@ -35,7 +35,7 @@ RETRAINING_GROWTH = 1.25
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BacktestOutcome:
     """A backtest and its cost.
 
     Attributes:
@@ -58,7 +58,7 @@ def run(
     levels: tuple[float, ...] = LEVELS,
     retrain_at: list[int] | None = None,
     progress: Callable[[int, int, str], None] | None = None,
-) -> Outcome:
+) -> BacktestOutcome:
     """Runs the events of a file through a forecaster, with retrainings on the way.
 
     Args:
@@ -102,11 +102,11 @@ def run(
         broadcast=config.input.broadcast,
         progress=None if progress is None else lambda done, total: progress(done, total, "forecasting"),
     )
-    return Outcome(result, time.perf_counter() - started, spent)
+    return BacktestOutcome(result, time.perf_counter() - started, spent)
 
 
 def assess(
-    outcome: Outcome, events: EventTable, quantiles: NDArray[np.floating], *, compare: bool
+    outcome: BacktestOutcome, events: EventTable, quantiles: NDArray[np.floating], *, compare: bool
 ) -> tuple[list[Grid], dict[str, Scored]]:
     """Scores the forecasts, quantiles (n, horizon, 19), and optionally simple reference methods."""
     result, horizon = outcome.result, quantiles.shape[1]

@@ -85,7 +85,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The result of a search.
 
     Attributes:
@@ -109,7 +109,7 @@ def search(
     timeout: float = 0.0,
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
-) -> Found:
+) -> SearchResult:
     """Runs the search.
 
     Args:
@@ -165,7 +165,7 @@ def search(
     best = first if best.settings == first.settings else _checked(config, best, events, kept, seen)
     better = best.checked < first.checked
     changes = {key: value for key, value in best.settings.items() if value != present[key]} if better else {}
-    return Found(first, best, done, _with_k1(changes))
+    return SearchResult(first, best, done, _with_k1(changes))
 
 
 def require_optuna() -> None:

@@ -21,7 +21,7 @@ from service.demo.feed import Feed, written_times
 from service.demo.format import clock, ratio
 from service.demo.observer import Observer
 from service.demo.sampler import MachineSampler, seconds_since_start
-from service.demo.screen import WIDTH, Status, city_skill, line, screen
+from service.demo.screen import WIDTH, ScreenStatus, city_skill, line, screen
 from service.demo.settings import (
     CITY,
     FIRST_TRAINING_SECONDS,
@@ -155,7 +155,7 @@ class DemoRun:
             with self._observer.lock:
                 click.echo(line(self._observer.board, status))
 
-    def _status(self, seconds: float | None) -> Status:
+    def _status(self, seconds: float | None) -> ScreenStatus:
         now = time.monotonic()
         with self._observer.lock:
             events, forecasts = self._observer.board.events, self._observer.board.forecasts
@@ -163,7 +163,7 @@ class DemoRun:
         since, before = self._counts[0]
         daemon = self._daemon
         trainings = daemon.trainings if daemon else None
-        return Status(
+        return ScreenStatus(
             seconds=now - self._started,
             remaining=self._left(seconds),
             phase=self._phase(daemon, forecasts),

@@ -18,7 +18,7 @@ from service.config.sections import Config
 
 if TYPE_CHECKING:
     from service.backtest.results import Scored
-    from service.backtest.run import Outcome
+    from service.backtest.run import BacktestOutcome
 
 
 @click.command(short_help="Backtest: forecast the events of a file in time order, and score it.")
@@ -101,7 +101,7 @@ def backtest(
     _print_result(facts, as_json=as_json)
 
 
-def summary(outcome: Outcome, events: int, series: int, absent: int) -> dict[str, Any]:
+def summary(outcome: BacktestOutcome, events: int, series: int, absent: int) -> dict[str, Any]:
     """Returns counts and cost of a backtest as JSON values."""
     result = outcome.result
     observing = max(1e-9, outcome.seconds - outcome.training_seconds)

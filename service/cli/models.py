@@ -16,7 +16,7 @@ from service.config.sections import Config
 from service.errors import ConfigurationError
 from service.lifecycle import SystemClock
 from service.registry.decisions import Decision
-from service.registry.models import Entry, Registry
+from service.registry.models import ModelEntry, Registry
 from service.trainer.season_check import Seasons
 
 # Characters of a sha256 that are enough to identify a model; every command accepts such a prefix.
@@ -160,7 +160,7 @@ def rollback(config: Config, reason: str, group: str) -> None:
     click.echo(f"{sha256[:SHORT]} is the champion again")
 
 
-def as_object(entry: Entry) -> dict[str, Any]:
+def as_object(entry: ModelEntry) -> dict[str, Any]:
     """Returns a model as a JSON object."""
     return {
         "model": entry.sha256,

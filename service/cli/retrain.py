@@ -26,7 +26,7 @@ from service.trainer.job import Result
 from service.trainer.job import retrain as retrain_once
 
 if TYPE_CHECKING:
-    from forecaster import Progress as Step
+    from forecaster import FitProgress
 
 # The exit status for each outcome of a training.
 STATUSES = {"promoted": OK, "shadow": OK, "kept": KEPT_CHAMPION, "nothing_to_learn": KEPT_CHAMPION, "failed": FAILED}
@@ -64,7 +64,7 @@ def retrain(context: click.Context, config: Config, group: str, *, as_json: bool
 
 
 @contextlib.contextmanager
-def _bar(*, show: bool) -> Iterator[Callable[[Step], None] | None]:
+def _bar(*, show: bool) -> Iterator[Callable[[FitProgress], None] | None]:
     """Shows a progress bar on standard error and yields its update function; None where there is no terminal."""
     if not show:
         yield None
@@ -73,7 +73,7 @@ def _bar(*, show: bool) -> Iterator[Callable[[Step], None] | None]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("training", total=None, loss="compiling and reading")
 
-        def advance(step: Step) -> None:
+        def advance(step: FitProgress) -> None:
             text = f"loss {step.loss:.4f}, held out {step.validation_loss:.4f}"
             bar.update(task, total=step.max_steps, completed=step.step, loss=text)
 

@@ -21,7 +21,7 @@ from service.config.sections import Config
 
 if TYPE_CHECKING:
     from service.backtest.events import EventTable
-    from service.backtest.search import Found, Tried
+    from service.backtest.search import SearchResult, Tried
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float:
@@ -118,7 +118,7 @@ def _bar(trials: int, *, show: bool) -> Iterator[Callable[[int, float], None] | 
         yield advance
 
 
-def _print_result(found: Found, events: int, series: int, seconds: float, *, as_json: bool) -> None:
+def _print_result(found: SearchResult, events: int, series: int, seconds: float, *, as_json: bool) -> None:
     from service.backtest.search import toml_lines  # noqa: PLC0415 - as above
 
     lines = toml_lines(found.changes)

@@ -15,7 +15,7 @@ TREND = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class BoardForecast:
     """The fields of a forecast that the board uses.
 
     Attributes:
@@ -98,13 +98,13 @@ class Row:
 
     lags: Sequence[int] = ()
     value: float = math.nan
-    forecast: Forecast | None = None
+    forecast: BoardForecast | None = None
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=TREND))
     score: Score = field(default_factory=Score)
     since_change: Score | None = None
     changed_ms: int = 0
     past: dict[int, float] = field(default_factory=dict)
-    pending: deque[tuple[Forecast, float]] = field(default_factory=deque)
+    pending: deque[tuple[BoardForecast, float]] = field(default_factory=deque)
 
     def naive_errors(self, timestamp_ms: int, value: float, value_then: float) -> list[float] | None:
         """Returns the errors of the naive forecasts of a value; None while the longest season is not known."""
@@ -149,7 +149,7 @@ class Board:
         self.forecasts = 0
 
     def observe(
-        self, series: str, timestamp_ms: int, value: float, forecast: Forecast | None, *, flagged: bool = False
+        self, series: str, timestamp_ms: int, value: float, forecast: BoardForecast | None, *, flagged: bool = False
     ) -> None:
         """Adds one event and its forecast.
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from service.demo.board import Board, Forecast, Incident
+from service.demo.board import Board, BoardForecast, Incident
 from service.demo.city import STEP_MS, City, drift_begins, incident_at
 from service.demo.feed import Sample
 from service.ports import Unit
@@ -83,7 +83,7 @@ class Observer:
             value = self._values.pop((message.series, origin_ms), math.nan)
             forecast = None
             if message.quantiles is not None:
-                forecast = Forecast(origin_ms, message.interval_ms, message.levels, message.quantiles)
+                forecast = BoardForecast(origin_ms, message.interval_ms, message.levels, message.quantiles)
             self.board.observe(message.series, origin_ms, value, forecast, flagged=message.flagged)
             self.model = message.model
 

@@ -24,7 +24,7 @@ _NEXT_SERIES_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ScreenStatus:
     """The status shown in addition to the board.
 
     Attributes:
@@ -52,7 +52,7 @@ class Status:
     training: bool = False
 
 
-def screen(board: Board, status: Status, height: int) -> RenderableType:
+def screen(board: Board, status: ScreenStatus, height: int) -> RenderableType:
     """Draws the screen for `height` lines; series that do not fit are only counted."""
     news = [*happenings(board), *status.news]
     room = max(3, height - _FRAME_LINES - len(news))
@@ -104,7 +104,7 @@ def _cells(series: str, row: Row) -> tuple[RenderableType, ...]:
     )
 
 
-def _foot(board: Board, status: Status) -> RenderableType:
+def _foot(board: Board, status: ScreenStatus) -> RenderableType:
     foot = Table.grid(padding=(0, 2, 0, 0))
     foot.add_column(style="dim")
     foot.add_column()
@@ -157,7 +157,7 @@ def _unit(series: str) -> str:
     return UNITS.get(series) or unit_of(series)
 
 
-def line(board: Board, status: Status) -> str:
+def line(board: Board, status: ScreenStatus) -> str:
     """Formats the state in one line, for a log or a pipe: counts, score and one series, a different one each time."""
     shown = f"{clock(status.seconds):>5}  {board.events} events ({status.rate:.0f}/s)"
     if not board.forecasts:

@@ -194,7 +194,7 @@ class Connections:
         return limited
 
 
-class Listener(socket.socket):
+class ListeningSocket(socket.socket):
     """A listening socket whose connections are limited."""
 
     connections: Connections

@@ -85,5 +85,5 @@ def shown(answer: BaseModel, status: int = 200, headers: Mapping[str, str] | Non
 def failure(error: RequestError) -> Response:
     """Formats an error as a JSON response."""
     named = {"cache-control": "no-store"} | ({"retry-after": str(error.retry)} if error.retry else {})
-    problem = answers.Failure(error=answers.Problem(code=error.code, message=error.message, lines=error.lines))
+    problem = answers.Failure(error=answers.ErrorDetail(code=error.code, message=error.message, lines=error.lines))
     return Response(problem.model_dump_json(exclude_none=True), error.status, named, "application/json")

@@ -17,7 +17,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
 
-class Problem(Answer):
+class ErrorDetail(Answer):
     """An error."""
 
     code: str = Field(description="Machine-readable code: bad_request, not_found, unavailable, too_many, ...")
@@ -28,7 +28,7 @@ class Problem(Answer):
 class Failure(Answer):
     """The answer of every request that fails."""
 
-    error: Problem
+    error: ErrorDetail
 
 
 class Last(Answer):

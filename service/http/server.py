@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from service.errors import ServiceError
 from service.http import connections
-from service.http.connections import Connection, Connections, Listener
+from service.http.connections import Connection, Connections, ListeningSocket
 
 # Time limit for the start of the event loop; the socket is bound before.
 _START_SECONDS: Final = 10.0
@@ -61,7 +61,7 @@ class HttpServer:
         self.url = ""
         self._scheme = "http" if tls is None else "https"
         self._host, self._port = host, port
-        self._socket: Listener | None = None
+        self._socket: ListeningSocket | None = None
         self.connections = Connections(connections.allowed(max_connections), refused)
 
         class Served(_Protocol):
@@ -92,7 +92,7 @@ class HttpServer:
             family = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)[0][0]
             # With the protocol set explicitly, asyncio sets TCP_NODELAY, so that it does not wait 40 ms for an
             # acknowledgement between head and body of an answer; it does not for sockets of "any" protocol.
-            self._socket = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            self._socket = ListeningSocket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             self._socket.connections = self.connections
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((self._host, self._port))

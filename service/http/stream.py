@@ -34,7 +34,7 @@ _TICK_SECONDS: Final = 1.0  # between two status messages
 _STUCK_SECONDS: Final = 30.0
 
 
-class Listener:
+class Subscriber:
     """The subscription of one client. Used in the server's event loop only.
 
     Args:
@@ -86,7 +86,7 @@ class Hub:
 
     def __init__(self, live: RecentStore, status: Callable[[], BaseModel], limit: int, metrics: Metrics) -> None:
         self._live, self._status, self._limit, self._metrics = live, status, limit, metrics
-        self._listeners: set[Listener] = set()
+        self._listeners: set[Subscriber] = set()
         self._lock = threading.Lock()
         self._inbox: deque[BatchUpdate] = deque()
         self._missed = 0
@@ -147,7 +147,7 @@ class Hub:
                     lost += update.lost
         self._metrics.stream_dropped.inc(lost)
 
-    def join(self, series: Sequence[str], partition: str) -> Listener:
+    def join(self, series: Sequence[str], partition: str) -> Subscriber:
         """Creates a subscription.
 
         Raises:
@@ -157,7 +157,7 @@ class Hub:
             msg = f"got {len(self._listeners)} clients already, expected at most {self._limit} (http.stream_clients)"
             raise RequestError(503, "too_many", msg, retry=5)
         self._loop = asyncio.get_running_loop()
-        listener = Listener(list(dict.fromkeys(series)), partition)
+        listener = Subscriber(list(dict.fromkeys(series)), partition)
         if not self._resolve(listener):
             self._live.leave(list(listener.keys))
             msg = "all slots are in use; raise http.recent_series, or subscribe to fewer series"
@@ -167,7 +167,7 @@ class Hub:
         self._metrics.stream_clients.set(len(self._listeners))
         return listener
 
-    def _resolve(self, listener: Listener) -> bool:
+    def _resolve(self, listener: Subscriber) -> bool:
         """Resolves series that have appeared since; returns whether all known series have a slot."""
         found = [(self._live.partition_of(one, listener.partition), one) for one in listener.unresolved]
         listener.unresolved = [one for partition, one in found if partition is None]
@@ -175,7 +175,7 @@ class Hub:
         listener.keys.update(new)
         return self._live.listen(new)
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, listener: Subscriber) -> None:
         """Removes the subscription of a client that has disconnected."""
         self._listeners.discard(listener)
         self._live.leave(list(listener.keys))
@@ -183,7 +183,7 @@ class Hub:
             self._live.listener = None
         self._metrics.stream_clients.set(len(self._listeners))
 
-    async def serve(self, listener: Listener, gone: asyncio.Future[None], send: Send) -> None:
+    async def serve(self, listener: Subscriber, gone: asyncio.Future[None], send: Send) -> None:
         """Sends messages until the client or the hub has gone, or the client stops reading."""
         loop, tick = asyncio.get_running_loop(), 0.0
         while not gone.done() and not self._closed:

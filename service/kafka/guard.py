@@ -15,7 +15,7 @@ from service.kafka.watchdog import Watchdog
 
 
 @dataclass(slots=True)
-class Guard:
+class ClientGuard:
     """Runs calls of the library and converts their errors to those of `service.errors`.
 
     Attributes:

@@ -12,7 +12,7 @@ from service.config.base import epoch_ms
 from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.columns import columns
-from service.kafka.guard import Guard
+from service.kafka.guard import ClientGuard
 from service.kafka.reader import Reader
 from service.kafka.records import Origin, Past, PastRecords
 from service.ports import Records
@@ -20,7 +20,7 @@ from service.ports import Records
 _log = structlog.get_logger(__name__)
 
 
-class History:
+class TopicHistory:
     """The past contents of topics.
 
     Args:
@@ -29,7 +29,7 @@ class History:
         stay_alive: called during long reads.
     """
 
-    def __init__(self, settings: KafkaConfig, guarded: Guard, stay_alive: Callable[[], None]) -> None:
+    def __init__(self, settings: KafkaConfig, guarded: ClientGuard, stay_alive: Callable[[], None]) -> None:
         self._settings, self._guarded, self._stay_alive = settings, guarded, stay_alive
         self._reader: Reader | None = None
         self._adoptions: dict[TopicPartition, PastRecords] = {}

@@ -14,7 +14,7 @@ from service.kafka.columns import name_of
 from service.kafka.reader import Reader
 
 
-class Progress:
+class GroupProgress:
     """Offsets by partition, named topic-number.
 
     Args:

@@ -11,7 +11,7 @@ from kafka.structs import TopicPartition
 
 from service.config.kafka import KafkaConfig
 from service.errors import ConfigurationError, SchemaRegistryError, SourceGoneError, TransportError, UnreachableError
-from service.kafka.history import History
+from service.kafka.history import TopicHistory
 from service.kafka.records import Origin, reject_source
 from service.messages.frames import FrameError, schema_id
 from service.schemas.forecast_reader import ForecastReader
@@ -33,7 +33,7 @@ _decode: Final[Any] = msgspec.json.Decoder(_Forecast | list[_Forecast]).decode
 
 
 def newest_output(
-    history: History,
+    history: TopicHistory,
     settings: KafkaConfig,
     counts: Mapping[str, int],
     source: Origin,
@@ -76,7 +76,7 @@ def newest_output(
     return newest
 
 
-def _windows(history: History, place: TopicPartition) -> Iterator[list[Any]]:
+def _windows(history: TopicHistory, place: TopicPartition) -> Iterator[list[Any]]:
     """Yields all records of a partition in blocks, the newest block first."""
     start, end = history.bounds(place)
     while end > start:

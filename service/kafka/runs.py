@@ -20,7 +20,7 @@ import structlog
 
 from service.config.kafka import KafkaConfig
 from service.errors import SourceGoneError
-from service.kafka.history import History
+from service.kafka.history import TopicHistory
 from service.kafka.outputs import newest_output
 from service.kafka.records import Message, Origin, Past, run_message
 from service.schemas.forecast_reader import ForecastReader
@@ -52,7 +52,7 @@ class Runs:
     """
 
     def __init__(
-        self, settings: KafkaConfig, history: History, counts: Mapping[str, int], reader: ForecastReader
+        self, settings: KafkaConfig, history: TopicHistory, counts: Mapping[str, int], reader: ForecastReader
     ) -> None:
         self._settings, self._history, self._counts, self._reader = settings, history, counts, reader
         self._runs: dict[str, int] = {}

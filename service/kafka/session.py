@@ -7,8 +7,8 @@ from collections.abc import Callable
 from service.config.kafka import KafkaConfig
 from service.kafka.client import client_of
 from service.kafka.fencing import FencedBefore
-from service.kafka.guard import Guard
-from service.kafka.history import History, quietly
+from service.kafka.guard import ClientGuard
+from service.kafka.history import TopicHistory, quietly
 from service.kafka.watchdog import Watchdog
 from service.schemas.forecast_reader import ForecastReader
 
@@ -44,7 +44,7 @@ class KafkaSession:
         self.settings, self.forecasts = settings, forecasts or ForecastReader()
         self.client = client_of(settings)
         self.watchdog = watchdog or Watchdog(settings.watchdog)
-        self.guarded = Guard(
+        self.guarded = ClientGuard(
             settings.transactional_id,
             self.watchdog,
             fenced or FencedBefore(),
@@ -53,7 +53,7 @@ class KafkaSession:
         )
         self.stay_alive: Callable[[], None] = _nothing
         self.counts: dict[str, int] = {}
-        self.history = History(settings, self.guarded, self._waiting)
+        self.history = TopicHistory(settings, self.guarded, self._waiting)
 
     def _waiting(self) -> None:
         self.stay_alive()

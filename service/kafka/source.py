@@ -22,7 +22,7 @@ from service.kafka.client import Consumer
 from service.kafka.columns import before, in_turns, name_of
 from service.kafka.group import Assignment
 from service.kafka.history import quietly
-from service.kafka.offsets import Progress
+from service.kafka.offsets import GroupProgress
 from service.kafka.passed_headers import PassedHeaders
 from service.kafka.preconditions import check_alone, check_preconditions, fence_alone
 from service.kafka.reader import Reader
@@ -71,7 +71,7 @@ class KafkaSource(Source):
         self._assignment = Assignment()
         self._seen_changes, self._assigned_at = 0, 0.0
         self._membership: Any = None  # with which the present partitions were assigned
-        self._progress = Progress(settings.watchdog)
+        self._progress = GroupProgress(settings.watchdog)
         self._all: list[str] = []
         self._find_due = 0.0
         self._paused: frozenset[str] = frozenset()

@@ -37,7 +37,7 @@ class RegistryError(ServiceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ModelEntry:
     """A model of the folder with its facts."""
 
     sha256: str
@@ -141,7 +141,7 @@ class Registry:
         """Returns the models on trial. A manual decision ends any trial."""
         return standing_of(self.decisions())
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[ModelEntry]:
         """Returns all models, oldest first."""
         champion = self.champion()
         found = []
@@ -150,7 +150,7 @@ class Registry:
             with contextlib.suppress(OSError, ValueError):
                 facts = json.loads(path.with_suffix(".json").read_text("utf-8"))
             found.append(
-                Entry(
+                ModelEntry(
                     path.stem,
                     str(facts.get("parent", "")),
                     int(facts.get("created_ms", 0)),

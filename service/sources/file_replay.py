@@ -13,13 +13,13 @@ from service.messages.outside import FILE_NAME
 from service.messages.parse_influx import FORMAT_HEADER, INFLUX
 from service.ports import Records
 from service.sources.byte_source import CheckedBytes, open_bytes
-from service.sources.lines import Lines, Taken
+from service.sources.lines import Lines, TakenLines
 from service.sources.manifest import FileEntry, Format, file_format, stem_of
 
 Headers = tuple[tuple[str, bytes], ...]
 
 
-def as_records(partition: str, taken: Taken, headers: Headers) -> Records:
+def as_records(partition: str, taken: TakenLines, headers: Headers) -> Records:
     """Converts lines to records; all of them share one tuple of headers, or have none."""
     return Records(
         partition,

@@ -14,7 +14,7 @@ TOO_LONG = b""  # the header of a file whose header line is longer than a record
 _BOM = b"\xef\xbb\xbf"
 
 
-class Taken(NamedTuple):
+class TakenLines(NamedTuple):
     """Lines returned by `Lines.take`: start of each, its bytes, its problem if any, and the start of the next one."""
 
     positions: list[int]
@@ -153,14 +153,14 @@ class Lines:
         self._fragment = half and self.pending
         return self.pending
 
-    def take(self, limit: int) -> Taken | None:
+    def take(self, limit: int) -> TakenLines | None:
         """Returns at most `limit` lines, or None when there are none."""
         start, stop = self._taken, min(self._taken + limit, len(self._values))
         if start == stop:
             return None
         self._taken = stop
         problems = {index - start: code for index, code in self._problems.items() if start <= index < stop}
-        return Taken(self._positions[start:stop], self._values[start:stop], problems, self.next_position)
+        return TakenLines(self._positions[start:stop], self._values[start:stop], problems, self.next_position)
 
     def drop(self) -> None:
         """Discards all lines that `take` would return."""

@@ -21,7 +21,7 @@ _DIGIT: Final = re.compile(rb"[0-9a-f]")
 _LIKE_A_MARK: Final = re.compile(rb".[0-9a-f]{8} \d{1,12}")
 
 
-class Found(NamedTuple):
+class LineSpan(NamedTuple):
     """A line of a segment.
 
     Attributes:
@@ -42,7 +42,7 @@ class Inspection(NamedTuple):
     """
 
     end: int
-    lines: list[Found] | None
+    lines: list[LineSpan] | None
 
 
 def sealed(lines: bytes) -> bytes:
@@ -75,7 +75,7 @@ def inspect(data: bytes) -> Inspection:
         spans.append((at, end, False))
     if all(good for _, _, good in spans):
         return Inspection(end, None)
-    lines = list[Found]()
+    lines = list[LineSpan]()
     for start, stop, good in spans:
         lines += _good(data, start, stop) if good else _suspect(data, start, stop)
     return Inspection(end, lines)
@@ -103,7 +103,7 @@ def _nearly_whole(data: bytes) -> int:
     return len(data) if body and whole else 0
 
 
-def _one_group(data: bytes, start: int, stop: int) -> list[Found] | None:
+def _one_group(data: bytes, start: int, stop: int) -> list[LineSpan] | None:
     """Returns the lines of a span that is one group except for one changed byte, None if it is not."""
     size = _body(stop - start)
     body, best = data[start : start + size], None
@@ -128,27 +128,27 @@ def _one_group(data: bytes, start: int, stop: int) -> list[Found] | None:
     return best
 
 
-def _sums(data: bytes, lines: Sequence[Found]) -> bytes:
+def _sums(data: bytes, lines: Sequence[LineSpan]) -> bytes:
     return b"".join(_sum(data[one.start : one.stop]) for one in lines)
 
 
-def _pieces(data: bytes, start: int, stop: int) -> Iterator[Found]:
+def _pieces(data: bytes, start: int, stop: int) -> Iterator[LineSpan]:
     while start < stop:
         end = data.find(b"\n", start, stop)
         end = stop if end < 0 else end
-        yield Found(start, end, good=True)
+        yield LineSpan(start, end, good=True)
         start = end + 1
 
 
-def _good(data: bytes, start: int, stop: int) -> list[Found]:
+def _good(data: bytes, start: int, stop: int) -> list[LineSpan]:
     return [one for one in _pieces(data, start, stop) if data[one.start : one.start + 1] != b"#"]
 
 
-def _suspect(data: bytes, start: int, stop: int) -> list[Found]:
+def _suspect(data: bytes, start: int, stop: int) -> list[LineSpan]:
     """Returns the lines of groups whose mark does not match, each verified by its own checksum."""
     if (one_group := _one_group(data, start, stop)) is not None:
         return one_group
-    found, group = list[Found](), list[Found]()
+    found, group = list[LineSpan](), list[LineSpan]()
     for one in _pieces(data, start, stop):
         text = data[one.start : one.stop]
         if _is_sums(text, len(group)):
@@ -162,7 +162,7 @@ def _suspect(data: bytes, start: int, stop: int) -> list[Found]:
     return found + [one._replace(good=False) for one in group]  # their checksums are lost
 
 
-def _mark_fits(data: bytes, start: int, sums: Found) -> bool:
+def _mark_fits(data: bytes, start: int, sums: LineSpan) -> bool:
     """Returns whether the mark after a line of checksums matches the present lines before it."""
     whole = sealed(data[start : sums.start])
     mark = whole[whole.rindex(b"\n", 0, -1) + 1 :]
@@ -176,7 +176,7 @@ def _is_sums(text: bytes, lines: int) -> bool:
     return lines > 0 and len(text) == 2 + 4 * lines and (text[:1] == b"#" or text[1:2] == b"=")
 
 
-def _compared(data: bytes, group: Sequence[Found], text: bytes) -> list[Found]:
+def _compared(data: bytes, group: Sequence[LineSpan], text: bytes) -> list[LineSpan]:
     """Returns the lines of a group, good if their checksum matches; from both ends if a line end was added or lost."""
     sums = [text[at : at + 4] for at in range(0, len(text), 4)]
     fit = [_sum(data[one.start : one.stop]) for one in group]

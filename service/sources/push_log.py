@@ -26,7 +26,7 @@ import structlog
 
 from service.errors import EXHAUSTED, ServiceError, SourceGoneError
 from service.folder_lock import FolderLock, sync_folder
-from service.sources.push_groups import Found, inspect, sealed
+from service.sources.push_groups import LineSpan, inspect, sealed
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class PushFailedError(PushError):
     """The events could not be written to disk."""
 
 
-class Lines(NamedTuple):
+class PushedLines(NamedTuple):
     """Positions of lines, the lines, the position of the next line, and which lines are damaged.
 
     Attributes:
@@ -92,7 +92,7 @@ class PushLog:
         self._group = _Group()
         # Segments written by earlier processes and not checked yet; lines and end of the damaged ones.
         self._unchecked: set[int] = set()
-        self._damaged: dict[int, tuple[list[Found], int]] = {}
+        self._damaged: dict[int, tuple[list[LineSpan], int]] = {}
         self._writing = threading.Lock()  # held by the thread that writes the group for all
         self._file = -1
         self._guard = FolderLock(folder / "lock", folder, "set another state.data_dir")
@@ -244,7 +244,7 @@ class PushLog:
         """Returns the oldest position that is held."""
         return self._end - self.size
 
-    def read(self, position: int, limit: int, stop: int | None = None) -> Lines | None:
+    def read(self, position: int, limit: int, stop: int | None = None) -> PushedLines | None:
         """Returns at most `limit` lines from a position on, up to `stop` or the end; None if there are none.
 
         Raises:
@@ -267,7 +267,7 @@ class PushLog:
             position = found.next_position
         return None
 
-    def _lines(self, base: int, position: int, until: int, limit: int) -> Lines:
+    def _lines(self, base: int, position: int, until: int, limit: int) -> PushedLines:
         path, size = self._path(base), min(until - position, _BLOCK_BYTES)
         try:
             if base in self._unchecked:
@@ -302,7 +302,7 @@ class PushLog:
                 "truncated it, restore the file"
             )
             raise SourceGoneError(msg)
-        return Lines(positions, values, position)
+        return PushedLines(positions, values, position)
 
     def release(self, position: int) -> None:
         """Deletes the segments that end at or before a position; never the one being written, so it does not wait."""
@@ -319,7 +319,7 @@ class PushLog:
         return self.folder / f"{base:020d}.jsonl"
 
 
-def _of_damaged(base: int, data: bytes, lines: list[Found], position: int, until: int, limit: int) -> Lines:
+def _of_damaged(base: int, data: bytes, lines: list[LineSpan], position: int, until: int, limit: int) -> PushedLines:
     """Returns at most `limit` lines of a damaged segment from a position on."""
     first = bisect.bisect_left(lines, position - base, key=lambda one: one.start)
     last = bisect.bisect_left(lines, until - base, lo=first, key=lambda one: one.start)
@@ -327,4 +327,4 @@ def _of_damaged(base: int, data: bytes, lines: list[Found], position: int, until
     end = base + lines[first + limit].start if last > first + limit else until
     problems = {at: "damaged" for at, one in enumerate(chosen) if not one.good}
     values = [data[one.start : one.stop] for one in chosen]
-    return Lines([base + one.start for one in chosen], values, end, problems)
+    return PushedLines([base + one.start for one in chosen], values, end, problems)

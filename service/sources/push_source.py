@@ -7,7 +7,7 @@ from typing import Final
 
 from service.ports import Records
 from service.sources.manifest import FileEntry
-from service.sources.push_log import Lines, PushLog
+from service.sources.push_log import PushedLines, PushLog
 
 PUSH_PARTITION: Final = "push"
 
@@ -85,7 +85,7 @@ class PushSource:
         """Does nothing: the spool continues to accept events."""
 
 
-def _records(found: Lines) -> Records:
+def _records(found: PushedLines) -> Records:
     return Records(
         PUSH_PARTITION, found.positions, found.next_position, found.values, problems=dict(found.problems)
     )  # fmt: skip

@@ -34,7 +34,7 @@ from service.snapshots.store import SnapshotStore
 from service.trainer.season_check import Seasons, check_seasons
 
 if TYPE_CHECKING:
-    from forecaster import Progress
+    from forecaster import FitProgress
     from service.config.sections import Config
 
 
@@ -71,7 +71,7 @@ def retrain(
     job: str = "",
     start: str = "",
     wait: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[FitProgress], None] | None = None,
 ) -> Result:
     """Trains once and records the decision; promotes only a model that is better by `train.margin`.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from forecaster import SequenceConfig, Sequences
 from forecaster.network.layer import CELLS
 from forecaster.sequences.layout import SequenceLayout, initial_sequence_params, sequence_layout_of
-from forecaster.sequences.network import Network, Piece, initial_state
+from forecaster.sequences.network import Network, UnrollSpan, initial_state
 
 GOLDENS = dict(np.load(Path(__file__).with_name("sequence_goldens.npz")))
 STEP, WITHIN, ROUNDING, PER_TENSOR = 1e-6, 1e-5, 5e-10, 5  # as in test_gradients.py
@@ -86,7 +86,7 @@ class Problem:
         start, stop, loss_from, fresh = case["chunk"]
         forced = np.array(case["forced"]) if "forced" in case else None
         dropped = (data["dropped"][:, : stop - start], None) if "dropped" in data else (None, None)
-        self.piece = Piece(start, stop, loss_from, stop, fresh, True, dropped, forced)
+        self.piece = UnrollSpan(start, stop, loss_from, stop, fresh, True, dropped, forced)
         self.state = data["state"]
         self.network = Network(self.layout, si.BATCH, si.STEPS, np.float64)
         self.params = packed(self.layout, si.weights(name))

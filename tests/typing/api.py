@@ -14,6 +14,7 @@ from forecaster import (
     CheckpointError,
     Comparison,
     ConfigError,
+    FitProgress,
     FitReport,
     Forecaster,
     ForecasterError,
@@ -21,7 +22,6 @@ from forecaster import (
     History,
     Model,
     ModelConfig,
-    Progress,
     Status,
     TrainConfig,
     TrainingError,
@@ -51,7 +51,7 @@ def training(forecaster: Forecaster, path: Path) -> Comparison:
     """Trains on the history, apart from the stream."""
     losses: list[float] = []
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: FitProgress) -> None:
         losses.append(progress.validation_loss)
 
     history = forecaster.history()

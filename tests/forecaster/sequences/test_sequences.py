@@ -24,7 +24,7 @@ from forecaster import (
     sequence_loss,
 )
 from forecaster.sampling import sample_classes, sample_quantiles
-from forecaster.sequences.network import Network, Piece
+from forecaster.sequences.network import Network, UnrollSpan
 from forecaster.sequences.stack import Stack
 from forecaster.sequences.training import pieces
 from forecaster.training.optim import Average, clip_values, scheduled_rate
@@ -308,7 +308,7 @@ def test_a_head_within_the_layer_is_the_head_behind_it(
         "quantiles": rng.normal(size=(N, T)),
         "classes": rng.integers(0, 3, (N, T)),
     }[output]
-    data, piece = replace(sequences(config), targets=targets), Piece(1, T - 1, 4, 7)
+    data, piece = replace(sequences(config), targets=targets), UnrollSpan(1, T - 1, 4, 7)
     params, state = model.params.astype(np.float64), rng.normal(size=(layers, N, model.layout.state_shape[1]))
     found = []
     for within in (True, False):
@@ -334,7 +334,7 @@ def test_the_gradient_of_a_wide_layer_is_that_of_the_loss(cell: str) -> None:
     rng, params = np.random.default_rng(0), model.params.astype(np.float64)
     data = replace(sequences(model.config), targets=rng.normal(size=(N, T, 1)))
     state, direction = model.start(N).astype(np.float64), rng.normal(size=params.shape)
-    network, piece = Network(model.layout, N, T, np.float64), Piece(0, T, 0, T, fresh=True)
+    network, piece = Network(model.layout, N, T, np.float64), UnrollSpan(0, T, 0, T, fresh=True)
     up, down = (network.run(params + step * direction, data, state, piece)[0] for step in (1e-6, -1e-6))
     network.run(params, data, state, piece)
     assert network.gradient @ direction == pytest.approx((up - down) / 2e-6, rel=1e-6)

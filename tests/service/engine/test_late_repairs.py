@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from parts import Bench, due_of, event
+from disturbances import Disturbed, Published
+from parts import Bench, event
 
 from service.config.input import InputConfig
 from service.errors import SettingsChangedError
@@ -48,26 +49,28 @@ def forecasts_of(bench: Bench) -> list[dict[str, Any]]:
     return [orjson.loads(text) for text in bench.log.forecasts("0")]
 
 
+STREAM = Disturbed(bench_of, ARRIVED, RULES)
+
+
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, list[tuple[int, int]]]:
-    """The engine after an undisturbed run, and its trainings."""
-    bench = bench_of(tmp_path_factory.mktemp("straight"), ARRIVED, retrain=RULES)
-    return bench, due_of(bench)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Published]:
+    """The engine after an undisturbed run, and what it published."""
+    return STREAM.straight(tmp_path_factory.mktemp("straight"))
 
 
-def test_last_forecasts_of_the_sorted_stream(tmp_path: Path, straight: tuple[Bench, Any]) -> None:
+def test_last_forecasts_of_the_sorted_stream(tmp_path: Path, undisturbed: tuple[Bench, Published]) -> None:
     """The last forecast of every series is that of the sorted stream, and those before were not published again."""
     ordered = bench_of(tmp_path, SORTED)
     ordered.run()
     found = [
         {one["series"]: (one["origin"], one["quantiles"]) for one in forecasts_of(bench)}
-        for bench in (straight[0], ordered)
+        for bench in (undisturbed[0], ordered)
     ]
 
     assert found[0] == found[1]
 
 
-def test_revisions(straight: tuple[Bench, Any]) -> None:
+def test_revisions(undisturbed: tuple[Bench, Published]) -> None:
     """A late event has one record: the corrected forecast of the newest event, marked, without an anomaly score."""
     newest: dict[str, int] = {}
     late = set[int]()
@@ -77,7 +80,7 @@ def test_revisions(straight: tuple[Bench, Any]) -> None:
         if at < newest.get(name, 0):
             late.add(position)
         newest[name] = max(at, newest.get(name, 0))
-    bench, found = straight[0], forecasts_of(straight[0])
+    bench, found = undisturbed[0], forecasts_of(undisturbed[0])
     revisions = [one for one in found if "revision" in one]
 
     assert {one["source"]["position"] for one in revisions} == late
@@ -95,39 +98,23 @@ def test_revisions(straight: tuple[Bench, Any]) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 500])
-def test_batches_do_not_matter(tmp_path: Path, straight: tuple[Bench, Any], limit: int) -> None:
+def test_batches_do_not_matter(tmp_path: Path, undisturbed: tuple[Bench, Published], limit: int) -> None:
     """Bytes and trainings do not depend on the batches."""
-    bench = bench_of(tmp_path, ARRIVED, retrain=RULES, input={"max_poll_records": limit})
-
-    assert due_of(bench) == straight[1]
-    assert bench.log.forecasts("0") == straight[0].log.forecasts("0")
+    STREAM.batches(tmp_path, undisturbed[1], limit)
 
 
 @pytest.mark.parametrize(("limit", "snapshots"), [(3, False), (500, False), (3, True), (500, True)])
-def test_restart_in_the_middle(tmp_path: Path, straight: tuple[Bench, Any], limit: int, snapshots: bool) -> None:
+def test_restart_in_the_middle(
+    tmp_path: Path, undisturbed: tuple[Bench, Published], limit: int, snapshots: bool
+) -> None:
     """A new process continues with the same bytes, from a snapshot or by a replay."""
-    settings = {"retrain": RULES, "input": {"max_poll_records": limit}}
-    first = bench_of(tmp_path, ARRIVED[:91], **settings)
-    due = due_of(first)
-    if not snapshots:
-        for path in (tmp_path / "snapshots" / "0").iterdir():
-            path.unlink()
-    second = bench_of(tmp_path, ARRIVED, first.log.units, **settings)
-
-    assert due + due_of(second) == straight[1]
-    assert second.log.forecasts("0") == straight[0].log.forecasts("0")
+    STREAM.restart(tmp_path, undisturbed[1], limit, 91, snapshots=snapshots)
 
 
-def test_crashes(tmp_path: Path, straight: tuple[Bench, Any]) -> None:
+def test_crashes(tmp_path: Path, undisturbed: tuple[Bench, Published]) -> None:
     """Wherever the process dies, forecasts and revisions equal those of an undisturbed run."""
-    script: list[bytes | Script] = list(ARRIVED)
-    for at, what in [(140, ABORT_PUBLISHED), (77, ABORT_POLL), (40, ABORT_PUBLISH), (9, ABORT_PUBLISHED)]:
-        script.insert(at, what)
-    bench = bench_of(tmp_path, script, retrain=RULES, input={"max_poll_records": 7})
-    due_of(bench)
-
-    assert bench.log.forecasts("0") == straight[0].log.forecasts("0")
-    assert bench.sample("restarts_total") == 4
+    kills = [(140, ABORT_PUBLISHED), (77, ABORT_POLL), (40, ABORT_PUBLISH), (9, ABORT_PUBLISHED)]
+    STREAM.crashes(tmp_path, undisturbed[1], kills)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 500])

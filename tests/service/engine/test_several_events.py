@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from disturbances import Disturbed, Published
 from hypothesis import given
 from hypothesis import strategies as st
 from parts import MODEL, Bench, due_of
@@ -51,25 +52,13 @@ def run(folder: Path, script: list[bytes | Script], units: list[Any] | None = No
     return bench
 
 
-def rejects_of(bench: Bench) -> list[tuple[int, str]]:
-    """Returns the positions and reasons of all rejects."""
-    return [(one.position, one.reason) for unit in bench.log.units for one in unit.rejects]
-
-
-class Straight(NamedTuple):
-    """What an engine does with `UNEVEN` and `RULES`: its forecasts, rejects, and trainings that become due."""
-
-    forecasts: list[bytes]
-    rejects: list[tuple[int, str]]
-    due: list[tuple[int, int]]
+STREAM = Disturbed(bench_of, UNEVEN, RULES)
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Straight:
-    """The result without a restart, in one batch."""
-    bench = bench_of(tmp_path_factory.mktemp("straight"), UNEVEN, retrain=RULES)
-    due = due_of(bench)
-    return Straight(bench.log.forecasts("0"), rejects_of(bench), due)
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """What an undisturbed run publishes."""
+    return STREAM.straight(tmp_path_factory.mktemp("straight"))[1]
 
 
 class TestOutput:
@@ -92,13 +81,10 @@ class TestOutput:
         assert [(source["position"], source.get("event")) for source in found] == expected
 
     @pytest.mark.parametrize("limit", [1, 2, 7, 100])
-    def test_batches_do_not_matter(self, tmp_path: Path, straight: Straight, limit: int) -> None:
+    def test_batches_do_not_matter(self, tmp_path: Path, straight: Published, limit: int) -> None:
         """Bytes, rejects and trainings do not depend on the batches."""
-        bench = bench_of(tmp_path, UNEVEN, retrain=RULES, input={"max_poll_records": limit})
-        due = due_of(bench)
-
-        assert Straight(bench.log.forecasts("0"), rejects_of(bench), due) == straight
-        assert len(due) > 2
+        STREAM.batches(tmp_path, straight, limit)
+        assert len(straight.due) > 2
         assert len(straight.rejects) > 10
 
     def test_same_forecasts_as_of_single_events(self, tmp_path: Path) -> None:
@@ -112,30 +98,16 @@ class TestOutput:
         assert found[0] == found[1]
 
     @pytest.mark.parametrize(("limit", "snapshots"), [(1, False), (2, True), (7, False), (7, True), (100, False)])
-    def test_a_restart_in_the_middle(self, tmp_path: Path, straight: Straight, limit: int, snapshots: bool) -> None:
+    def test_a_restart_in_the_middle(self, tmp_path: Path, straight: Published, limit: int, snapshots: bool) -> None:
         """A new process continues with the same bytes and trainings, from a snapshot or by a replay."""
-        settings = {"retrain": RULES, "input": {"max_poll_records": limit}}
-        first = bench_of(tmp_path, UNEVEN[:32], **settings)
-        due = due_of(first)
-        if not snapshots:
-            for path in (tmp_path / "snapshots" / "0").iterdir():
-                path.unlink()
-        second = bench_of(tmp_path, UNEVEN, first.log.units, **settings)
-        due += due_of(second)
+        second = STREAM.restart(tmp_path, straight, limit, 32, snapshots=snapshots)
 
-        assert Straight(second.log.forecasts("0"), rejects_of(second), due) == straight
         assert second.sample("replayed_events_total") == (0 if snapshots else 45)
 
-    def test_crashes(self, tmp_path: Path, straight: Straight) -> None:
+    def test_crashes(self, tmp_path: Path, straight: Published) -> None:
         """Wherever the process dies, the forecasts equal those of an undisturbed run."""
-        script: list[bytes | Script] = list(UNEVEN)
-        for at, what in [(50, ABORT_PUBLISHED), (31, ABORT_POLL), (18, ABORT_PUBLISH)]:
-            script.insert(at, what)
-        bench = run(tmp_path, script, retrain=RULES, input={"max_poll_records": 7})
-
-        assert bench.log.forecasts("0") == straight.forecasts
-        assert rejects_of(bench) == straight.rejects
-        assert bench.sample("restarts_total") == 3
+        kills = [(50, ABORT_PUBLISHED), (31, ABORT_POLL), (18, ABORT_PUBLISH)]
+        STREAM.crashes(tmp_path, straight, kills)
 
 
 class TestTrainings:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import pytest
+from disturbances import Disturbed, Published, published
 from parts import Bench, due_of
 
 import service.partitions.pieces
@@ -49,25 +50,13 @@ def bench_of(folder: Path, script: list[bytes | Script], units: list[Any] | None
     return Bench(folder, MemoryLog({"0": list(script)}, units=units or []), sections)
 
 
-class Straight(NamedTuple):
-    """What an engine does with `EVENTS` and `RULES`: its forecasts, rejects, and trainings that become due."""
-
-    forecasts: list[bytes]
-    rejects: list[tuple[int, str, bytes]]
-    due: list[tuple[int, int]]
-
-
-def outcome_of(bench: Bench, due: list[tuple[int, int]]) -> Straight:
-    """Returns what an engine has done."""
-    rejects = [(one.position, one.reason, one.value) for unit in bench.log.units for one in unit.rejects]
-    return Straight(bench.log.forecasts("0"), rejects, due)
+STREAM = Disturbed(bench_of, EVENTS, RULES, late="dead-letter")
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Straight:
-    """The result without a restart, in one batch."""
-    bench = bench_of(tmp_path_factory.mktemp("straight"), EVENTS, retrain=RULES)
-    return outcome_of(bench, due_of(bench))
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """What an undisturbed run publishes."""
+    return STREAM.straight(tmp_path_factory.mktemp("straight"))[1]
 
 
 def forecasts_of(bench: Bench) -> list[dict[str, Any]]:
@@ -113,22 +102,19 @@ class TestOutput:
         ]  # fmt: skip
 
     @pytest.mark.parametrize("limit", [1, 2, 7, 100])
-    def test_batches_make_no_difference(self, tmp_path: Path, straight: Straight, limit: int) -> None:
+    def test_batches_make_no_difference(self, tmp_path: Path, straight: Published, limit: int) -> None:
         """Bytes, rejects and trainings do not depend on the batches."""
-        sections = {"late": "dead-letter", "max_poll_records": limit}
-        bench = bench_of(tmp_path, EVENTS, retrain=RULES, input=sections)
-
-        assert outcome_of(bench, due_of(bench)) == straight
+        STREAM.batches(tmp_path, straight, limit)
         assert len(straight.due) > 2
         assert len(straight.forecasts) > 100
         assert {reason for _, reason, _ in straight.rejects} == {"late", "undecodable"}
 
-    def test_pieces_make_no_difference(self, tmp_path: Path, straight: Straight, monkeypatch: Any) -> None:
+    def test_pieces_make_no_difference(self, tmp_path: Path, straight: Published, monkeypatch: Any) -> None:
         """A small bound of the values of a unit changes no byte."""
         monkeypatch.setattr(service.partitions.pieces, "PIECE_EVENTS", 4)
         bench = bench_of(tmp_path, EVENTS, retrain=RULES)
 
-        assert outcome_of(bench, due_of(bench)) == straight
+        assert published(bench) == straight
         assert len(bench.log.units) > 20
 
     def test_several_workers(self, tmp_path: Path) -> None:
@@ -198,34 +184,19 @@ class TestRestart:
 
     @pytest.mark.parametrize("cut", [1, 2, 150, 230])
     @pytest.mark.parametrize("snapshots", [True, False])
-    def test_in_the_middle(self, tmp_path: Path, straight: Straight, cut: int, snapshots: bool) -> None:
+    def test_in_the_middle(self, tmp_path: Path, straight: Published, cut: int, snapshots: bool) -> None:
         """A new process continues the open windows with the same bytes, from a snapshot or by a replay."""
-        settings: dict[str, Any] = {"retrain": RULES, "input": {"late": "dead-letter", "max_poll_records": 7}}
-        first = bench_of(tmp_path, EVENTS[:cut], **settings)
-        due = due_of(first)
-        if not snapshots:
-            for path in (tmp_path / "snapshots" / "0").iterdir():
-                path.unlink()
-        second = bench_of(tmp_path, EVENTS, first.log.units, **settings)
-        due += due_of(second)
+        second = STREAM.restart(tmp_path, straight, 7, cut, snapshots=snapshots)
 
-        assert outcome_of(second, due) == straight
         accepted = sum(value != b"no event" for value in EVENTS[:cut])
         assert second.sample("replayed_events_total") == (0 if snapshots else accepted)
 
-    def test_after_crashes(self, tmp_path: Path, straight: Straight) -> None:
+    def test_after_crashes(self, tmp_path: Path, straight: Published) -> None:
         """Wherever the process dies, the forecasts equal those of an undisturbed run."""
-        script: list[bytes | Script] = list(EVENTS)
-        for at, what in [(300, ABORT_PUBLISHED), (170, ABORT_POLL), (3, ABORT_PUBLISH)]:
-            script.insert(at, what)
-        sections = {"late": "dead-letter", "max_poll_records": 7}
-        bench = bench_of(tmp_path, script, retrain=RULES, input=sections)
-        bench.run()
+        kills = [(300, ABORT_PUBLISHED), (170, ABORT_POLL), (3, ABORT_PUBLISH)]
+        STREAM.crashes(tmp_path, straight, kills)
 
-        assert outcome_of(bench, straight.due) == straight
-        assert bench.sample("restarts_total") == 3
-
-    def test_a_stop_between_two_pieces(self, tmp_path: Path, straight: Straight, monkeypatch: Any) -> None:
+    def test_a_stop_between_two_pieces(self, tmp_path: Path, straight: Published, monkeypatch: Any) -> None:
         """A stop in the middle of a batch leaves a snapshot of the windows at exactly the committed position."""
         monkeypatch.setattr(service.partitions.pieces, "PIECE_EVENTS", 4)
         units: list[Any] = []
@@ -240,9 +211,8 @@ class TestRestart:
             units = bench.log.units
             assert units[-1].next_position < len(EVENTS)
         last = bench_of(tmp_path, EVENTS, units, retrain=RULES)
-        due_of(last)
 
-        assert outcome_of(last, straight.due) == straight
+        assert published(last)[:2] == straight[:2]
         assert last.sample("replayed_events_total") == 0
 
     def test_windows_before_the_first_forecast(self, tmp_path: Path) -> None:
@@ -258,7 +228,7 @@ class TestRestart:
         assert [one["series"] for one in map(orjson.loads, second.log.forecasts("0"))] == ["s.count", "s.sum"]
         assert second.sample("replayed_events_total") == 2
 
-    def test_invalid_windows(self, tmp_path: Path, straight: Straight) -> None:
+    def test_invalid_windows(self, tmp_path: Path, straight: Published) -> None:
         """A snapshot with a valid checksum and invalid windows is refused, and the one before is used."""
         units: list[Any] = []
         for cut in (150, 230):
@@ -270,9 +240,8 @@ class TestRestart:
         arrays["windows.windows"] = arrays["windows.windows"][:-1]
         write_checkpoint(newest, arrays, header, "snapshot")
         last = bench_of(tmp_path, EVENTS, units, retrain=RULES)
-        due_of(last)
 
-        assert outcome_of(last, straight.due) == straight
+        assert published(last)[:2] == straight[:2]
         assert last.sample("snapshots_refused_total", reason="unfit") == 1
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from parts import Bench, due_of
+from disturbances import Disturbed, Published
+from parts import Bench
 
 from service.errors import SettingsChangedError
 from service.transport.memory import ABORT_POLL, ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, Script
@@ -58,21 +59,23 @@ def last_of(bench: Bench) -> dict[str, tuple[Any, ...]]:
     return {one["series"]: (one["origin"], one["quantiles"]) for one in forecasts_of(bench)}
 
 
+STREAM = Disturbed(bench_of, ARRIVED, RULES)
+
+
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, list[tuple[int, int]]]:
-    """The engine after an undisturbed run, and its trainings."""
-    bench = bench_of(tmp_path_factory.mktemp("straight"), ARRIVED, retrain=RULES)
-    return bench, due_of(bench)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Published]:
+    """The engine after an undisturbed run, and what it published."""
+    return STREAM.straight(tmp_path_factory.mktemp("straight"))
 
 
-def test_last_forecasts_of_the_sorted_stream(tmp_path: Path, straight: tuple[Bench, Any]) -> None:
+def test_last_forecasts_of_the_sorted_stream(tmp_path: Path, undisturbed: tuple[Bench, Published]) -> None:
     """The last forecast of every series is that of the stream without stragglers."""
     ordered = bench_of(tmp_path, SORTED)
     ordered.run()
 
-    assert last_of(straight[0]) == last_of(ordered)
+    assert last_of(undisturbed[0]) == last_of(ordered)
     assert ordered.sample("window_events_total", status="repaired") == 0
-    assert straight[0].sample("window_events_total", status="repaired") > 20
+    assert undisturbed[0].sample("window_events_total", status="repaired") > 20
 
 
 @pytest.mark.parametrize("seed", range(2, 6))
@@ -89,9 +92,9 @@ def test_other_streams(tmp_path: Path, seed: int) -> None:
     assert found[0] == found[1]
 
 
-def test_revisions(straight: tuple[Bench, Any]) -> None:
+def test_revisions(undisturbed: tuple[Bench, Published]) -> None:
     """A revision is of the newest window, is marked, has no score, and names the revised window and its record."""
-    bench, found = straight[0], forecasts_of(straight[0])
+    bench, found = undisturbed[0], forecasts_of(undisturbed[0])
     revisions = [one for one in found if "revision" in one]
     newest: dict[str, str] = {}
     for one in found:
@@ -114,42 +117,24 @@ def test_revisions(straight: tuple[Bench, Any]) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 7, 500])
-def test_batches_do_not_matter(tmp_path: Path, straight: tuple[Bench, Any], limit: int) -> None:
+def test_batches_do_not_matter(tmp_path: Path, undisturbed: tuple[Bench, Published], limit: int) -> None:
     """Bytes and trainings do not depend on the batches."""
-    bench = bench_of(tmp_path, ARRIVED, retrain=RULES, input={"max_poll_records": limit})
-
-    assert due_of(bench) == straight[1]
-    assert bench.log.forecasts("0") == straight[0].log.forecasts("0")
+    STREAM.batches(tmp_path, undisturbed[1], limit)
 
 
 @pytest.mark.parametrize(("limit", "snapshots"), [(3, False), (500, True)])
 @pytest.mark.parametrize("end", [91, 300])
 def test_restart_in_the_middle(
-    tmp_path: Path, straight: tuple[Bench, Any], limit: int, snapshots: bool, end: int
+    tmp_path: Path, undisturbed: tuple[Bench, Published], limit: int, snapshots: bool, end: int
 ) -> None:
     """A new process continues with the same bytes, from a snapshot or by a replay."""
-    settings = {"retrain": RULES, "input": {"max_poll_records": limit}}
-    first = bench_of(tmp_path, ARRIVED[:end], **settings)
-    due = due_of(first)
-    if not snapshots:
-        for path in (tmp_path / "snapshots" / "0").iterdir():
-            path.unlink()
-    second = bench_of(tmp_path, ARRIVED, first.log.units, **settings)
-
-    assert due + due_of(second) == straight[1]
-    assert second.log.forecasts("0") == straight[0].log.forecasts("0")
+    STREAM.restart(tmp_path, undisturbed[1], limit, end, snapshots=snapshots)
 
 
-def test_crashes(tmp_path: Path, straight: tuple[Bench, Any]) -> None:
+def test_crashes(tmp_path: Path, undisturbed: tuple[Bench, Published]) -> None:
     """Wherever the process dies, forecasts and revisions equal those of an undisturbed run."""
-    script: list[bytes | Script] = list(ARRIVED)
-    for at, what in [(440, ABORT_PUBLISHED), (277, ABORT_POLL), (140, ABORT_PUBLISH), (90, ABORT_PUBLISHED)]:
-        script.insert(at, what)
-    bench = bench_of(tmp_path, script, retrain=RULES, input={"max_poll_records": 7})
-    due_of(bench)
-
-    assert bench.log.forecasts("0") == straight[0].log.forecasts("0")
-    assert bench.sample("restarts_total") == 4
+    kills = [(440, ABORT_PUBLISHED), (277, ABORT_POLL), (140, ABORT_PUBLISH), (90, ABORT_PUBLISHED)]
+    STREAM.crashes(tmp_path, undisturbed[1], kills)
 
 
 def test_too_late(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from forecaster import Forecaster
 from service.http import Api, HttpServer, Hub, api_routes, create_app, openapi_document, status_of
-from service.http.stream import Listener, message
+from service.http.stream import Subscriber, message
 from service.messages.decode import Decoder
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
@@ -116,7 +116,7 @@ def test_loses_and_says_so(stage: Stage) -> None:
 
 def test_slow() -> None:
     """A queue is bounded; the number of dropped messages follows the queued ones, once."""
-    listener = Listener([], "")
+    listener = Subscriber([], "")
     assert sum(listener.put(b"x") for _ in range(300)) == 44
     assert listener.take() == b"x" * 256 + message("lost", {"messages": 44})
     assert listener.take() == b""
