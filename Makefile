@@ -56,7 +56,7 @@ late: $(VENV)/.test-installed ## so many late EndTxn per client and way, a part 
 	CHAOS_DELAYS=$(DELAYS) $(BIN)/python -m pytest tests/broker/chaos/test_chaos_late.py --timeout 7200 $(ARGS)
 
 fuzz: $(VENV)/.test-installed ## broken input for every reader, other input every time; prints how many (FUZZ_EXAMPLES=20000)
-	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz tests/broker/test_odd_records.py --timeout 7200 --capture no $(ARGS)
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz tests/broker/test_malformed_records.py --timeout 7200 --capture no $(ARGS)
 
 fuzz-coverage: $(VENV)/.test-installed ## the same guided by coverage, so long per reader (FUZZ_SECONDS=60; atheris is installed for it)
 	@$(BIN)/python -c "import atheris" 2>/dev/null || $(PIP) install --quiet "atheris>=3" || { echo "make: atheris could not be installed here; it has wheels for Linux" >&2; exit 1; }

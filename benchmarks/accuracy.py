@@ -117,7 +117,7 @@ def spiked(source: Path, target: Path, share: float, draw: int) -> Path:
 def run_cold(
     shared: Path, name: str, meta: dict[str, Any], options: list[str], folder: Path, variant: str
 ) -> dict[str, Any]:
-    """Backtest from every third of the first fifty events of each series, beside simple methods at the same origins.
+    """Backtest from every third of the first fifty events of each series, and of simple methods at the same origins.
 
     What comes after the last target changes none of these forecasts, and is left out.
     """
@@ -147,7 +147,7 @@ def run_cold(
 
 
 def cold_table(results: dict[str, dict[str, Any]]) -> str:
-    """sCRPS of the first forecasts of each series beside naive and the best simple method of each data set."""
+    """sCRPS of the first forecasts of each series, of naive and of the best simple method of each data set."""
     lines = ["| data set | forecaster | naive | best simple method | of best | cov80 |", "|---|---|---|---|---|---|"]
     ratios = []
     for name, r in results.items():

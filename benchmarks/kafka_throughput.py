@@ -1,4 +1,4 @@
-"""Throughput and latency of the daemon on Kafka beside a plain copy through the same client, in one run.
+"""Throughput and latency of the daemon on Kafka and of a plain copy through the same client, in one run.
 
     python benchmarks/kafka_throughput.py [--client kafka-python|confluent] [--events 100000] [--rate 1000 --rate 20000]
 

@@ -1,4 +1,4 @@
-"""`make bench`: one table, ours beside its peers on the same work, in one run on one core.
+"""`make bench`: one table of this project and others on the same work, in one run on one core.
 
     python benchmarks/table.py [steps] [training] [whole] [pipeline] [--quick] [--json FILE]
 

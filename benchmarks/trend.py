@@ -1,4 +1,4 @@
-"""When a threshold is crossed: the forecaster's median beside Prometheus' `predict_linear`, on series that fill up.
+"""When a threshold is crossed: the forecaster's median and Prometheus' `predict_linear`, on series that fill up.
 
     python benchmarks/trend.py [--quick]          a table; quick: fewer and shorter series
 

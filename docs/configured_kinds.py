@@ -181,7 +181,7 @@ SAMPLES: Final = (
 )
 COLUMNS: Final = (
     Kind(
-        "arrays beside each other",
+        "parallel arrays",
         b'{"id": "columns", "t": [1795341600, 1795341660], "v": [1, 2]}',
         (("columns", AT, 1.0), ("columns", LATER, 2.0)),
     ),
@@ -245,7 +245,7 @@ GROUPS: Final = (
     Group(
         "Arrays of samples", {"fields": {"series": "id", "timestamp": "samples[].t", "value": "samples[].v"}}, SAMPLES
     ),
-    Group("Arrays beside each other", {"fields": {"series": "id", "timestamp": "[:].t", "value": "[:].v"}}, COLUMNS),
+    Group("Parallel arrays", {"fields": {"series": "id", "timestamp": "[:].t", "value": "[:].v"}}, COLUMNS),
     Group("The series outside of the value", {"fields": {"series": "{topic}/{key}/{header:site}"}}, OUTSIDE),
     Group(
         "MongoDB's extended JSON", {"fields": {"timestamp": "timestamp.$date", "value": "value.$numberDouble"}}, MONGO

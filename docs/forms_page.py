@@ -42,7 +42,7 @@ TITLES: Final = {
     "debezium.jsonl": "Debezium's change events, with times in microseconds.",
     "connect.jsonl": "Kafka Connect's JSON with schemas, and decimals in base64.",
     "cloudevents.jsonl": "CloudEvents in structured mode.",
-    "columns.json": "An object of arrays beside each other, as of Open-Meteo.",
+    "columns.json": "An object of parallel arrays, as of Open-Meteo.",
     "document.json": "A JSON document, an array of objects over many lines.",
     "table.parquet": "Parquet, a column for each value (extra `parquet`).",
     "table.avro": "An Avro object file (extra `avro`).",

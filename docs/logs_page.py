@@ -125,7 +125,7 @@ MEANINGS: Final = {
     ),
     "seasons checked": (
         "The seasons of the network differ from those that the training history shows; says what to set. Once, and "
-        "once more when they agree again. See [seasons](retraining.md#seasons-looked-at-again)."
+        "once more when they agree again. See [seasons](retraining.md#season-check)."
     ),
     "training skipped": "A training was due and could not be started, and why.",
     "trial started": "A shadow model runs (`retrain.shadow`).",

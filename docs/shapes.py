@@ -36,7 +36,7 @@ SHAPES: Final = (
         {"fields": {"series": "device", "timestamp": "samples[].t", "value": "samples[].v"}},
     ),
     Shape(
-        "Arrays beside each other",
+        "Parallel arrays",
         '{"site": "north", "hourly": {"time": ["2026-11-22T10:00", "2026-11-22T11:00"], "temp": [3.5, 4.1]}}',
         {"fields": {"series": "site", "timestamp": "hourly[:].time", "value": "hourly[:].temp"}},
     ),
@@ -75,7 +75,7 @@ SHAPES_TEXT: Final = """`forecaster inspect FILE`, or `--topic NAME`, shows whic
 [files](files.md#files-as-they-are)).
 
 A field may be a path: `sensor.id` into objects, `readings[0]` into arrays, `samples[].v` for every element of an \
-array, `hourly[:].v` for the elements of arrays beside each other, or a JSON Pointer (`/a.b`) for names with dots.
+array, `hourly[:].v` for the elements of parallel arrays, or a JSON Pointer (`/a.b`) for names with dots.
 A field whose name is the whole text takes precedence.
 """
 SEVERAL_TEXT: Final = """A record with several values, or with an array of samples, is several events with one position.

@@ -4,7 +4,7 @@
     sensor.location.id      a field of nested objects
     readings[0].value       an element of an array, counted from 0
     samples[].value         every element of an array: each one is an event of its own
-    hourly[:].value         the arrays of an object beside each other: the first elements of all of them are an event,
+    hourly[:].value         parallel arrays of an object: the first elements of all of them are an event,
                             then the second ones, and so on; [:].value where the record itself is the object
     /sensor/location.id     a JSON Pointer (RFC 6901), for names with dots or brackets; it has no arrays
 
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 Keys = tuple[str | int, ...]
 COLUMNS: Final = "[:]"
-"""The last key of an array that is made of the arrays of an object, beside each other."""
+"""The last key of an array that is made of the parallel arrays of an object."""
 
 _PART: Final = re.compile(r"(.*?)((?:\[(?:\d{0,9}|:)\])*)", re.DOTALL)
 _INDEX: Final = re.compile(r"\[(\d*|:)\]")

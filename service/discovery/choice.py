@@ -246,7 +246,7 @@ def _series(
         column for name in KNOWN["series"] for column in free
         if column.name == name and (column.kind == "text" or _is_identifier(column)) and _recurs(sample, column, times)
     ]  # fmt: skip
-    # Around arrays beside each other are texts such as their zone, which are the same everywhere and name nothing.
+    # Around parallel arrays are texts such as their zone, which are the same everywhere and name nothing.
     changes = 1 if COLUMNS in times[0] else 0
     repeated = [
         column for column in free

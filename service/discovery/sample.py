@@ -43,7 +43,7 @@ _MOST_CELLS: Final = 500_000  # of the rows of a table
 _START_BYTES: Final = 65_536
 _FEWEST_ROWS: Final = 200
 _MOST_ROWS: Final = 10_000
-_FEWEST_COLUMNS: Final = 2  # arrays beside each other
+_FEWEST_COLUMNS: Final = 2  # parallel arrays
 _LOOKED_AT: Final = 50  # elements
 _DEEPEST: Final = 6  # levels of nested objects and arrays that are searched for fields
 _BY_CONTENT: Final = {("jsonl", "json"), ("csv", "annotated-csv")}
@@ -315,7 +315,7 @@ def _rows(node: dict[str, Any], prefix: str, depth: int) -> list[Row]:
 
 
 def _columns_as_rows(node: dict[str, Any], prefix: str) -> list[Row] | None:
-    """Returns the rows of an object of arrays beside each other, one of which has times; None for another object."""
+    """Returns the rows of an object of parallel arrays, one of which has times; None for another object."""
     arrays = {name: one for name, one in node.items() if isinstance(one, list) and one and _PLAIN.fullmatch(name)}
     times = [one for one in arrays.values() if all(map(is_time, one[:_LOOKED_AT]))]
     if len(arrays) < _FEWEST_COLUMNS or not times:

@@ -39,7 +39,7 @@ from service.registry.models import Registry
 from service.snapshots.file import Snapshot, this_machine
 from service.snapshots.partition_state import restore_seam, restore_tests, restore_windows
 from service.snapshots.store import SnapshotStore
-from service.transport.history import seam_of
+from service.transport.history import overlap_of
 
 _log = structlog.get_logger()
 
@@ -213,7 +213,7 @@ class Restorer:
                           before=shown_group(group.group))  # fmt: skip
 
     def _restored(self, state: Snapshot, group: str, schedule: Schedule, model: Model) -> Partition:
-        """Creates the partition of a group from its state, without windows and seam."""
+        """Creates the partition of a group from its state, without windows and overlap."""
         most = self._state.max_series
         with checked("the state"):
             rules = self._rules_of(state.library.get("anomaly"), group)
@@ -338,11 +338,13 @@ class Restorer:
         return self._partition(name, group, forecaster, position, schedule, Progress())
 
     def _joined(self, groups: Sequence[Partition]) -> Partition:
-        """Returns the partition of group "" with the others, and with windows and seam, not restored."""
+        """Returns the partition of group "" with the others, and with windows and overlap, not restored."""
         partition = groups[0]
         partition.others, partition.grouping = tuple(groups[1:]), self._grouping
         partition.aggregator = Aggregator.of(self._aggregate, self._state.max_series, self._late_within)
-        partition.seam = seam_of(self._config, partition.name, self._transport.partitions_of_history(partition.name))
+        partition.overlap = overlap_of(
+            self._config, partition.name, self._transport.partitions_of_history(partition.name)
+        )
         return partition
 
     def _partition(

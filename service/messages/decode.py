@@ -122,7 +122,7 @@ class Decoded:
         filtered: position of every record of which something does not meet `input.where`, and how many elements of it.
         two_units: some numeric times were interpreted as seconds, others as milliseconds of 1970.
         windows: where the events are values of closed windows, with the record that closed the window; else None.
-        duplicates: position of every event that was left out because the history had it already (partitions/seam.py).
+        duplicates: position of every event that was left out because the history had it already (history_overlap.py).
     """
 
     series: list[str]

@@ -322,7 +322,7 @@ class RecordMapping:
 
 
 def _label(path: FieldPath) -> str:
-    """Returns the text of a path for the name of a series: without the mark of arrays beside each other."""
+    """Returns the text of a path for the name of a series: without the mark of parallel arrays."""
     return path.text.replace(COLUMNS, "").removeprefix(".")
 
 

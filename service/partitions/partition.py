@@ -19,8 +19,8 @@ from service.aggregate.aggregator import Aggregator
 from service.config.retrain import RetrainConfig
 from service.messages.decode import Decoded
 from service.partitions.grouping import Grouping
+from service.partitions.history_overlap import HistoryOverlap
 from service.partitions.schedule import Progress, Schedule
-from service.partitions.seam import Seam
 from service.ports import TimeMark, name_of_run
 
 _log = structlog.get_logger()
@@ -47,7 +47,7 @@ class Partition:
         quality: scores forecasts when their targets arrive, None where it is disabled; not part of the state.
         run: the run of its outputs, see `ports.Transport.run`.
         aggregator: its open windows, at the same position as the rows; None where events are forecast as they are.
-        seam: the end of its history by series; None where it has had none.
+        overlap: the end of its history by series; None where it has had none.
         group: the group of its series, see `others`; "": those that no `[[group]]` matches.
         others: of a configuration with groups, a partition of the same name for each of them, which has the rows of its
             series, their schedule, tests and quality, and the same position; only `group` "" has the rest.
@@ -69,7 +69,7 @@ class Partition:
     quality: QualityWatch | None = None
     run: int = 1
     aggregator: Aggregator | None = None
-    seam: Seam | None = None
+    overlap: HistoryOverlap | None = None
     group: str = ""
     others: tuple[Partition, ...] = ()
     grouping: Grouping | None = None
@@ -148,13 +148,13 @@ class Partition:
         )
         if self.position < 0 <= piece.next_position:
             self.snapshot_due = 0.0  # so that no restart from here on needs the history again
-            if self.seam is not None:
-                self.seam.end(self._accepted_ms)
+            if self.overlap is not None:
+                self.overlap.end(self._accepted_ms)
         self.position, self.ahead = piece.next_position, False
         return due or (len(piece.decoded) > 0 and self._drifted())
 
     def _accepted_ms(self, series: Sequence[str], newest_ms: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Returns up to which times the events of series were accepted; see `Seam.end`."""
+        """Returns up to which times the events of series were accepted; see `HistoryOverlap.end`."""
         if self.aggregator is not None:
             return self.aggregator.accepted_ms(newest_ms)
         if self.grouping is None:

@@ -52,8 +52,8 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
     are added to their windows when it is requested: the open windows then stand at its end, like the rows once it is
     observed, and a later piece that is never requested has not changed them.
     """
-    if partition.seam is not None:
-        decoded = partition.seam.admitted(records, decoded)
+    if partition.overlap is not None:
+        decoded = partition.overlap.admitted(records, decoded)
     if partition.aggregator is not None:
         yield from _pieces_of_windows(partition, partition.aggregator, records, decoded)
         return
@@ -68,8 +68,8 @@ def pieces(partition: Partition, records: Records, decoded: Decoded) -> Iterator
         next_position = records.next_position if last == total else records.positions[last]
         position = records.positions[record] if record < total else partition.position
         part = _part(decoded, event, end, position, next_position)
-        if partition.seam is not None:
-            partition.seam.pass_by(records, part.series, part.timestamp_ms)
+        if partition.overlap is not None:
+            partition.overlap.pass_by(records, part.series, part.timestamp_ms)
         reached = [at is not None and event + at <= end for at in due]
         piece = Piece(part, position, next_position, any(reached))
         yield piece if numbers is None else _with_shares(partition, piece, reached, numbers[event:end])
@@ -141,8 +141,8 @@ def _pieces_of_windows(partition: Partition, aggregator: Aggregator, records: Re
     while True:
         cut, begin = _Cut(partition), event
         closed, event = aggregator.take(raw, event, tombstones, cut.ends)
-        if partition.seam is not None:
-            partition.seam.pass_by(records, raw.series[begin:event], raw.timestamp_ms[begin:event])
+        if partition.overlap is not None:
+            partition.overlap.pass_by(records, raw.series[begin:event], raw.timestamp_ms[begin:event])
         last = raw.index[event - 1] + 1 if cut.reached else total
         next_position = records.next_position if last == total else records.positions[last]
         position = records.positions[record] if record < total else partition.position

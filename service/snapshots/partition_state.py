@@ -1,4 +1,4 @@
-"""Converts partitions to snapshots and back: forecaster, drift test, shadow model, open windows and seam."""
+"""Converts partitions to snapshots and back: forecaster, drift test, shadow model, open windows and overlap."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from forecaster import ForecasterError, Model, Shadow
 from forecaster.state import Mark, checked
 from service.errors import ServiceError
+from service.partitions.history_overlap import HistoryOverlap
 from service.partitions.partition import Partition
-from service.partitions.seam import Seam
 from service.snapshots.file import Base, Snapshot, take
 from service.snapshots.store import SnapshotStore
 
@@ -31,7 +31,7 @@ def snapshots_of(partitions: Iterable[Partition], store: SnapshotStore) -> list[
 
 
 def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
-    """Captures the states of all groups, and the seam and open windows as further arrays."""
+    """Captures the states of all groups, and the overlap and open windows as further arrays."""
     name, position = partition.name, partition.position
     others = {group.group: group.forecaster for group in partition.others}
     since = store.base(name, position, partition.forecaster, others)
@@ -44,8 +44,8 @@ def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
         found, output=output.name, start=output.start, settings=store.settings,
         groups=dict(zip(others, groups, strict=True)),
     )  # fmt: skip
-    if partition.seam is not None:
-        found.arrays.update({f"seam.{name}": array for name, array in partition.seam.arrays().items()})
+    if partition.overlap is not None:
+        found.arrays.update({f"seam.{name}": array for name, array in partition.overlap.arrays().items()})
     if partition.aggregator is not None:
         found.arrays.update({f"{_WINDOWS}.{name}": array for name, array in partition.aggregator.arrays().items()})
         found.library[_WINDOWS] = {"settings": partition.aggregator.settings, "open": len(partition.aggregator)}
@@ -88,15 +88,17 @@ def restore_windows(partition: Partition, snapshot: Snapshot) -> None:
 
 
 def restore_seam(partition: Partition, snapshot: Snapshot) -> None:
-    """Restores the seam of a snapshot, as far as it has one.
+    """Restores the overlap of a snapshot, as far as it has one.
 
     Raises:
         CheckpointError: it is invalid, so that its decisions could not be repeated.
     """
-    found = {name: snapshot.arrays[f"seam.{name}"] for name in Seam.ARRAYS if f"seam.{name}" in snapshot.arrays}
+    found = {
+        name: snapshot.arrays[f"seam.{name}"] for name in HistoryOverlap.ARRAYS if f"seam.{name}" in snapshot.arrays
+    }
     if found:
-        partition.seam = partition.seam or Seam(0)
-        partition.seam.restore(found)
+        partition.overlap = partition.overlap or HistoryOverlap(0)
+        partition.overlap.restore(found)
 
 
 def restore_tests(partition: Partition, snapshot: Snapshot, load: Callable[[str], Model]) -> None:

@@ -19,7 +19,7 @@ from service.messages.decode import Decoder, Decodes
 from service.messages.frames import Frames
 from service.messages.history_decoder import HistoryDecoder
 from service.messages.timestamps import format_times
-from service.partitions.seam import Seam
+from service.partitions.history_overlap import HistoryOverlap
 from service.sources import Source
 from service.sources.history import HistoryInput, begin_of
 from service.sources.history_first import HistoryFirst
@@ -157,8 +157,8 @@ def decoder_of(config: Config, frames: Frames | None = None) -> Decodes:
     return HistoryDecoder(live, decoders)
 
 
-def seam_of(config: Config, partition: str, count: int) -> Seam | None:
-    """Returns the seam of a partition that begins; None without `[bootstrap]`.
+def overlap_of(config: Config, partition: str, count: int) -> HistoryOverlap | None:
+    """Returns the overlap of a partition that begins; None without `[bootstrap]`.
 
     Args:
         config: checked.
@@ -168,9 +168,9 @@ def seam_of(config: Config, partition: str, count: int) -> Seam | None:
     if not config.bootstrap.is_set:
         return None
     if not config.kafka.topics or count == 1:
-        return Seam(config.state.max_series)
+        return HistoryOverlap(config.state.max_series)
     hashed, number = _hash(config.bootstrap), int(partition.rpartition("-")[2])
-    return Seam(
+    return HistoryOverlap(
         config.state.max_series, lambda series: hashed(series) % count == number, takes_rejects=number == 0
     )  # fmt: skip
 

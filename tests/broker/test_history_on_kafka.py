@@ -23,7 +23,7 @@ from service.sources.file_source import FileSource
 from service.sources.history import HistoryInput
 from service.sources.history_first import HistoryFirst
 from service.sources.local import LocalSource
-from service.transport.history import seam_of, with_history
+from service.transport.history import overlap_of, with_history
 from service.transport.kafka_pairs import kafka_to_local, local_to_kafka
 from service.transport.pair import Pair
 
@@ -160,9 +160,9 @@ def test_series_belong_to_the_partition_of_their_key() -> None:
     )
     names, places = [f"series {number}" for number in range(100)], ["t-0", "t-1", "t-2"]
     for number, place in enumerate(places):
-        seam = seam_of(config, place, len(places))
-        assert seam is not None
-        assert seam._owns is not None
-        assert [name for name in names if seam._owns(name)] == [
+        overlap = overlap_of(config, place, len(places))
+        assert overlap is not None
+        assert overlap._owns is not None
+        assert [name for name in names if overlap._owns(name)] == [
             name for name in names if Partitioner().hash(name) % 3 == number
         ]

@@ -30,7 +30,7 @@ def models(folder: Path) -> set[str]:
 
 
 def test_killed_in_the_history(tmp_path: Path) -> None:
-    """With trainings and trials, before and behind the seam: forecasts and models are those of one live stream.
+    """With trainings and trials, in the history and after it: forecasts and models are those of one live stream.
 
     Kills at steps, in trainings and at seeded moments do not change a byte.
     """

@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from odd_records import CONTROL, HOW, good, odd, tell
+from malformed_records import CONTROL, HOW, good, malformed, tell
 from targets import CLOUD, EVENT, POINT
 
 from service.cli import main
@@ -84,7 +84,7 @@ def refused(lines: Sequence[bytes], header: bytes | None) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", ["events.jsonl", "events.csv"])
-def test_a_file_with_odd_records(name: str) -> None:
+def test_a_file_with_malformed_records(name: str) -> None:
     """Arbitrary records leave the forecasts of good events bit-identical, and each is processed or rejected."""
     if name.endswith("csv"):
         lines = ["{},{},{}".format(*good(step)).encode() for step in range(30)]
@@ -98,7 +98,7 @@ def test_a_file_with_odd_records(name: str) -> None:
     tried = 0
 
     @HOW
-    @given(odd(*seeds, lines=header is None), st.integers(0, 99))
+    @given(malformed(*seeds, lines=header is None), st.integers(0, 99))
     def attempt(records: list[bytes], salt: int) -> None:
         nonlocal tried
         tried += len(records)
@@ -138,7 +138,7 @@ def daemon(tmp_path: Path) -> Iterator[str]:
         thread.join(60)
 
 
-def test_odd_records_that_are_pushed(daemon: str, tmp_path: Path) -> None:
+def test_malformed_records_that_are_pushed(daemon: str, tmp_path: Path) -> None:
     """Each body gets 200 or 400, good events after it are accepted, and all accepted events are forecast."""
     steps, tried, taken = iter(range(10**9)), 0, 0
     with httpx.Client(base_url=daemon, trust_env=False, timeout=60) as client:
@@ -148,7 +148,7 @@ def test_odd_records_that_are_pushed(daemon: str, tmp_path: Path) -> None:
             return client.post("/api/v1/events", content=line, headers=kind).status_code
 
         @HOW
-        @given(odd(EVENT, CLOUD, CONTROL, POINT))
+        @given(malformed(EVENT, CLOUD, CONTROL, POINT))
         def attempt(records: list[bytes]) -> None:
             nonlocal tried, taken
             for record in records:

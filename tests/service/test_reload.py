@@ -18,7 +18,7 @@ from service.reload import LIVE, ReloadableConfig, changes, is_live
 from service.transport.memory import MemoryLog
 
 
-class Told:
+class Watched:
     """A watched live configuration, and the settings that it reported."""
 
     def __init__(self, folder: Path, text: str) -> None:
@@ -56,7 +56,7 @@ class _Clock:
 
 def test_a_changed_file(tmp_path: Path) -> None:
     """Changed live keys are reported at once, other changed keys by name; an unchanged file is not reported."""
-    found = Told(tmp_path, "[model]\nhorizon = 5\n")
+    found = Watched(tmp_path, "[model]\nhorizon = 5\n")
     found.watch.check()
     assert found.reported == []
 
@@ -71,7 +71,7 @@ def test_a_changed_file(tmp_path: Path) -> None:
 
 def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
     """A bad file is counted, the metric shows it until a good one is read, and the settings stay."""
-    found = Told(tmp_path, "[model]\nhorizon = 5\n")
+    found = Watched(tmp_path, "[model]\nhorizon = 5\n")
     for bad in ("[log]\nlevel = 7\n", "half a li", "[anomaly]\nthreshold = 7.0\n"):
         found.rewrite(bad)
         assert found.sample("config_last_reload_successful", file="config") == 0
@@ -87,7 +87,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_signal_reads_again(tmp_path: Path) -> None:
     """A forced check reloads an unchanged file."""
-    found = Told(tmp_path, "[log]\nlevel = 'info'\n")
+    found = Watched(tmp_path, "[log]\nlevel = 'info'\n")
     found.watch.check(forced=True)
 
     assert found.sample("config_reloads_total", file="config", outcome="done") == 1

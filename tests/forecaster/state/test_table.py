@@ -183,7 +183,7 @@ def test_memory_of_200_000_series() -> None:
         ((24, 168, 336), 7168),
     ],
 )
-def test_memory_promised_in_the_documentation(seasons: tuple[int, ...], limit: int) -> None:
+def test_memory_as_documented(seasons: tuple[int, ...], limit: int) -> None:
     """A row with 64 units and 24 steps takes at most 6 KiB, with two long seasons 64 bytes more, with three 7 KiB."""
     config = ModelConfig(hidden_size=64, horizon=24, seasons=seasons)
     forecaster = Forecaster(config, max_series=1, history_events=0)

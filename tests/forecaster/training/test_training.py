@@ -16,10 +16,10 @@ from short_trainings import START, TRAIN, sines
 from forecaster import (
     Batch,
     ConfigError,
+    FitProgress,
     Forecaster,
     History,
     Model,
-    Progress,
     TrainConfig,
     TrainingError,
     compare,
@@ -89,7 +89,7 @@ class TestFit:
 
     def test_keeps_the_best(self) -> None:
         """With a destructive learning rate training stops early and returns the weights from before."""
-        seen: list[Progress] = []
+        seen: list[FitProgress] = []
         train = replace(TRAIN, learning_rate=1.0, warmup_steps=0, patience=2, max_steps=400, passes=1000, average=0.0)
         report = fit(sines(), START, train, seen.append)
         assert report.stopped_early
@@ -103,7 +103,7 @@ class TestFit:
 
     def test_progress_leads_to_the_report(self) -> None:
         """Every evaluation is reported, and the best one determines the returned weights."""
-        seen: list[Progress] = []
+        seen: list[FitProgress] = []
         report = fit(sines(), START, TRAIN, seen.append)
         best = min(seen, key=lambda p: p.validation_loss)
         assert (report.best_step, report.validation_loss) == (best.step, best.validation_loss)

@@ -6,14 +6,14 @@ import math
 
 import pytest
 
-from service.demo.board import TREND, Board, Forecast, Incident
+from service.demo.board import TREND, Board, BoardForecast, Incident
 
 LEVELS = (0.05, 0.5, 0.95)
 
 
-def forecast(origin_ms: int, medians: list[float], width: float = 1.0, interval_ms: int = 1000) -> Forecast:
+def forecast(origin_ms: int, medians: list[float], width: float = 1.0, interval_ms: int = 1000) -> BoardForecast:
     """Returns a forecast whose interval extends `width` to both sides of its medians."""
-    return Forecast(origin_ms, interval_ms, LEVELS, [[m - width, m, m + width] for m in medians])
+    return BoardForecast(origin_ms, interval_ms, LEVELS, [[m - width, m, m + width] for m in medians])
 
 
 class TestBoard:

@@ -8,11 +8,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from service.demo.board import Board, Forecast, Incident
+from service.demo.board import Board, BoardForecast, Incident
 from service.demo.format import ratio
-from service.demo.screen import WIDTH, Status, city_skill, happenings, line, screen
+from service.demo.screen import WIDTH, ScreenStatus, city_skill, happenings, line, screen
 
-STATUS = Status(
+STATUS = ScreenStatus(
     seconds=42.0,
     remaining=18.0,
     phase="Forecasting; the first training starts after 60 s of samples.",
@@ -36,7 +36,7 @@ def filled(series: int) -> Board:
                 f"net.out.{index}",
                 1000 * second,
                 value,
-                Forecast(1000 * second, 1000, (0.05, 0.5, 0.95), rows),
+                BoardForecast(1000 * second, 1000, (0.05, 0.5, 0.95), rows),
             )
     return board
 
@@ -103,7 +103,7 @@ def test_city_and_machine() -> None:
     for second in range(20):
         value = 300.0 + second % 5
         rows = [[200.0, value, 400.0]] * 12
-        board.observe("city.homes", 1000 * second, value, Forecast(1000 * second, 1000, (0.05, 0.5, 0.95), rows))
+        board.observe("city.homes", 1000 * second, value, BoardForecast(1000 * second, 1000, (0.05, 0.5, 0.95), rows))
     lines = drawn(board, 30)
     assert next(text for text in lines if " .. " in text).startswith("city.homes MW")
     assert city_skill(board) == board.rows["city.homes"].score.against_naive

@@ -81,8 +81,8 @@ class TestTime:
         found = chosen(csv_sample(tmp_path, "Date,Time,Power", *lines))
         assert found == {"timestamp": ["Date", "Time"], "value": "Power", "series": "{file}", "date_order": "dmy"}
 
-    def test_arrays_beside_each_other(self) -> None:
-        """The arrays of an object are beside each other where one of them has times."""
+    def test_parallel_arrays(self) -> None:
+        """The arrays of an object are parallel where one of them has times."""
         hourly = {"time": [f"2026-01-0{day}" for day in range(1, 9)], "a": [*range(8)], "b": [0.5] * 8}
         found = chosen(json_sample([{"site": "n", "zone": "GMT", "hourly": hourly, "units": {"a": "C"}}]))
         assert (found["timestamp"], found["values"]) == ("hourly[:].time", ["hourly[:].a", "hourly[:].b"])

@@ -154,7 +154,7 @@ class TestPasswords:
         assert not is_right(PASSWORD.encode(), other, [HASH, other])
 
     def test_headers(self, served: Served, start: Callable) -> None:
-        """http_server_config.headers are sent, and browsers are told not to guess types."""
+        """http_server_config.headers are sent, and a header forbids browsers to guess types."""
         server, _ = start(served.write(http_server_config={"headers": {"X-Frame-Options": "deny"}}))
         headers = ask(server.url)[2]
 

@@ -34,7 +34,7 @@ def compacted(messages: list[Message], *, tombstones: bool) -> list[Message]:
 def test_released_marks(
     steps: list[tuple[int, int, bool]], source: Origin, run: int, cut: int, tombstones: bool
 ) -> None:
-    """Against a list: marks from a released position on are there, those before are not, and a reader is told.
+    """Against a list: marks from a released position on are there; a read that needs earlier ones is refused.
 
     Readers find the same whether they read all records, or those before and those after a compaction of the first.
     """

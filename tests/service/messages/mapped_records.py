@@ -171,7 +171,7 @@ def forms(table: list[Row]) -> dict[str, tuple[list[bytes], dict[str, Any]]]:
         "samples of a record": (dumped(*samples), each),
         "samples of rows": (dumped({"rows": samples}), both),
         "array": (dumped(flat(table)), alone),
-        "arrays beside each other": (dumped({"rows": columns, "v": [0]}), beside | {"value": "rows[:].v"}),
+        "parallel arrays": (dumped({"rows": columns, "v": [0]}), beside | {"value": "rows[:].v"}),
         "arrays of the record": (dumped(columns | {"unit": "C"}), at_top),
         "array of wide ones": (dumped(wide(table)), together),
         "JSON lines": ([lines], alone),

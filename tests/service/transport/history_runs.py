@@ -58,7 +58,7 @@ def forecasts(data: Path, *, live: bool = True) -> list[dict[str, Any]]:
 
 
 def state(data: Path, live: Path) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
-    """Returns checksums of the arrays, header and progress of the last snapshot, without seam and position."""
+    """Returns checksums of the arrays, header and progress of the last snapshot, without overlap and position."""
     snapshot = read(newest_first(folder_of(data / "snapshots", str(live)))[0])
     arrays = {
         name: hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""A history before the live input: state, models and forecasts after the seam are those of one live stream."""
+"""A history before the live input: state, models and forecasts after the history are those of one live stream."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def test_equal_to_live(
     inputs: int,
     batch: int,
 ) -> None:
-    """Whatever the seam, the overlap, the inputs and the batches: nothing differs from one live stream."""
+    """Whatever the end of the history, the overlap, inputs and batches: nothing differs from one live stream."""
     reference, _ = straight
-    folder = tmp_path_factory.mktemp("seam")
+    folder = tmp_path_factory.mktemp("overlap")
     parts = [EVENTS[:cut][number * cut // inputs : (number + 1) * cut // inputs] for number in range(inputs)]
     files = [written(folder / f"h{number}.jsonl", part) for number, part in enumerate(parts)]
     live = written(folder / "live.jsonl", EVENTS[max(0, cut - overlap) :])

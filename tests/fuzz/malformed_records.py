@@ -36,7 +36,7 @@ def nested(draw: st.DrawFn) -> bytes:
     return draw(st.sampled_from([text, inner]))
 
 
-def odd(*seeds: bytes, lines: bool = True) -> st.SearchStrategy[list[bytes]]:
+def malformed(*seeds: bytes, lines: bool = True) -> st.SearchStrategy[list[bytes]]:
     """Draws records that are seldom events; `lines` says whether each is one line."""
     one = broken(seeds) | nested() | broken((b'"' * 9, b"\xff\xfe", b"," * 9))
     if lines:

@@ -1,4 +1,4 @@
-"""Arrays of a record that are beside each other; `test_field_mapping.py` has the law that their events are the same."""
+"""Parallel arrays of a record; `test_field_mapping.py` has the law that their events are the same."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from service.messages.decode import Decoder
 from service.ports import Records
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
-from odd_records import CONTROL, HOW, good, odd, tell
+from malformed_records import CONTROL, HOW, good, malformed, tell
 from targets import CLOUD, EVENT, POINTS
 
 MOST: Final = 1_048_400  # with a value of one byte this passes a broker with default settings; its reject would not
@@ -80,7 +80,7 @@ LONG: Final[list[Record]] = [
 def dressed(draw: st.DrawFn) -> list[Record]:
     """Draws arbitrary records with keys, headers and times of any kind; one may have the brokers' largest size."""
     found: list[Record] = []
-    for value in draw(odd(EVENT, CLOUD, CONTROL, POINTS, lines=False)):
+    for value in draw(malformed(EVENT, CLOUD, CONTROL, POINTS, lines=False)):
         key = draw(st.none() | BYTES)
         found.append(
             (value[: MOST // 2], key, draw(HEADERS), draw(st.sampled_from([None, None, 0, 1, 1_767_571_200_000])))
@@ -133,7 +133,7 @@ def undecodable(records: list[Record]) -> list[int]:
 
 
 @pytest.mark.parametrize("client", ["kafka-python", "confluent"])
-def test_odd_records(client: str, bootstrap: str, topics: Callable[..., str], app: str, tmp_path: Path) -> None:
+def test_malformed_records(client: str, bootstrap: str, topics: Callable[..., str], app: str, tmp_path: Path) -> None:
     """Good events among arbitrary records get the forecasts of a partition without them; the daemon goes on."""
     topic, sent, steps, wrong, ends = topics(partitions=2), 0, 0, set[int](), dict[str, int]()
     settings = {

@@ -1,4 +1,4 @@
-"""The seam between history and live stream, against a naive twin; its bound and its state."""
+"""The overlap of history and live stream, against a naive twin; its bound and its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.config.input import InputConfig
 from service.messages.decode import Decoder
-from service.partitions.seam import NEWEST, Seam
+from service.partitions.history_overlap import NEWEST, HistoryOverlap
 from service.ports import HISTORY_BEGIN, Records
 
 Event = tuple[str, int]
@@ -28,14 +28,16 @@ def records(events: Sequence[Event], position: int) -> Records:
     return Records("p", range(position, position + len(events)), position + len(events), values)
 
 
-def taken(seam: Seam, events: Sequence[Event], position: int, cuts: Sequence[int]) -> tuple[list[Event], list[int]]:
-    """Passes events through a seam in batches; returns the admitted ones, and the positions of duplicates."""
+def taken(
+    overlap: HistoryOverlap, events: Sequence[Event], position: int, cuts: Sequence[int]
+) -> tuple[list[Event], list[int]]:
+    """Passes events through an overlap in batches; returns the admitted ones, and the positions of duplicates."""
     found, gone = list[Event](), list[int]()
     bounds = sorted({0, len(events), *(cut for cut in cuts if cut <= len(events))})
     for start, end in pairwise(bounds):
         batch = records(events[start:end], position + start)
-        admitted = seam.admitted(batch, DECODER.decode(batch))
-        seam.pass_by(batch, admitted.series, admitted.timestamp_ms)
+        admitted = overlap.admitted(batch, DECODER.decode(batch))
+        overlap.pass_by(batch, admitted.series, admitted.timestamp_ms)
         found += zip(admitted.series, admitted.timestamp_ms.tolist(), strict=True)
         gone += admitted.duplicates
     return found, gone
@@ -77,25 +79,25 @@ def test_any_batches(
     history: list[Event], live: list[Event], most: int, cuts: list[int], restarts: list[int], at: int | None
 ) -> None:
     """Whatever the batches and the restarts, also within the history, exactly the repeated events are dropped."""
-    seam = Seam(most)
+    overlap = HistoryOverlap(most)
     for start, end in pairwise(sorted({0, *(cut for cut in restarts if cut < len(history)), len(history)})):
-        assert taken(seam, history[start:end], HISTORY_BEGIN + start, cuts) == (history[start:end], [])
-        seam = restored(seam, most)
-    seam.end(accepted(at))
+        assert taken(overlap, history[start:end], HISTORY_BEGIN + start, cuts) == (history[start:end], [])
+        overlap = restored(overlap, most)
+    overlap.end(accepted(at))
     expected = twin(history, live, most, at)
     found, gone = list[Event](), list[int]()
     for start, end in pairwise(sorted({0, *(cut for cut in restarts if cut < len(live)), len(live)})):
-        seam = restored(seam, most)
-        more, dropped = taken(seam, live[start:end], start, cuts)
+        overlap = restored(overlap, most)
+        more, dropped = taken(overlap, live[start:end], start, cuts)
         found, gone = found + more, gone + dropped
     assert gone == expected
     assert found == [one for index, one in enumerate(live) if index not in expected]
 
 
-def restored(seam: Seam, most: int) -> Seam:
-    """Returns a seam with the state of another one."""
-    again = Seam(most)
-    again.restore(seam.arrays())
+def restored(overlap: HistoryOverlap, most: int) -> HistoryOverlap:
+    """Returns an overlap with the state of another one."""
+    again = HistoryOverlap(most)
+    again.restore(overlap.arrays())
     return again
 
 
@@ -106,20 +108,20 @@ def test_repeated_events_of_a_history(order: list[int], wrong: list[int]) -> Non
     The engine has accepted all but the wrong times. Events that the history does not have are admitted, also those
     before the wrong times.
     """
-    seam = Seam(10)
-    taken(seam, [("a", time_ms) for time_ms in [*order, *wrong]], HISTORY_BEGIN, ())
-    seam.end(lambda series, _: np.full(len(series), max(order)))
+    overlap = HistoryOverlap(10)
+    taken(overlap, [("a", time_ms) for time_ms in [*order, *wrong]], HISTORY_BEGIN, ())
+    overlap.end(lambda series, _: np.full(len(series), max(order)))
     repeated = [("a", time_ms) for time_ms in [*sorted(order), *wrong]]
-    assert taken(seam, [*repeated, ("a", 8), ("a", 9)], 0, ()) == ([("a", 8), ("a", 9)], list(range(len(repeated))))
+    assert taken(overlap, [*repeated, ("a", 8), ("a", 9)], 0, ()) == ([("a", 8), ("a", 9)], list(range(len(repeated))))
 
 
 def test_other_series() -> None:
     """A series that the history does not have begins with its first live event, however old."""
-    seam = Seam(10)
-    taken(seam, [("a", 5)], HISTORY_BEGIN, ())
-    seam.end(accepted(-1))
-    assert taken(seam, [("b", 1), ("a", 5), ("a", 6), ("a", 2)], 0, ()) == ([("b", 1), ("a", 6), ("a", 2)], [1])
-    assert len(seam) == 0
+    overlap = HistoryOverlap(10)
+    taken(overlap, [("a", 5)], HISTORY_BEGIN, ())
+    overlap.end(accepted(-1))
+    assert taken(overlap, [("b", 1), ("a", 5), ("a", 6), ("a", 2)], 0, ()) == ([("b", 1), ("a", 6), ("a", 2)], [1])
+    assert len(overlap) == 0
 
 
 def test_own_series_of_a_history() -> None:
@@ -127,12 +129,12 @@ def test_own_series_of_a_history() -> None:
     batch = records([("a", 1), ("b", 2), ("a", 3)], HISTORY_BEGIN)
     batch.values[1] = b"no event"  # type: ignore[index]
     for takes_rejects in (True, False):
-        found = Seam(10, lambda series: series == "a", takes_rejects=takes_rejects).admitted(
+        found = HistoryOverlap(10, lambda series: series == "a", takes_rejects=takes_rejects).admitted(
             batch, DECODER.decode(batch)
         )
         assert found.series == ["a", "a"]
         assert found.duplicates == []
         assert len(found.rejects) == takes_rejects
-    none = Seam(10, lambda _: False).admitted(batch, DECODER.decode(batch))
+    none = HistoryOverlap(10, lambda _: False).admitted(batch, DECODER.decode(batch))
     assert len(none) == 0
     assert none.batch.timestamp_ms.dtype == np.int64

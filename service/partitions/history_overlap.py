@@ -1,4 +1,4 @@
-"""The seam between history and live stream: which live events the history had already.
+"""The overlap of history and live stream: which live events the history had already.
 
 While a partition takes in its history, the `NEWEST` greatest event times of every series are kept. At the end of the
 history the engine says up to which time it has accepted the events of each series: its newest time, or while that is in
@@ -29,8 +29,8 @@ NEWEST: Final = 4
 _NEVER: Final = -(1 << 63)
 
 
-class Seam:
-    """The seam of one partition; part of its state.
+class HistoryOverlap:
+    """The overlap of the history and the live stream of one partition; part of its state.
 
     Args:
         most: bound of the series; above it, those that appeared first are no longer known.
@@ -46,7 +46,7 @@ class Seam:
         self._accepted: dict[str, int] = {}  # from the end of the history on
 
     def __len__(self) -> int:
-        """The number of series whose live stream has not passed the seam."""
+        """The number of series whose live stream may still have events that the history had."""
         return len(self._times)
 
     def admitted(self, records: Records, decoded: Decoded) -> Decoded:
@@ -132,7 +132,7 @@ class Seam:
         Raises:
             CheckpointError: the arrays are not such a state.
         """
-        with checked("the state of the seam to the history"):
+        with checked("the state of the overlap with the history"):
             data, ends = bytes(arrays["names"].astype(np.uint8)), [0, *arrays["name_ends"].tolist()]
             names = [data[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(ends)]
             rows, counts = arrays["times"].tolist(), arrays["counts"].tolist()
