@@ -30,6 +30,12 @@ def is_observed(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Returns which events updated the state as the newest of their series.
 
     These are all but duplicate, late and broadcast ones, and repaired ones, which changed what was before the newest.
+
+    Args:
+        status: of events, see `Status`, shape (n,).
+
+    Returns:
+        Shape (n,).
     """
     taken: NDArray[np.bool_] = (status <= Status.MISSING) | (status == Status.UNKNOWN)
     return taken
@@ -72,7 +78,11 @@ class Batch:
         return len(self.series)
 
     def taken(self, which: slice | NDArray[np.int64]) -> Batch:
-        """Returns some of the events, in the order of `which`."""
+        """Returns some of the events.
+
+        Args:
+            which: their indices, shape (m,), in the order of the result, or a slice.
+        """
         picked = self.series[which] if isinstance(which, slice) else [self.series[i] for i in which.tolist()]
         return Batch(
             picked,

@@ -203,6 +203,10 @@ class Forecaster:
     def fit(self, train: TrainConfig | None = None, progress: Callable[[FitProgress], None] | None = None) -> FitReport:
         """Trains on the forecaster's history, starting from the weights in use, and adopts the result.
 
+        Args:
+            train: settings of the training; None: the defaults.
+            progress: called at every evaluation.
+
         Raises:
             TrainingError: too little history.
         """
@@ -214,6 +218,10 @@ class Forecaster:
 
     def copies(self, series: str, count: int) -> Self:
         """Returns a new forecaster, without history, whose series "0", "1", ... are copies of the state of `series`.
+
+        Args:
+            series: the one to copy.
+            count: number of copies.
 
         Raises:
             BatchError: the series has no row.
@@ -313,7 +321,7 @@ class Forecaster:
         return self
 
     def save(self, path: Path | str) -> None:
-        """Writes model and state into one file, atomically.
+        """Writes model and state into the file `path`, atomically.
 
         Raises:
             OSError: the file could not be written.
@@ -326,7 +334,7 @@ class Forecaster:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Restores a forecaster from a file that `save` wrote.
+        """Restores a forecaster from the file `path` that `save` wrote.
 
         Raises:
             CheckpointError: the file is damaged, of another kind or version, or inconsistent.

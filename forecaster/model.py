@@ -57,7 +57,7 @@ class Model:
 
     @classmethod
     def initial(cls, config: ModelConfig) -> Self:
-        """Returns an untrained model with seeded weights."""
+        """Returns an untrained model of `config` with seeded weights."""
         return cls(config, initial_params(config))
 
     @property
@@ -78,7 +78,7 @@ class Model:
 
 
 def save_model(path: Path | str, model: Model, facts: dict[str, Any] | None = None) -> None:
-    """Writes a model file atomically; `facts` (JSON-able) are stored with the configuration.
+    """Writes the model file `path` atomically; `facts` (JSON-able) are stored with the configuration.
 
     Raises:
         OSError: the file could not be written.
@@ -89,7 +89,7 @@ def save_model(path: Path | str, model: Model, facts: dict[str, Any] | None = No
 
 
 def load_model(path: Path | str) -> Model:
-    """Reads a model file.
+    """Reads the model file `path`.
 
     Raises:
         CheckpointError: the file is damaged, of another format, or tensors do not fit its configuration (all named).

@@ -131,6 +131,20 @@ def test_words(path: Path) -> None:
     assert WORDS.findall(text) == []
 
 
+SEARCHED: Final = (
+    "prediction interval", "ensemble", "probabilistic", "conformal", "seasonality", "frequency", "hyperparameter",
+    "resample", "actuals", "rolling origin", "walk-forward", "backpressure", "lead time", "concept drift", "zero-shot",
+    "extrapolate",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", SEARCHED)
+def test_words_that_readers_search_for(words: str) -> None:
+    """The pages have the words by which a reader searches for a forecaster, also with a hyphen."""
+    pages = "\n".join(page.read_text().lower() for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    assert words in pages or words.replace(" ", "-") in pages
+
+
 def test_words_of_the_pages() -> None:
     """No page contains an obsolete word; the changelog may, for renames."""
     pages = [*ROOT.glob("docs/*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]

@@ -36,7 +36,7 @@ NEW_NETWORK, OLD_NETWORK = 0.75, 0.5
 
 
 def tracked_horizons(horizon: int) -> tuple[int, ...]:
-    """Returns the horizons at which forecasts are scored: 1, 2, 4, 8, ... and the last one."""
+    """Returns the horizons, in steps, at which forecasts are scored: 1, 2, 4, 8, ... and `horizon`, the last one."""
     steps, k = [], 1
     while k < horizon:
         steps.append(k)

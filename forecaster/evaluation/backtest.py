@@ -70,7 +70,14 @@ class Backtest:
     forecaster: Forecaster
 
     def targets_ms(self, origin_ms: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Returns the times of the targets, (n, horizon), of forecasts made at these event times, (n,)."""
+        """Returns the target times of forecasts.
+
+        Args:
+            origin_ms: event times at which they were made, epoch milliseconds, shape (n,).
+
+        Returns:
+            Epoch milliseconds, shape (n, horizon).
+        """
         steps = np.arange(1, self.quantiles.shape[1] + 1)
         interval, calendar = self.interval_ms[:, None], self.calendar[:, None]
         return step_times(origin_ms[:, None], interval, calendar, steps, self.forecaster.config.timezone)

@@ -189,7 +189,13 @@ class DriftTest:
         return float(self._sums[0])
 
     def observe(self, batch: Batch, forecasts: Forecasts, levels: tuple[float, ...]) -> None:
-        """Observes events and their forecasts; the result does not depend on how they are split over calls."""
+        """Observes events and their forecasts; the result does not depend on how they are split over calls.
+
+        Args:
+            batch: n events.
+            forecasts: of these events, as `Forecaster.observe` returned them.
+            levels: of their quantiles.
+        """
         slot = self._scorer.slots(batch.series)
         mine = np.flatnonzero(slot >= 0)
         if not len(mine):
@@ -209,7 +215,7 @@ class DriftTest:
         np.minimum(self._count[:, 1], COUNT_AFTER_ALARM, out=self._count[:, 1])
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Returns all state as arrays (copies)."""
+        """Returns all state as arrays by name (copies); shapes and dtypes are private to `restore`."""
         used = len(self._scorer.index)
         arrays = {f"scorer.{name}": array for name, array in self._scorer.state().items()}
         mine = {name: array[:used].copy() for name, array in self._arrays().items()}
@@ -228,6 +234,9 @@ class DriftTest:
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restores what `state` returned; a sample larger than the present limit keeps its size.
+
+        Args:
+            arrays: by name, in the shapes of `state`; copied.
 
         Raises:
             CheckpointError: the arrays are not such a state.

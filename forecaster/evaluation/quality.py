@@ -60,12 +60,12 @@ class Quality:
 
     @classmethod
     def nothing(cls, horizons: int, intervals: int) -> Self:
-        """Returns sums that are all zero."""
+        """Returns sums that are all zero, for a number of horizons and of intervals."""
         wide = {"covered", "width"}
         return cls(**{f.name: np.zeros((horizons, intervals) if f.name in wide else horizons) for f in fields(cls)})
 
     def add(self, other: Self, fading: NDArray[np.float64] | None = None) -> None:
-        """Adds sums of the same shape; the present ones are multiplied by `fading` (K,) first, if given."""
+        """Adds the sums of `other`, of the same shape; multiplies the present ones by `fading` (K,) first, if given."""
         for f in fields(self):
             mine, more = getattr(self, f.name), getattr(other, f.name)
             if fading is not None:

@@ -61,11 +61,11 @@ def at_levels(quantiles: NDArray[np.floating], levels: Sequence[float], wanted: 
     """Interpolates quantiles to other levels, linearly; beyond the outermost level, returns the outermost quantile.
 
     Args:
-        quantiles: (..., levels), non-decreasing along the last axis.
+        quantiles: shape (..., levels), non-decreasing along the last axis.
         levels, wanted: the levels given and wanted, each increasing.
 
     Returns:
-        (..., wanted) float64.
+        Shape (..., wanted), float64.
     """
     have, want = np.asarray(levels, np.float64), np.asarray(wanted, np.float64)
     if have.shape == want.shape and np.allclose(have, want, atol=1e-9):

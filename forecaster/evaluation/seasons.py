@@ -57,6 +57,12 @@ def calendar_seasons(interval_ms: int) -> tuple[int, ...]:
 
     The hour is included from 6 to 60 steps: machines repeat jobs at the same minutes of every hour, and on streams of
     human activity and traffic the value one hour before was measured to improve forecasts.
+
+    Args:
+        interval_ms: milliseconds between two steps.
+
+    Returns:
+        Lengths in steps, increasing.
     """
     fitting = candidates(interval_ms)
     usual = tuple(

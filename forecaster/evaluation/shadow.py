@@ -178,6 +178,11 @@ class Shadow:
     def from_state(cls, arrays: dict[str, NDArray[Any]], header: dict[str, Any], model: Model) -> Self:
         """Restores a shadow model from `state` and `header`.
 
+        Args:
+            arrays: from `state`; copied.
+            header: from `header`.
+            model: the challenger.
+
         Raises:
             CheckpointError: state, header and model do not belong together, or are not such a state.
         """

@@ -38,7 +38,10 @@ def calendar_months(code: Any) -> Any:
 
 
 def calendar_name(code: int) -> str:
-    """Returns the months of a step as the setting `model.interval` has them: "1mo", "3mo", "1y"; "" for fixed steps."""
+    """Returns the months of a step as the setting `model.interval` has them: "1mo", "3mo", "1y"; "" for fixed steps.
+
+    code: a calendar code, as in `Forecasts.calendar`.
+    """
     months = calendar_months(code)
     if not months:
         return ""
@@ -46,7 +49,14 @@ def calendar_name(code: int) -> str:
 
 
 def cadence_months(interval_ms: Any) -> NDArray[np.int64]:
-    """Returns the months that intervals may be: 28 to 31 days are one, 89 to 92 three, 365 or 366 twelve; else 0."""
+    """Returns the months that intervals may be: 28 to 31 days are one, 89 to 92 three, 365 or 366 twelve; else 0.
+
+    Args:
+        interval_ms: milliseconds, of any shape.
+
+    Returns:
+        Numbers of months, in the same shape.
+    """
     interval = np.asarray(interval_ms, np.int64)
     found = np.zeros(interval.shape, np.int64)
     for months, low, high in CADENCES:
@@ -63,6 +73,9 @@ def step_times(origin_ms: Any, interval_ms: Any, calendar: Any, steps: Any, time
         calendar: codes, see the module; where one is not 0, steps are months.
         steps: number of steps after the origin, negative before it.
         timezone: of days and times of day.
+
+    Returns:
+        Epoch milliseconds, in the common shape.
     """
     found = np.broadcast_arrays(*(np.asarray(each, np.int64) for each in (origin_ms, interval_ms, calendar, steps)))
     origin, interval, code, count = found
@@ -141,7 +154,18 @@ def usual_day(usual: Any, day: NDArray[np.int64], last: NDArray[np.bool_]) -> ND
 def steps_between(
     start_ms: int, times_ms: NDArray[np.int64], interval_ms: int, code: int, timezone: str = "UTC"
 ) -> NDArray[np.int64]:
-    """Returns the number of the step from `start_ms` that is nearest to each time: the inverse of `step_times`."""
+    """Returns the number of the step from `start_ms` that is nearest to each time: the inverse of `step_times`.
+
+    Args:
+        start_ms: epoch milliseconds.
+        times_ms: epoch milliseconds, shape (n,).
+        interval_ms: between two steps of a fixed length.
+        code: calendar code, 0 for fixed steps.
+        timezone: of days and times of day.
+
+    Returns:
+        Shape (n,).
+    """
     months = int(calendar_months(code))
     interval = months * MONTH_MS if months else interval_ms
     nearest: NDArray[np.int64] = (times_ms - start_ms + interval // 2) // interval

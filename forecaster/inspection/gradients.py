@@ -39,7 +39,7 @@ def gradient_by_lag(model: SequenceModel, data: Sequences, *, seed: int = 0) -> 
         seed: of the directions, one unit vector per sequence.
 
     Returns:
-        (T + 1,) norms over all layers, root mean square over the sequences; the first is for lag 0. Zero means an
+        Shape (T + 1,): norms over all layers, root mean square over the sequences; the first is for lag 0. Zero means an
         underflow of float64.
 
     Raises:
@@ -80,6 +80,9 @@ def stream_gradient_by_lag(
         history: events of a forecaster.
         steps: length of a window. windows: number of windows, at most.
         seed: of places and directions.
+
+    Returns:
+        Shape (steps + 1,), as of `gradient_by_lag`.
 
     Raises:
         TrainingError: too little history.

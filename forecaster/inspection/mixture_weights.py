@@ -16,7 +16,7 @@ from forecaster.kernels.jit import kernel
 
 
 def member_names(config: ModelConfig) -> tuple[str, ...]:
-    """Returns the names of the members, in the order of `mixture_weights`; ("network",) without an ensemble."""
+    """Returns the members of `config`, in the order of `mixture_weights`; ("network",) without an ensemble."""
     if not config.mixture:
         return ("network",)
     kinds = ("seasonal_naive", "seasonal_level", "two_seasons")
@@ -49,8 +49,12 @@ def _mean_weights(
 def mixture_weights(forecaster: Forecaster, limit: int = 1000) -> NDArray[np.float64]:
     """Returns the mean weight of every member at every tracked horizon over the first `limit` rows.
 
+    Args:
+        forecaster: not changed.
+        limit: number of rows, at most.
+
     Returns:
-        (tracked horizons, members), rows that sum to 1; nan where no forecast has been verified yet.
+        Shape (tracked horizons, members), rows that sum to 1; nan where no forecast has been verified yet.
     """
     config, table = forecaster.config, forecaster._table  # noqa: SLF001 - only the forecaster holds the rows
     tracked, members = tracked_horizons(config.horizon), len(member_names(config))

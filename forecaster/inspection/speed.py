@@ -37,7 +37,10 @@ def _peak(acc: Any, x: Any, w: Any, depth: int) -> None:
 
 
 def peak_work(depth: int = PEAK_DEPTH) -> tuple[Callable[[], None], int]:
-    """Returns multiply-adds on as many accumulators as kernels use, and operations per call (two per multiply-add)."""
+    """Returns multiply-adds on as many accumulators as kernels use, and operations per call (two per multiply-add).
+
+    depth: multiply-adds per accumulator and call.
+    """
     acc, x, w = np.zeros(TILE * 48, np.float32), np.zeros(16, np.float32), np.ones(48, np.float32)
     return lambda: _peak(acc, x, w, depth), 2 * TILE * 48 * depth
 
@@ -49,7 +52,10 @@ def step_operations(cell: str, hidden: int, inputs: int = INPUTS) -> int:
 
 
 def operations(config: ModelConfig) -> int:
-    """Returns the operations of the products of one event, all layers and head; shared ones, of dates, are left out."""
+    """Returns the operations of one event's products, all layers and head; shared ones, of dates, are left out.
+
+    config: of the network.
+    """
     layout, total = layout_of(config), 0
     for layer in range(layout.layers):
         total += step_operations(config.cell, layout.hidden, layout.n_x if layer == 0 else layout.hidden)
@@ -108,7 +114,7 @@ def random_parameters(cell: str, hidden: int) -> NDArray[np.float32]:
 
 
 def step_work(cell: str, hidden: int, rows: int = 256) -> tuple[Callable[[], None], int]:
-    """Returns a function for one step of `rows` rows, and operations per call."""
+    """Returns a function for one step of `rows` rows of a cell with `hidden` units, and operations per call."""
     (run, scratch), parameters = bare_step(cell, hidden), random_parameters(cell, hidden)
     states = buffer(rows * CELLS[cell].STATES * hidden, np.float32)
     x = np.random.default_rng(1).normal(size=rows * INPUTS).astype(np.float32)
@@ -119,6 +125,10 @@ def observe_work(config: ModelConfig, series: int, events: int) -> tuple[Callabl
     """Returns a function that observes the next batch, round robin over the series, and events per call.
 
     Every series has been observed twice before it returns. Covariates are zero, known-future ones too.
+
+    Args:
+        config: of the network.
+        series: their number. events: of a batch.
     """
     forecaster = Forecaster(config, max_series=series, history_events=0)
     interval, places = config.interval_ms or STEP_MS, np.arange(series + events)

@@ -50,7 +50,9 @@ def _pack(target: NDArray[Any], order: tuple[str, ...], rows: Mapping[str, NDArr
 
 
 def to_torch(model: Model) -> dict[str, NDArray[np.float32]]:
-    """Returns the recurrent layers as a state dict: `module.load_state_dict({k: torch.from_numpy(v) for ...})`.
+    """Returns the recurrent layers of a model as a state dict of arrays in the shapes that torch has.
+
+    Use: `module.load_state_dict({name: torch.from_numpy(array) for ...})`.
 
     Raises:
         ConfigError: the network has no recurrent layer.

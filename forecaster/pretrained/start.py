@@ -58,7 +58,7 @@ def shipped(seasons: int) -> Shipped:
 
 
 def is_pretrained(config: ModelConfig) -> bool:
-    """Returns whether `start_model` uses shipped weights: they are enabled and fit the network."""
+    """Returns whether `start_model` uses shipped weights: `config` enables them and they fit its network."""
     return config.pretrained and all(getattr(config, name) == value for name, value in SHIPPED.items())
 
 

@@ -82,6 +82,10 @@ class Sequences:
     def check(self, config: SequenceConfig, *, learn: bool) -> None:
         """Checks that the columns fit each other and a network.
 
+        Args:
+            config: of the network.
+            learn: whether targets are needed.
+
         Raises:
             BatchError: a column does not fit; the message names it.
         """

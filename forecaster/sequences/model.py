@@ -40,7 +40,7 @@ class SequenceModel:
 
     @classmethod
     def initial(cls, config: SequenceConfig) -> Self:
-        """Returns an untrained model with seeded weights."""
+        """Returns an untrained model of `config` with seeded weights."""
         return cls(config, initial_sequence_params(config))
 
     @property
@@ -71,7 +71,15 @@ class SequenceModel:
     def continued(
         self, data: Sequences, state: NDArray[np.float32] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Returns the outputs of `predict` and the hidden state after the last step, from which calls can continue."""
+        """Returns the outputs of `predict` and the hidden state after the last step, from which calls can continue.
+
+        Args:
+            data: B sequences.
+            state: (layers, B, states*H) before the first step, not changed; None: zeros.
+
+        Returns:
+            The outputs, and the state (layers, B, states*H).
+        """
         data = Sequences(data.features, data.symbols, None, data.future)
         data.check(self.config, learn=False)
         state = self.start(len(data)) if state is None else state
@@ -120,6 +128,10 @@ class SequenceModel:
 
         Returns:
             Outputs (B, n), nan where the step does not exist, and the new state.
+
+        Raises:
+            BatchError: the columns do not fit.
+            ConfigError: the network is a decoder.
         """
         if self.config.task == "decode":
             raise ConfigError("task", "decode", "each or last: a decoder answers for a whole sequence, see predict")
@@ -171,7 +183,7 @@ class SequenceModel:
         return drawn.reshape(len(data), paths, steps)
 
     def save(self, path: Path | str) -> None:
-        """Writes a model file atomically.
+        """Writes the model file `path` atomically.
 
         Raises:
             OSError: the file could not be written.
@@ -181,7 +193,7 @@ class SequenceModel:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Reads a model file.
+        """Reads the model file `path`.
 
         Raises:
             CheckpointError: the file is damaged, of another kind, or its tensors do not fit its configuration.

@@ -23,7 +23,13 @@ from forecaster.training.step import OptimiserStep
 
 @dataclass(frozen=True)
 class SequenceProgress:
-    """Progress of a training; `validation_loss` is nan if nothing is held out."""
+    """Progress of a training.
+
+    Attributes:
+        epoch: epochs done. epochs: their number, at most.
+        loss: mean training loss of the epoch.
+        validation_loss: mean loss on the held-out sequences; nan if nothing is held out.
+    """
 
     epoch: int
     epochs: int
@@ -72,6 +78,10 @@ def pieces(steps: int, k1: int, k2: int) -> Iterator[UnrollSpan]:
 
 def sequence_loss(model: SequenceModel, data: Sequences) -> float:
     """Returns the mean loss over all targets; nan without any. A decoder runs free.
+
+    Args:
+        model: the network.
+        data: sequences with targets.
 
     Raises:
         BatchError: the columns do not fit.

@@ -119,7 +119,7 @@ class Capture:
         self._lock, self._changed = lock, changed
 
     def copy_rows(self, rows: NDArray[np.int64]) -> None:
-        """Copies rows that are about to be written, unless they were read already."""
+        """Copies rows, indices of shape (n,), that are about to be written, unless they were read already."""
         wanted = np.unique(rows[rows < self._used])
         if self._changed is not None:
             places = np.searchsorted(self._changed, wanted)

@@ -103,7 +103,9 @@ def _metadata(path: Path, file: Any, kind: str) -> dict[str, str]:
 
 @contextmanager
 def checked(where: str) -> Iterator[None]:
-    """Converts errors of missing or wrong parts raised inside the block to a `CheckpointError` of the file.
+    """Converts errors of missing or wrong parts raised inside the block to a `CheckpointError`.
+
+    `where`: the file, as its message names it.
 
     A checksum only proves that a file is as it was written; another program may have written it.
 
@@ -118,7 +120,9 @@ def checked(where: str) -> Iterator[None]:
 
 
 def read_header(path: Path | str, kind: str) -> dict[str, Any]:
-    """Reads the header alone, without reading or verifying the arrays.
+    """Reads the header of the file `path` alone, without reading or verifying the arrays.
+
+    `kind`: of the file.
 
     Raises:
         CheckpointError: the file is not of this kind or cannot be read.

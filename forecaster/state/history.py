@@ -53,7 +53,7 @@ class History:
 
     @staticmethod
     def needs(name: str) -> bool:
-        """Returns whether `of_state` reads that array of a state."""
+        """Returns whether `of_state` reads the array called `name` of a state."""
         return name.startswith("history.") or name in _NEEDED
 
     @staticmethod
@@ -90,7 +90,7 @@ class History:
 
     @staticmethod
     def merged(parts: list[History]) -> History:
-        """Concatenates histories of several partitions; serials are renumbered so that they do not collide."""
+        """Concatenates `parts`, histories of several partitions; serials are renumbered so that they do not collide."""
         if len(parts) == 1:
             return parts[0]
         series: list[NDArray[np.int64]] = []

@@ -71,6 +71,11 @@ def compare(champion: Model, challenger: Model, history: History, train: TrainCo
     A challenger with a loss that is not finite, or equal to the champion's, is never promoted. A margin below zero asks
     for no evidence: whatever is not worse by more than that share is promoted.
 
+    Args:
+        champion, challenger: the weights.
+        history: its newest share is held out.
+        train: settings, of which those of the held-out slice and the margin are used; None: the defaults.
+
     Raises:
         ConfigError: the two are networks of different configuration.
         TrainingError: there is no history to compare on.

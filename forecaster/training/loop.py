@@ -31,7 +31,14 @@ EVALUATION_BATCH = 64
 
 @dataclass(frozen=True)
 class FitProgress:
-    """How far a training is; losses are mean pinball losses in units of the series' scales."""
+    """How far a training is; losses are mean pinball losses in units of the series' scales.
+
+    Attributes:
+        step: optimiser steps taken. max_steps: their number, at most.
+        loss: mean over the last optimiser steps, fifty at most.
+        validation_loss: on the older half of the held-out slice.
+        gradient_norm: global norm of the last gradient, before clipping.
+    """
 
     step: int
     max_steps: int

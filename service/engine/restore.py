@@ -37,7 +37,7 @@ from service.partitions.schedule import Progress, Schedule
 from service.ports import Adoption, TimeMark, Transport
 from service.registry.models import Registry
 from service.snapshots.file import Snapshot, this_machine
-from service.snapshots.partition_state import restore_seam, restore_tests, restore_windows
+from service.snapshots.partition_state import restore_overlap, restore_tests, restore_windows
 from service.snapshots.store import SnapshotStore
 from service.transport.history import overlap_of
 
@@ -193,7 +193,7 @@ class Restorer:
             ]
         )
         restore_windows(partition, snapshot)
-        restore_seam(partition, snapshot)
+        restore_overlap(partition, snapshot)
         if gone := sorted(group for group in models.keys() - schedules.keys()):
             _log.warning("state of groups left out that are not configured any more", partition=name,
                          groups=", ".join(gone))  # fmt: skip

@@ -87,7 +87,7 @@ def restore_windows(partition: Partition, snapshot: Snapshot) -> None:
     )
 
 
-def restore_seam(partition: Partition, snapshot: Snapshot) -> None:
+def restore_overlap(partition: Partition, snapshot: Snapshot) -> None:
     """Restores the overlap of a snapshot, as far as it has one.
 
     Raises:
