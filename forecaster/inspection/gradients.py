@@ -39,7 +39,7 @@ def gradient_by_lag(model: SequenceModel, data: Sequences, *, seed: int = 0) -> 
         seed: of the directions, one unit vector per sequence.
 
     Returns:
-        Shape (T + 1,): norms over all layers, root mean square over the sequences; the first is for lag 0. Zero means an
+        Shape (T + 1,): norms over all layers, root mean square over the sequences; the first is for lag 0. Zero means
         underflow of float64.
 
     Raises:
