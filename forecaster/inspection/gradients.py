@@ -40,7 +40,7 @@ def gradient_by_lag(model: SequenceModel, data: Sequences, *, seed: int = 0) -> 
 
     Returns:
         Shape (T + 1,): norms over all layers, root mean square over the sequences; the first is for lag 0. Zero means
-        underflow of float64.
+        an underflow of float64.
 
     Raises:
         BatchError: the columns do not fit.
