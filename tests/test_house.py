@@ -18,7 +18,11 @@ SOURCES: Final = sorted(path for package in ("forecaster", "service") for path i
 PARAMETERS: Final = 12
 HARD: Final = ("forecaster/kernels", "forecaster/ensemble", "service/engine", "service/sources", "service/sinks")
 # Obsolete words that LAYOUT replaced, in all texts for readers.
-WORDS: Final = re.compile(r"\b(matured|so-manieth|almanac|thrift|limbo|who is listened to)\b", re.IGNORECASE)
+WORDS: Final = re.compile(
+    r"\b(matured|so-manieth|almanac|thrift|limbo|who is listened to|told|set aside|brought back|let go of"
+    r"|seams?(?!\.))\b",  # the arrays seam.* of a snapshot keep their name
+    re.IGNORECASE,
+)
 
 
 @functools.cache
