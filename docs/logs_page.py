@@ -156,7 +156,7 @@ MEANINGS: Final = {
         "schema of forecasts is to be registered (`output.format`). Nothing is read or rejected until it answers. "
         "Once per outage. See [Kafka](kafka.md#schema-registry)."
     ),
-    "schemas of pushed records not found out, sender retries": (
+    "schemas of pushed records not available, sender retries": (
         "`schema_registry.url` does not answer, or the daemon stops, and a pushed body has a schema that is not known "
         "yet. The sender got status 503 and retries; `error` has the detail, which the sender does not get."
     ),

@@ -39,7 +39,7 @@ def demo(duration: str | None, data_dir: Path | None, port: int, *, plain: bool)
     The daemon follows files of samples, with the same engine, files and trainer as `forecaster run`. The city's
     electricity, solar power and web traffic begin with eight weeks of half hours; then a day takes twelve seconds, with
     an incident every few days and a lasting change in the first week. Once a second, CPU, memory, load, disk and
-    network rates of this machine are written beside it. The first training starts after twenty live seconds.
+    network rates of this machine follow in a second file. The first training starts after twenty live seconds.
 
     The error of the medians, over all steps ahead, is shown relative to that of the better of two naive forecasts: the
     value of a day before, and of a week before. For the machine it is that of the last value.

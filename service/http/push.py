@@ -238,7 +238,7 @@ class Push:
             lines = self._framed.lines(body, kind)
         except SchemaRegistryError as error:
             # Its text may name the registry and what it answered, which are for the operator only.
-            _log.warning("schemas of pushed records not found out, sender retries", error=str(error))
+            _log.warning("schemas of pushed records not available, sender retries", error=str(error))
             text = "the schema registry does not answer, or the daemon stops; send the body again later"
             raise self.refused("not_ready", 503, text) from error
         except FramedBodyError as error:
