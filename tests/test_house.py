@@ -100,6 +100,14 @@ def test_every_module_is_on_the_map(package: str) -> None:
     assert missing == []
 
 
+def test_tests_mirror_the_packages() -> None:
+    """Every folder of a package has a folder of tests; those of `capacity` go through its commands."""
+    folders = [path.parent.relative_to(ROOT) for package in ("forecaster", "service")
+               for path in (ROOT / package).glob("*/__init__.py")]  # fmt: skip
+    missing = [str(folder) for folder in folders if not (ROOT / "tests" / folder).is_dir()]
+    assert missing == ["service/capacity"]
+
+
 def lines_of_code(path: Path) -> int:
     """Counts the lines of a module or folder without blank lines, comments and docstrings."""
     if path.is_dir():
