@@ -29,7 +29,7 @@ def dry_run(config: Config) -> Iterator[Finding]:
         from service.kafka.tools.topics import plan  # noqa: PLC0415 - imports the client only where it is used
 
         yield from examine(config.kafka, plan(config))
-    used = config.kafka.topics or config.input.push or config.output.format != "json"
+    used = config.kafka.topics or config.input.push or config.output_format in {"avro", "protobuf"}
     if config.schema_registry.url and used:
         yield _schema_registry(config.schema_registry)
     for entry in config.input.files:

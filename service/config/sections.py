@@ -199,6 +199,13 @@ class Config(Section):
         return self.output.sink
 
     @property
+    def output_format(self) -> Literal["json", "compact", "avro", "protobuf"]:
+        """The format of forecasts (`output.format` resolved)."""
+        if self.output.format == "auto":
+            return "compact" if self.sink == "sqlite" else "json"
+        return self.output.format
+
+    @property
     def uses_kafka(self) -> bool:
         """Whether brokers are needed, for the input, the output or both."""
         return bool(self.kafka.topics) or self.sink == "kafka"

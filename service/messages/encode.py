@@ -32,7 +32,7 @@ Write = Callable[[int, str, Mapping[str, object]], bytes]
 class OutputFormat(Protocol):
     """Writes forecasts and silences in one format; the same ones give the same bytes."""
 
-    def writer(self, series: Sequence[str], forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
+    def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
         """Returns the function that writes the forecasts of a batch."""
 
     def silence(self, silence: Silence, source: Mapping[str, object]) -> bytes:
@@ -42,7 +42,7 @@ class OutputFormat(Protocol):
 class JsonFormat:
     """`OutputFormat` of JSON objects."""
 
-    def writer(self, series: Sequence[str], forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
+    def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
         """See `OutputFormat`."""
         origins, months = format_times(forecasts.origin_ms), _months(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
@@ -53,7 +53,7 @@ class JsonFormat:
         def write(at: int, status: str, source: Mapping[str, object]) -> bytes:
             return orjson.dumps(
                 {
-                    "series": series[at],
+                    "series": decoded.series[at],
                     "origin": origins[at],
                     "interval_ms": intervals[at],
                     **months.get(at, _FIXED),
@@ -142,7 +142,7 @@ def encode(
     published = published_from(forecasts, from_ms)
     silences = [one for one in forecasts.silences[::-1] if published[one.event]]
     wanted = (((forecasts.steps % every == 0) | (forecasts.flagged != 0)) & published).tolist()
-    write = output.writer(decoded.series, forecasts, levels, model_sha256[:_MODEL_DIGITS])
+    write = output.writer(decoded, forecasts, levels, model_sha256[:_MODEL_DIGITS])
     series, encoded, positions = list[str](), list[bytes](), list[int]()
     revised = revisions(forecasts)
     staged, source = 0, {"partition": partition} | ({} if run == 1 else {"run": run})

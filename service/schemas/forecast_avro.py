@@ -10,6 +10,7 @@ import numpy as np
 from fastavro import parse_schema, schemaless_writer
 
 from forecaster import Forecasts, Silence
+from service.messages.decode import Decoded
 from service.messages.digits import exact_in_float32
 from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions
 from service.messages.frames import frame_head
@@ -49,7 +50,7 @@ class AvroFormat:
     def __init__(self, number: int) -> None:
         self._head = frame_head(number)
 
-    def writer(self, series: Sequence[str], forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
+    def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
         """See `OutputFormat`."""
         origins, steps = forecasts.origin_ms.tolist(), calendar_targets(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
@@ -69,7 +70,7 @@ class AvroFormat:
                 both = _EMPTY + begin + rows + _EMPTY
             name, targets = steps.get(at, (None, None))
             before = {
-                "series": series[at],
+                "series": decoded.series[at],
                 "origin": origins[at],
                 "interval_ms": intervals[at],
                 "interval": name,

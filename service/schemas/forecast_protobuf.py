@@ -10,6 +10,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 from forecaster import Forecasts, Silence
+from service.messages.decode import Decoded
 from service.messages.digits import exact_in_float32
 from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions
 from service.messages.frames import frame_head
@@ -43,7 +44,7 @@ class ProtobufFormat:
             for name in ("Forecast", "Silence")
         )
 
-    def writer(self, series: Sequence[str], forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
+    def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
         """See `OutputFormat`."""
         origins, steps = forecasts.origin_ms.tolist(), calendar_targets(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
@@ -57,7 +58,7 @@ class ProtobufFormat:
         def write(at: int, status: str, source: Mapping[str, object]) -> bytes:
             record: Any = kind()
             record.CopyFrom(shared)
-            record.series, record.interval_ms = series[at], intervals[at]
+            record.series, record.interval_ms = decoded.series[at], intervals[at]
             record.flagged, record.status = flagged[at], status
             record.origin.FromMilliseconds(origins[at])
             if at in steps:

@@ -1,8 +1,9 @@
-"""Registers the schema of forecasts, and makes their format."""
+"""Makes the format of forecasts, and registers its schema where it has one."""
 
 from __future__ import annotations
 
 from service.config.sections import Config
+from service.messages.compact import CompactFormat
 from service.messages.encode import JSON, OutputFormat
 from service.schemas.forecast_schemas import SCHEMAS, subject_of
 
@@ -20,9 +21,11 @@ def registered_format(config: Config) -> OutputFormat:
         SchemaError: the registry refuses the schema.
         SchemaRegistryError: the registry does not answer; call it again later.
     """
-    name = config.output.format
+    name = config.output_format
     if name == "json":
         return JSON
+    if name == "compact":
+        return CompactFormat()
     from service.schemas.registry import SchemaRegistry  # noqa: PLC0415 - an extra
 
     registry = SchemaRegistry(config.schema_registry)

@@ -1,4 +1,4 @@
-"""Schema of an output's SQLite file: tables, views, and the migration of files of earlier program versions."""
+"""Schema of an output's SQLite file: its tables, and the migration of files of earlier program versions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import sqlite3
 from pathlib import Path
 
 from service.errors import SinkFormatError
+from service.sinks.sqlite_retention import PRUNED_REJECTS, WRITTEN
+from service.sinks.sqlite_views import MOST_STEPS, views
 
 APPLICATION_ID = 0x46435354  # "FCST", so that `file` and this program recognise the database
 FORMAT_VERSION = 1
+PAGE_BYTES = 8192
 
 # Added to older files when they are opened; their format version stays the same.
 OUTCOMES = """
@@ -48,15 +51,57 @@ CREATE TABLE IF NOT EXISTS group_adoptions ( -- like adoptions, of the series of
     model TEXT NOT NULL,
     PRIMARY KEY (partition, position, group_name)
 )"""
-SCHEMA = """
-CREATE TABLE batches (
+STORED = """
+CREATE TABLE IF NOT EXISTS series_names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS contexts ( -- what many forecasts have in common
+    id INTEGER PRIMARY KEY,
+    partition TEXT NOT NULL,
+    model TEXT NOT NULL,              -- the first digits of its sha256, "" of a silence
+    levels TEXT NOT NULL,             -- JSON array of the quantile levels
+    UNIQUE (partition, model, levels)
+);
+CREATE TABLE IF NOT EXISTS stored_forecasts ( -- in the order of the output; see service/messages/compact.py
+    id INTEGER PRIMARY KEY,
+    series INTEGER NOT NULL,
+    origin_ms INTEGER NOT NULL,
+    context INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    interval_ms INTEGER NOT NULL,
+    missing INTEGER NOT NULL,         -- 1: the event had no value
+    flagged INTEGER NOT NULL,
+    value REAL,                       -- of the event
+    anomaly REAL,
+    least REAL, greatest REAL,        -- of all quantiles
+    width REAL,                       -- unit of distances from the level in the middle
+    digits INTEGER,                   -- decimals that quantiles are rounded to
+    steps INTEGER NOT NULL,           -- 0: no forecast
+    quantiles BLOB,                   -- codes of the quantiles, by step
+    more TEXT                         -- JSON object of rarer fields: interval, targets, source, revision, quantiles
+);
+CREATE INDEX IF NOT EXISTS stored_forecasts_of_series ON stored_forecasts (series, origin_ms);
+CREATE TABLE IF NOT EXISTS stored_silences (
+    id INTEGER PRIMARY KEY,
+    series INTEGER NOT NULL,
+    context INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    expected_ms INTEGER NOT NULL,
+    noticed_ms INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS step_numbers (at INTEGER PRIMARY KEY);                           -- for the views
+CREATE TABLE IF NOT EXISTS byte_numbers (byte BLOB PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID; -- for the views
+"""
+# With the first batch of forecasts in JSON (`output.format = "json"`).
+BATCHES = """
+CREATE TABLE IF NOT EXISTS batches (
     partition TEXT NOT NULL,
     position INTEGER NOT NULL,        -- of the first record of the batch; next_position: of time marks
     next_position INTEGER NOT NULL,
     n INTEGER NOT NULL,               -- forecasts in the batch
     forecasts TEXT NOT NULL,          -- JSON array of the forecast objects
     PRIMARY KEY (partition, position, next_position)
-);
+)"""
+SCHEMA = """
 CREATE TABLE rejects (
     partition TEXT NOT NULL,
     position INTEGER NOT NULL,
@@ -91,65 +136,10 @@ CREATE TABLE files (                  -- the input files as they were read; see 
     changed_ns INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (partition, base, path)
 );
-CREATE VIEW forecasts AS
-SELECT
-    batches.partition AS partition,
-    json_extract(one.value, '$.source.position') AS position,
-    json_extract(one.value, '$.series') AS series,
-    json_extract(one.value, '$.origin') AS origin,
-    json_extract(one.value, '$.interval_ms') AS interval_ms,
-    json_extract(one.value, '$.model') AS model,
-    json_extract(one.value, '$.status') AS status,
-    json_extract(one.value, '$.levels') AS levels,
-    json_extract(one.value, '$.quantiles') AS quantiles,
-    json_extract(one.value, '$.anomaly') AS anomaly,
-    json_extract(one.value, '$.flagged') AS flagged
-FROM batches, json_each(batches.forecasts) AS one
-WHERE json_extract(one.value, '$.kind') IS NULL;
-CREATE VIEW silences AS
-SELECT
-    batches.partition AS partition,
-    json_extract(one.value, '$.source.position') AS position,
-    json_extract(one.value, '$.series') AS series,
-    json_extract(one.value, '$.last') AS last,
-    json_extract(one.value, '$.expected') AS expected,
-    json_extract(one.value, '$.noticed') AS noticed
-FROM batches, json_each(batches.forecasts) AS one
-WHERE json_extract(one.value, '$.kind') = 'silence';
 """
 
 # Columns that earlier programs of the same format did not write; they come last in the schema.
 ADDED = ("start", "checked", "checksum", "device", "inode", "stored", "changed_ns")
-
-# A row per step ahead, with its target time; the view is added to older files, too.
-STEPS = """
-CREATE VIEW steps AS
-SELECT
-    batches.partition AS partition,
-    json_extract(one.value, '$.source.position') AS position,
-    json_extract(one.value, '$.series') AS series,
-    json_extract(one.value, '$.origin') AS origin,
-    step.key + 1 AS step,
-    CASE
-        WHEN json_extract(one.value, '$.targets') IS NOT NULL
-            THEN json_extract(one.value, '$.targets[' || step.key || ']')
-        WHEN json_extract(one.value, '$.interval_ms') > 0
-            THEN strftime(
-                '%Y-%m-%dT%H:%M:%fZ',
-                json_extract(one.value, '$.origin'),
-                printf(
-                    '+%d.%03d seconds',
-                    (step.key + 1) * json_extract(one.value, '$.interval_ms') / 1000,
-                    (step.key + 1) * json_extract(one.value, '$.interval_ms') % 1000
-                )
-            )
-    END AS target,
-    json_extract(one.value, '$.model') AS model,
-    json_extract(one.value, '$.levels') AS levels,
-    step.value AS quantiles
-FROM batches, json_each(batches.forecasts) AS one, json_each(one.value, '$.quantiles') AS step
-WHERE json_extract(one.value, '$.kind') IS NULL AND json_type(one.value, '$.quantiles') = 'array';
-"""
 
 
 def prepare(database: sqlite3.Connection, path: Path) -> None:
@@ -159,13 +149,16 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
         SinkFormatError: the file was not written by this program, or has another format version.
         sqlite3.Error: the file cannot be read or written.
     """
+    if not database.execute("PRAGMA page_count").fetchone()[0]:  # only a file without tables can be changed
+        database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     application = database.execute("PRAGMA application_id").fetchone()[0]
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if application == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         database.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA}; {STEPS}; PRAGMA application_id = {APPLICATION_ID}; "
+            f"BEGIN IMMEDIATE; {SCHEMA}; PRAGMA application_id = {APPLICATION_ID}; "
             f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT"
         )
     elif application != APPLICATION_ID:
@@ -189,5 +182,21 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
         if present and name not in present:
             kind = "INTEGER" if name == "checksum" else "INTEGER NOT NULL DEFAULT 0"
             database.execute(f"ALTER TABLE files ADD COLUMN {name} {kind}")
-    if not database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'steps'").fetchone()[0]:
-        database.executescript(f"BEGIN IMMEDIATE; {STEPS}; COMMIT")
+    if not database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'verified'").fetchone()[0]:
+        numbers = f"INSERT OR IGNORE INTO step_numbers VALUES {', '.join(f'({at})' for at in range(MOST_STEPS))}"
+        values = ", ".join(f"(x'{at:02x}', {at})" for at in range(256))
+        bytes_ = f"INSERT OR IGNORE INTO byte_numbers VALUES {values}"
+        made = "; ".join([WRITTEN, PRUNED_REJECTS, numbers, bytes_, *views(batches=has_batches(database))])
+        database.executescript(f"BEGIN IMMEDIATE; {STORED} {made}; COMMIT")
+
+
+def has_batches(database: sqlite3.Connection) -> bool:
+    """Returns whether the file has a table for batches of forecasts in JSON."""
+    return bool(database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'batches'").fetchone()[0])
+
+
+def add_batches(database: sqlite3.Connection) -> None:
+    """Adds the table for batches of forecasts in JSON, and shows them in the views; in an open transaction."""
+    database.execute(BATCHES)
+    for statement in views(batches=True):
+        database.execute(statement)

@@ -1,9 +1,9 @@
 """Sink of forecasts, rejects, adoptions and positions in one SQLite file, one transaction per batch.
 
-The forecasts of a batch are one JSON text in one row: seven times cheaper to write than a row each. The view
-`forecasts` has one row per forecast. Any SQLite client can read it while the daemon runs:
+A forecast is a row of numbers in binary, with an index by series and time; with `output.format = "json"` the forecasts of
+a batch are one JSON text in one row. The views show both. Any SQLite client can read them while the daemon runs:
 
-    SELECT origin, quantiles FROM forecasts WHERE series = 'cpu' ORDER BY origin DESC LIMIT 1;
+    SELECT origin, quantiles FROM forecasts WHERE series = 'cpu' ORDER BY origin_ms DESC LIMIT 1;
 
 Durable means `synchronous = FULL`: a unit survives a power loss once `publish` has returned.
 """
@@ -23,7 +23,9 @@ from service.errors import SinkFormatError, SinkUnavailableError, TransportError
 from service.folder_lock import FolderLock
 from service.ports import Adoption, Outcomes, OutputIdentity, Reject, TimeMark, Unit, marks_from, models_from
 from service.sinks import Sink
-from service.sinks.sqlite_schema import ADDED, GROUP_ADOPTIONS, prepare
+from service.sinks.sqlite_retention import SqliteRetention
+from service.sinks.sqlite_schema import ADDED, GROUP_ADOPTIONS, add_batches, has_batches, prepare
+from service.sinks.stored_rows import StoredRows
 from service.sources.manifest import FileEntry
 
 _BUSY_MS = 1000  # maximum wait for a reader that converts the journal, or a backup
@@ -38,6 +40,7 @@ ON CONFLICT (partition, position, next_position) DO UPDATE SET n = n + excluded.
 _NOTE_DELETED_MARKS: Final = """
 INSERT INTO deleted_marks SELECT partition, max(position) + 1 FROM marks WHERE partition = ? AND position < ?
 GROUP BY partition ON CONFLICT (partition) DO UPDATE SET before = excluded.before"""
+_TABLES: Final = frozenset({"stored_forecasts", "stored_silences", "rejects"})  # of outputs
 _MOST_STARTS: Final = 10_000  # maximum number of stored starts: more than occur between two snapshots
 
 # Certainly nothing was committed, and the cause may be temporary: the unit may be retried.
@@ -50,10 +53,14 @@ class SqliteSink(Sink):
 
     Args:
         path: the SQLite file; it and its folder are created when missing. `path`.lock is the lock file.
+        retention: deletes the oldest outputs.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, retention: SqliteRetention | None = None) -> None:
         self.path = path
+        self._retention = retention or SqliteRetention()
+        self._stored = StoredRows()
+        self._tables: frozenset[str] = _TABLES
         self._database: sqlite3.Connection | None = None
         self._identity = (0, 0)  # of the open file
         self._starts: tuple[str, ...] = ()
@@ -76,6 +83,8 @@ class SqliteSink(Sink):
                 self.path, isolation_level=None, timeout=_BUSY_MS / 1000, check_same_thread=False
             )
             prepare(self._database, self.path)
+            self._stored = StoredRows()
+            self._note_tables()
             self._starts = self._read_starts()
             status = self.path.stat()
             self._identity = status.st_dev, status.st_ino
@@ -115,6 +124,9 @@ class SqliteSink(Sink):
         """Returns the name created with the file, and the starts stored in it."""
         path = str(self.path.absolute())
         return OutputIdentity(self._starts[0], self._starts, path, path) if self._starts else OutputIdentity()
+
+    def _note_tables(self) -> None:
+        self._tables = _TABLES | {"batches"} if has_batches(self._connection()) else _TABLES
 
     def _read_starts(self) -> tuple[str, ...]:
         return tuple(str(start) for (start,) in self._rows("SELECT start FROM starts ORDER BY rowid"))
@@ -181,12 +193,19 @@ class SqliteSink(Sink):
         names = json.dumps(list(partitions))
         mine = "partition IN (SELECT value FROM json_each(?))"
         counts = self._rows(f"SELECT sum(events), sum(late), sum(duplicates) FROM outcomes WHERE {mine}", names)[0]  # noqa: S608 - a constant
+        if counts[0] is None and "batches" not in self._tables:
+            return Outcomes()
         if counts[0] is None:
             ((made,),) = self._rows(f"SELECT sum(n) FROM batches WHERE {mine}", names)  # noqa: S608
             if not made:
                 return Outcomes()
             counts = (made, 0, 0)
-        reasons = self._rows(f"SELECT reason, count(*) FROM rejects WHERE {mine} GROUP BY reason", names)  # noqa: S608
+        reasons = self._rows(
+            f"SELECT reason, sum(n) FROM (SELECT reason, count(*) AS n FROM rejects WHERE {mine} GROUP BY reason "  # noqa: S608
+            f"UNION ALL SELECT reason, n FROM pruned_rejects WHERE {mine}) GROUP BY reason",
+            names,
+            names,
+        )
         first = self._rows(f"SELECT detail FROM rejects WHERE {mine} ORDER BY rowid LIMIT 1", names)  # noqa: S608
         events, late, duplicates = (int(str(count or 0)) for count in counts)
         rejects = {str(reason): int(str(count)) for reason, count in reasons if reason != "late"}
@@ -228,6 +247,7 @@ class SqliteSink(Sink):
             database.execute("BEGIN IMMEDIATE")
             self.check_order(unit)
             self._write(unit, files, removed, forecasts=forecasts)
+            self._prune(unit)
             if unprinted:
                 lines = ((line,) for line in unit.forecasts)
                 database.executemany("INSERT INTO unprinted VALUES (CAST(? AS TEXT))", lines)
@@ -277,6 +297,7 @@ class SqliteSink(Sink):
             raise SinkFormatError(msg)
 
     def _roll_back(self) -> None:
+        self._stored.forget_names()  # those that this transaction has added
         database = self._connection()
         if database.in_transaction:  # some errors, such as a full disk, roll back automatically
             try:
@@ -284,6 +305,7 @@ class SqliteSink(Sink):
             except sqlite3.Error as error:
                 msg = f"{self.path}: cannot be rolled back ({error}); the outcome is unknown"
                 raise TransportError(msg) from error
+        self._note_tables()
 
     def check_order(self, unit: Unit) -> None:
         """Rejects a unit that does not follow the committed position.
@@ -304,16 +326,10 @@ class SqliteSink(Sink):
     ) -> None:
         database, partition = self._connection(), unit.partition
         if forecasts and unit.forecasts:
-            database.execute(
-                _INSERT_BATCH,
-                (
-                    partition,
-                    unit.position,
-                    unit.next_position,
-                    len(unit.forecasts),
-                    b"[" + b",".join(unit.forecasts) + b"]",
-                ),
-            )
+            if unit.forecasts[0].startswith(b"{"):
+                self._write_batch(unit)
+            else:
+                self._stored.write(database, unit)
         database.executemany(
             "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
             ((partition, r.position, r.reason, r.detail, r.value, r.key, _headers_text(r)) for r in unit.rejects),
@@ -350,6 +366,20 @@ class SqliteSink(Sink):
         database.executemany(gone, ((partition, *key) for key in removed))
         marks = ", ".join("?" * (7 + len(ADDED)))
         database.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", _file_rows(partition, files))  # noqa: S608
+
+    def _write_batch(self, unit: Unit) -> None:
+        database = self._connection()
+        if "batches" not in self._tables:
+            add_batches(database)
+            self._tables |= {"batches"}
+        text = b"[" + b",".join(unit.forecasts) + b"]"
+        database.execute(_INSERT_BATCH, (unit.partition, unit.position, unit.next_position, len(unit.forecasts), text))
+
+    def _prune(self, unit: Unit) -> None:
+        before = self._retention.forgotten
+        self._retention.prune(self._connection(), unit, self._tables)
+        if self._retention.forgotten != before:
+            self._stored.forget_names()
 
     def close(self) -> None:
         """Closes the file and releases the lock."""

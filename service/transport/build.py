@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Callable
 
 from forecaster import install_command
@@ -22,6 +23,7 @@ from service.ports import Transport
 from service.registry.models import Registry
 from service.schemas.schema import TYPE_OF_FORMAT
 from service.sinks import Sink
+from service.sinks.sqlite_retention import SqliteRetention
 from service.sinks.sqlite_sink import SqliteSink
 from service.sinks.stdout_sink import StdoutSink
 from service.snapshots.sharing import Exchange
@@ -90,13 +92,14 @@ def _check_format(config: Config) -> None:
 
 def _check_output_format(config: Config) -> None:
     """Raises where the forecasts cannot be written in `output.format`."""
-    setting = config.output.format
-    if setting == "json":
+    setting = config.output_format
+    if setting == "json" or (setting == "compact" and config.sink == "sqlite"):
         return
-    if config.sink != "kafka":
+    if config.sink != "kafka" or setting == "compact":
+        of = {"sqlite": "compact rows or JSON", "stdout": "JSON", "kafka": "JSON, Avro or Protobuf"}[config.sink]
         msg = (
-            f'output.format: got "{setting}" with output.sink = "{config.sink}", which holds JSON: its views and '
-            'readers have no schema registry. Set output.sink = "kafka", or output.format = "json"'
+            f'output.format: got "{setting}" with output.sink = "{config.sink}", which holds {of}. '
+            'Set output.format = "auto", or another output.sink'
         )
         raise ConfigurationError(msg)
     if not config.schema_registry.url:
@@ -170,7 +173,9 @@ def push_log(config: Config) -> PushLog | None:
 
 def local_sink(config: Config) -> Sink:
     """Constructs the sink `sqlite` or `stdout`; opens nothing yet."""
-    database = SqliteSink(config.output_path)
+    output = config.output
+    retention = SqliteRetention(round(output.keep * 1000), output.max_bytes, lambda: time.time_ns() // 1_000_000)
+    database = SqliteSink(config.output_path, retention)
     return StdoutSink(database) if config.sink == "stdout" else database
 
 
