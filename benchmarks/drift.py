@@ -100,10 +100,9 @@ def run(events: Path, begins: NDArray[np.int64], settings: dict[str, Any], folde
     ended = [line for line in said if line["event"] == "training ended"]
     median = np.full((EVENTS, HORIZON), np.nan)
     database = sqlite3.connect(f"file:{folder}/forecasts.sqlite?mode=ro", uri=True)
-    for (batch,) in database.execute("SELECT forecasts FROM batches"):
-        for one in json.loads(batch):
-            at = int(np.searchsorted(begins, one["source"]["position"]))
-            median[at] = [levels[1] for levels in one["quantiles"]]
+    for position, quantiles in database.execute("SELECT position, quantiles FROM forecasts WHERE status <> 'unknown'"):
+        at = int(np.searchsorted(begins, position))
+        median[at] = [levels[1] for levels in json.loads(quantiles)]
     adopted = [row[0] for row in database.execute("SELECT position FROM adoptions ORDER BY position")][1:]
     database.close()
     return {

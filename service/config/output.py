@@ -29,22 +29,22 @@ class OutputConfig(Section):
     )
     format: Literal["auto", "json", "compact", "avro", "protobuf"] = Field(
         "auto",
-        description="Format of the forecasts. compact, for SQLite: numbers in binary that the views show, a fourth of the "
-        "size of JSON. avro and protobuf, for Kafka: in the wire format of a schema registry, with a schema that the "
-        "daemon registers at its start for the subject <topic>-value; they need schema_registry.url. auto: compact in "
-        "SQLite, else JSON.",
+        description="Format of the forecasts. compact, for SQLite: numbers in binary that the views show, a fourth of "
+        "the size of JSON. avro and protobuf, for Kafka: in the wire format of a schema registry, with a schema that "
+        "the daemon registers at its start for the subject <topic>-value; they need schema_registry.url. auto: compact "
+        "in SQLite, else JSON.",
     )
     keep: OptionalDuration = Field(
         0.0,
         ge=0,
-        description="How long the SQLite file keeps forecasts, silences and rejected records after they were written, such "
-        'as "30d", to the hour. Empty: until max_bytes is reached.',
+        description="How long the SQLite file keeps forecasts, silences and rejected records after they were written, "
+        'such as "30d", to the hour. Empty: until max_bytes is reached.',
     )
     max_bytes: int = Field(
         10 << 30,
         ge=1 << 20,
-        description="Bound of the used pages of the SQLite file, in bytes: above it, the oldest forecasts, silences and "
-        "rejected records are deleted, a few with every batch. The default is 10 GiB.",
+        description="Bound of the used pages of the SQLite file, in bytes: above it, the oldest forecasts, silences "
+        "and rejected records are deleted, a few with every batch. The default is 10 GiB.",
     )
     path: Path = Field(
         Path("forecasts.sqlite"),

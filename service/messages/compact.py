@@ -4,13 +4,13 @@ The quantiles of a forecast with S steps and L levels take S (3 + 2 (L - 1)) byt
 number that JSON takes. With `least` and `greatest` of all its quantiles, and one level in the middle of each step:
 
     middle     24 bits, linear from `least` to `greatest`:   middle = least + (greatest - least) code / (2^24 - 1)
-    others     16 bits, their distance from the middle with a 5-bit exponent e and an 11-bit mantissa m, in units of
-               `width`:   distance = width m                     for e = 0
-                          distance = width (2048 + m) 2^(e - 1)  for e > 0
+    others     16 bits, their distance from the middle with a 5-bit exponent e and an 11-bit mantissa m:
+               distance = unit m                     for e = 0
+               distance = unit (2048 + m) 2^(e - 1)  for e > 0,   unit = (greatest - least) / (4095 2^30)
 
-The middle is exact to 6e-8 of the range of the forecast, every other quantile to 1/4096 of its distance from the middle;
-`least` and `greatest` bound all of them, the order of the levels stays, and numbers are rounded to `digits` decimals, a
-two-thousandth of the narrowest step at most. Plain SQL can read it (`service.sinks.sqlite_views`).
+The middle is exact to 6e-8 of the range of the forecast, every other quantile to 1/4096 of its distance from the
+middle; `least` and `greatest` bound all of them, the order of the levels stays, and numbers are rounded to `digits`
+decimals, a two-thousandth of the narrowest step at most. Plain SQL can read it (`service.sinks.sqlite_views`).
 A forecast with quantiles that are not finite, or so large that their range is not, keeps its numbers as they are, in
 `more`.
 """
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from forecaster import Forecasts, Silence
 from service.messages.decode import Decoded
 from service.messages.digits import plain
-from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions
+from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions, text_of
 from service.messages.timestamps import format_times
 
 MIDDLE_CODES: Final = (1 << 24) - 1
@@ -37,10 +37,12 @@ MANTISSA: Final = 1 << 11
 MOST_DIGITS: Final = 15
 """More decimals than this are not rounded to: the numbers have as many digits as they need."""
 
-_TOP: Final = float((2 * MANTISSA - 1) << 30)  # the greatest distance, in units of `width`
+LARGEST_DISTANCE: Final = float((2 * MANTISSA - 1) << 30)
+"""In units of distances."""
+
 _FINE: Final = 2000.0  # part of the narrowest interval that rounding may cost
-# Kind, origin, interval, value, anomaly, least, greatest, width, digits, flagged, missing, steps, levels, length of more.
-_FORECAST: Final = struct.Struct("<BqqdddddbBBHHI")
+# Kind, origin, interval, value, anomaly, least, greatest, digits, flagged, missing, steps, levels, size of more.
+_FORECAST: Final = struct.Struct("<BqqddddbBBHHI")
 _SILENCE: Final = struct.Struct("<Bqqq")
 _NO_DIGITS: Final = -1
 _MODEL_BYTES: Final = 12
@@ -53,7 +55,7 @@ class CompactForecast(NamedTuple):
         context: model and levels as bytes, equal for all forecasts of a model; see `context_of`.
         origin_ms, interval_ms: of the forecast.
         value: of the event, nan where it had none, and for a corrected forecast. anomaly: nan where unknown.
-        least, greatest, width: see the head of the file; 0 without quantiles.
+        least, greatest: see the head of the file; 0 without quantiles.
         digits: decimals of the quantiles, None where they are not rounded.
         flagged: 0 or 1. missing: 1 where the event had no value.
         steps: number of steps, 0 without quantiles.
@@ -69,7 +71,6 @@ class CompactForecast(NamedTuple):
     anomaly: float
     least: float
     greatest: float
-    width: float
     digits: int | None
     flagged: int
     missing: int
@@ -91,7 +92,7 @@ class Packed(NamedTuple):
 
     Attributes:
         codes: (n, S (3 + 2 (L - 1))) uint8.
-        least, greatest, width: (n,).
+        least, greatest: (n,).
         digits: (n,) decimals, -1 where they are not rounded.
         usable: (n,) whether the codes are valid.
     """
@@ -99,7 +100,6 @@ class Packed(NamedTuple):
     codes: NDArray[np.uint8]
     least: NDArray[np.float64]
     greatest: NDArray[np.float64]
-    width: NDArray[np.float64]
     digits: NDArray[np.int64]
     usable: NDArray[np.bool_]
 
@@ -112,7 +112,7 @@ def pack(quantiles: NDArray[np.float64]) -> Packed:
     """
     n, steps, levels = quantiles.shape
     mid = levels // 2
-    flat = quantiles.reshape(n, -1)
+    flat = quantiles.reshape(n, steps * levels)
     with np.errstate(over="ignore", invalid="ignore"):
         least, greatest = flat.min(axis=1, initial=np.inf), flat.max(axis=1, initial=-np.inf)
         span = greatest - least
@@ -128,12 +128,11 @@ def pack(quantiles: NDArray[np.float64]) -> Packed:
     others = [at for at in range(levels) if at != mid]
     sign = np.where(np.array(others) < mid, -1.0, 1.0)
     distance = np.maximum((q[:, :, others] - known[:, :, None]) * sign, 0.0)
-    width = distance.max(axis=(1, 2), initial=0.0) / _TOP
-    relative = distance / np.where(width > 0.0, width, 1.0)[:, None, None]
+    relative = np.minimum(distance / scale[:, :, None], 1.0) * LARGEST_DISTANCE
     codes = np.empty((n, steps, 3 + 2 * len(others)), np.uint8)
     codes[:, :, :3] = middle.astype(">u4")[..., None].view(np.uint8)[:, :, 1:]
     codes[:, :, 3:] = np.ascontiguousarray(_distance_codes(relative).astype(">u2")).view(np.uint8)
-    return Packed(codes.reshape(n, -1), least, greatest, width, digits, usable)
+    return Packed(codes.reshape(n, steps * codes.shape[2]), least, greatest, digits, usable)
 
 
 def _digits_of(q: NDArray[np.float64], mid: int, span: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -158,7 +157,7 @@ def _rounded(bound: NDArray[np.float64], digits: NDArray[np.int64], outward: np.
 
 
 def _distance_codes(relative: NDArray[np.float64]) -> NDArray[np.uint16]:
-    """Returns distances in units of `width` as codes of 5 bits of exponent and 11 of mantissa."""
+    """Returns distances in their units as codes of 5 bits of exponent and 11 of mantissa."""
     _, power = np.frexp(relative)
     exponent = np.maximum(power - 11, 0)
     mantissa = np.rint(np.ldexp(relative, -np.maximum(exponent - 1, 0)))
@@ -177,7 +176,8 @@ def unpack(found: CompactForecast, levels: int) -> NDArray[np.float64] | None:
     high, low = codes[:, :3].astype(np.int64), np.ascontiguousarray(codes[:, 3:]).view(">u2").astype(np.int64)
     middle = found.least + (found.greatest - found.least) * (high @ np.array([65536, 256, 1]) / MIDDLE_CODES)
     exponent, mantissa = low >> 11, low & (MANTISSA - 1)
-    distance = found.width * np.where(exponent > 0, (MANTISSA + mantissa) << np.maximum(exponent - 1, 0), mantissa)
+    unit = (found.greatest - found.least) / LARGEST_DISTANCE
+    distance = unit * np.where(exponent > 0, (MANTISSA + mantissa) << np.maximum(exponent - 1, 0), mantissa)
     quantiles = np.empty((found.steps, levels))
     quantiles[:, mid] = middle
     quantiles[:, :mid] = middle[:, None] - distance[:, :mid]
@@ -210,7 +210,6 @@ class CompactFormat:
             forecasts.anomaly.tolist(),
             packed.least.tolist(),
             packed.greatest.tolist(),
-            packed.width.tolist(),
             packed.digits.tolist(),
             forecasts.flagged.astype(np.bool_).tolist(),
         ]
@@ -222,7 +221,8 @@ class CompactFormat:
         def write(at: int, status: str, source: Mapping[str, object]) -> bytes:
             more: dict[str, Any] = dict(months.get(at, ()))
             if len(source) > 2:  # more than partition and position
-                more |= {"source": {name: source[name] for name in source if name in ("event", "window", "mark")}}
+                text = text_of(source)
+                more["source"] = {name: text[name] for name in text if name in ("event", "window", "mark")}
             if at in revised:
                 more["revision"] = 1
             codes: bytes | memoryview = b""
@@ -231,9 +231,9 @@ class CompactFormat:
                     codes = written[at * size : (at + 1) * size]
                 else:
                     more["quantiles"] = plain(forecasts.quantiles[at])
-            text = orjson.dumps(more) if more else b""
-            head = _FORECAST.pack(0, *heads[at], status == "missing", steps if codes else 0, len(levels), len(text))
-            return b"".join((head, context, text, codes))
+            rest = orjson.dumps(more) if more else b""
+            head = _FORECAST.pack(0, *heads[at], status == "missing", steps if codes else 0, len(levels), len(rest))
+            return b"".join((head, context, rest, codes))
 
         return write
 
@@ -250,7 +250,7 @@ def read_record(record: bytes) -> CompactForecast | CompactSilence:
     """
     if record[0]:
         return CompactSilence(*_SILENCE.unpack(record)[1:])
-    (_, origin, interval, value, anomaly, least, greatest, width, digits, flagged, missing, steps, levels, more) = (
+    (_, origin, interval, value, anomaly, least, greatest, digits, flagged, missing, steps, levels, more) = (
         _FORECAST.unpack_from(record)
     )
     after = _FORECAST.size + _MODEL_BYTES + 8 * levels
@@ -262,7 +262,6 @@ def read_record(record: bytes) -> CompactForecast | CompactSilence:
         anomaly,
         least,
         greatest,
-        width,
         None if digits == _NO_DIGITS else digits,
         flagged,
         missing,

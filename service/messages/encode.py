@@ -62,7 +62,7 @@ class JsonFormat:
                     "anomaly": anomalies[at],
                     "flagged": flagged[at],
                     "model": model,
-                    "source": _text_of(source),
+                    "source": text_of(source),
                     "status": status,
                     **revised.get(at, _FIXED),
                 },
@@ -81,12 +81,12 @@ class JsonFormat:
                 "last": last,
                 "expected": expected,
                 "noticed": noticed,
-                "source": _text_of(source),
+                "source": text_of(source),
             }
         )
 
 
-def _text_of(source: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_of(source: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns a source with the times of its window as texts."""
     if (window := source.get("window")) is None:
         return source

@@ -2,8 +2,9 @@
 
 By age: the time at which rows were written is known to the hour (table `written`), whatever the times of their events
 are. By size: while the used pages take more than the bound, every unit deletes about twice as many rows as it adds.
-Deleted pages are used again; where more than an eighth of a file is unused, every unit gives some pages back to the file
-system. Positions, adoptions and counts stay, and so does the newest row of every table: its number is not used again.
+Deleted pages are used again; where more than an eighth of a file is unused, every unit gives some pages back to the
+file system. Positions, adoptions and counts stay, and so does the newest row of every table: its number is not used
+again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from service.ports import Unit
 _HOUR_MS: Final = 3_600_000
 _LEAST_ROWS: Final = 64  # deleted with a unit that adds nothing, so that a backlog of old rows ends
 _PAGES: Final = 256  # given back with a unit
-_LEAST_FREE: Final = 4096  # pages below which nothing is given back
+_LEAST_FREE: Final = 1024  # pages below which nothing is given back
 # Tables by the column of their numbers, in the order of the columns of `written`.
 _TABLES: Final = {"stored_forecasts": "id", "stored_silences": "id", "batches": "rowid", "rejects": "rowid"}
 
@@ -119,18 +120,18 @@ class SqliteRetention:
         key = _TABLES[table]
         newest = _newest(database, table)
         limit = newest - 1 if until is None else min(until, newest - 1)
-        rows = f"SELECT {key} FROM {table} WHERE {key} <= ? ORDER BY {key} LIMIT ?"  # noqa: S608 - fixed names
-        found = database.execute(f"SELECT max({key}), count(*) FROM ({rows})", (limit, count)).fetchone()  # noqa: S608
+        rows = f"SELECT {key} FROM {table} WHERE {key} <= ? ORDER BY {key} LIMIT ?"
+        found = database.execute(f"SELECT max({key}), count(*) FROM ({rows})", (limit, count)).fetchone()
         if found[0] is None:
             return False
         if table == "rejects":
             database.execute(_COUNT_PRUNED, (found[0],))
         if table == "stored_forecasts":
             self.forgotten += database.execute(_FORGET_SERIES, (found[0], found[0])).rowcount
-        database.execute(f"DELETE FROM {table} WHERE {key} <= ?", (found[0],))  # noqa: S608 - fixed names
+        database.execute(f"DELETE FROM {table} WHERE {key} <= ?", (found[0],))
         return bool(found[1] == count)
 
 
 def _newest(database: sqlite3.Connection, table: str) -> int:
     """Returns the greatest number of a table, 0 where it is empty."""
-    return int(database.execute(f"SELECT max({_TABLES[table]}) FROM {table}").fetchone()[0] or 0)  # noqa: S608
+    return int(database.execute(f"SELECT max({_TABLES[table]}) FROM {table}").fetchone()[0] or 0)

@@ -72,7 +72,6 @@ CREATE TABLE IF NOT EXISTS stored_forecasts ( -- in the order of the output; see
     value REAL,                       -- of the event
     anomaly REAL,
     least REAL, greatest REAL,        -- of all quantiles
-    width REAL,                       -- unit of distances from the level in the middle
     digits INTEGER,                   -- decimals that quantiles are rounded to
     steps INTEGER NOT NULL,           -- 0: no forecast
     quantiles BLOB,                   -- codes of the quantiles, by step

@@ -1,7 +1,7 @@
 """Sink of forecasts, rejects, adoptions and positions in one SQLite file, one transaction per batch.
 
-A forecast is a row of numbers in binary, with an index by series and time; with `output.format = "json"` the forecasts of
-a batch are one JSON text in one row. The views show both. Any SQLite client can read them while the daemon runs:
+A forecast is a row of numbers in binary, with an index by series and time; with `output.format = "json"` the forecasts
+of a batch are one JSON text in one row. The views show both. Any SQLite client can read them while the daemon runs:
 
     SELECT origin, quantiles FROM forecasts WHERE series = 'cpu' ORDER BY origin_ms DESC LIMIT 1;
 

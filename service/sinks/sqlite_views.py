@@ -1,15 +1,15 @@
 """Views of a SQLite output for people and their tools: forecasts, their steps, verified forecasts and silences.
 
-Forecasts are stored as numbers in binary (`service.messages.compact`) or, with `output.storage = "json"` and in files of
-earlier programs, as batches of JSON. The views show both in the same columns, in SQL that needs no extension. A column
-that is not selected costs nothing; quantiles cost a fraction of a millisecond a forecast.
+Forecasts are stored as numbers in binary (`service.messages.compact`) or, with `output.format = "json"` and in files
+of earlier programs, as batches of JSON. The views show both in the same columns, in SQL that needs no extension. A
+column that is not selected costs nothing; quantiles cost a fraction of a millisecond a forecast.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from service.messages.compact import MANTISSA, MIDDLE_CODES
+from service.messages.compact import LARGEST_DISTANCE, MANTISSA, MIDDLE_CODES
 
 MOST_STEPS: Final = 1024
 """The longest horizon, see `ModelConfig.horizon`."""
@@ -35,7 +35,8 @@ FROM (
         f.least + (f.greatest - f.least) * ((m1.n * 65536 + m2.n * 256 + m3.n) / {float(MIDDLE_CODES)})
         + CASE
             WHEN level.at = {_LEVELS} / 2 THEN 0.0
-            ELSE f.width * CASE WHEN level.at < {_LEVELS} / 2 THEN -1 ELSE 1 END * CASE
+            ELSE (f.greatest - f.least) / {LARGEST_DISTANCE} * CASE WHEN level.at < {_LEVELS} / 2 THEN -1 ELSE 1 END
+                * CASE
                 WHEN hi.n >> 3 THEN ({MANTISSA} + (hi.n & 7) * 256 + lo.n) << ((hi.n >> 3) - 1)
                 ELSE (hi.n & 7) * 256 + lo.n
             END
@@ -63,15 +64,16 @@ _QUANTILES: Final = (
     "WHERE number.at < f.steps ORDER BY number.at)) END"
 )
 _STEP_QUANTILES: Final = (
-    f"CASE WHEN f.quantiles IS NULL THEN json_extract(f.more, '$.quantiles[' || step.at || ']') ELSE {_row('step.at')} END"
+    "CASE WHEN f.quantiles IS NULL THEN json_extract(f.more, '$.quantiles[' || step.at || ']') "
+    "ELSE " + _row("step.at") + " END"
 )
 _STORED: Final = (
     "stored_forecasts AS f JOIN series_names AS n ON n.id = f.series JOIN contexts AS c ON c.id = f.context"
 )
 _STEP_JOIN: Final = "JOIN step_numbers AS step ON step.at < f.steps"
 _TARGET_MS: Final = (
-    "CASE WHEN json_extract(f.more, '$.targets') IS NOT NULL THEN CAST(round((julianday(json_extract(f.more, '$.targets[' "
-    "|| step.at || ']')) - 2440587.5) * 86400000) AS INTEGER) "
+    "CASE WHEN json_extract(f.more, '$.targets') IS NOT NULL THEN CAST(round((julianday(json_extract(f.more, "
+    "'$.targets[' || step.at || ']')) - 2440587.5) * 86400000) AS INTEGER) "
     "WHEN f.interval_ms > 0 THEN f.origin_ms + (step.at + 1) * f.interval_ms END"
 )
 _TARGET: Final = (

@@ -12,7 +12,7 @@ from service.ports import Unit
 
 _MOST_NAMES: Final = 100_000  # numbers of series that are remembered
 
-_INSERT: Final = f"INSERT INTO stored_forecasts VALUES (NULL{', ?' * 16})"
+_INSERT: Final = f"INSERT INTO stored_forecasts VALUES (NULL{', ?' * 15})"
 _INSERT_SILENCE: Final = "INSERT INTO stored_silences VALUES (NULL, ?, ?, ?, ?, ?, ?)"
 
 
@@ -57,7 +57,6 @@ class StoredRows:
                     number_or_none(found.anomaly),
                     found.least,
                     found.greatest,
-                    found.width,
                     found.digits,
                     found.steps,
                     found.quantiles or None,

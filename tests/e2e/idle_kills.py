@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 from prometheus_client import CollectorRegistry
+from sqlite_outputs import texts
 
 from service.config.sections import Config
 from service.engine.idle_marks import IdleMarks
@@ -194,10 +195,8 @@ def undisturbed(config: Config, marks: Mapping[str, list[TimeMark]]) -> tuple[li
 def outputs_of(path: Path) -> tuple[list[str], list[tuple[int, bytes]]]:
     """Returns the forecasts of a SQLite file in the order of their commits, and the position and bytes of rejects."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        # Several marks at one position share a row.
-        texts = database.execute("SELECT one.value FROM batches, json_each(forecasts) AS one ORDER BY batches.rowid")
         rejects = database.execute("SELECT position, value FROM rejects ORDER BY position")
-        return [text for (text,) in texts], list(rejects)
+        return texts(path), list(rejects)
 
 
 def marks_of(path: Path) -> list[TimeMark]:

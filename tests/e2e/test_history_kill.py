@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlite_outputs import outputs
 from test_kill import KILLED, RETRAIN, TRAINING_STEPS, assert_whole, content, launcher, write_config, write_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -18,9 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def answers(folder: Path) -> list[dict[str, Any]]:
     """Returns the forecasts without the position of their events."""
-    with closing(sqlite3.connect(folder / "data" / "forecasts.sqlite")) as database:
-        texts = database.execute("SELECT forecasts FROM batches ORDER BY position").fetchall()
-    found = [one for (text,) in texts for one in json.loads(text)]
+    found = outputs(folder / "data" / "forecasts.sqlite")
     return [{name: value for name, value in one.items() if name != "source"} for one in found]
 
 

@@ -6,11 +6,9 @@ import json
 import math
 import random
 import re
-import sqlite3
 import sys
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the launcher of the other kill tests
 
+from sqlite_outputs import outputs
 from test_kill import KILLED, launcher, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -86,11 +85,8 @@ def forecasts(folder: Path) -> dict[tuple[str, str], list[Any]]:
     database = folder / "data" / "forecasts.sqlite"
     if not database.exists():
         return found
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as reader:
-        batches = reader.execute("SELECT forecasts FROM batches").fetchall()
-    for (text,) in batches:
-        for one in json.loads(text):
-            found.setdefault((one["series"], one["origin"]), []).append((one["quantiles"], one["anomaly"]))
+    for one in outputs(database):
+        found.setdefault((one["series"], one["origin"]), []).append((one["quantiles"], one["anomaly"]))
     return found
 
 

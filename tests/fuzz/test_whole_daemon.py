@@ -6,7 +6,6 @@ are without it. `make fuzz` is the long form.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from service.ports import Records
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "service"))
 from csv_records import csv_records
+from sqlite_outputs import outputs
 
 SMALL = ("--horizon", "2", "--interval", "1m", "--set", "model.hidden_size=16", "--set", "model.head_size=16")
 LONGEST = InputConfig().max_record_bytes
@@ -43,12 +43,7 @@ QUOTED = b'"a",2026-01-05T00:00:00Z,'
 
 def forecasts(database: Path) -> list[dict[str, object]]:
     """Returns the forecasts of the good series, in order, without their source."""
-    connection = sqlite3.connect(database)
-    try:
-        texts = connection.execute("SELECT forecasts FROM batches ORDER BY partition, position").fetchall()
-        found = [one for (text,) in texts for one in json.loads(text) if str(one["series"]).startswith("good.")]
-    finally:
-        connection.close()
+    found = [one for one in outputs(database) if str(one["series"]).startswith("good.")]
     return [{key: value for key, value in one.items() if key != "source"} for one in found]
 
 

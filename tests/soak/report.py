@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sqlite_outputs import outputs
 
 
 @dataclass(slots=True)
@@ -92,9 +92,7 @@ def descriptors(lives: list[Life]) -> tuple[int, int]:
 
 def forecasts(path: Path) -> Iterator[dict[str, Any]]:
     """Yields all forecasts of an output, in order."""
-    with closing(sqlite3.connect(f"file:{path / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
-        for (text,) in database.execute("SELECT forecasts FROM batches ORDER BY position, next_position"):
-            yield from json.loads(text)
+    yield from (one for one in outputs(path / "forecasts.sqlite") if "kind" not in one)
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:

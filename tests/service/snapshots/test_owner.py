@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from parts import Bench, event
+from sqlite_outputs import texts
 
 from forecaster.state.checkpoint import read_checkpoint, write_checkpoint
 from service.errors import ConfigurationError
@@ -54,13 +55,7 @@ class Run:
 
     def forecasts(self, output: str = "out.sqlite") -> list[str]:
         """Returns the forecasts in an output."""
-        sink = SqliteSink(self.folder / "data" / output)
-        sink.open()
-        try:
-            texts = sink._rows("SELECT forecasts FROM batches ORDER BY rowid")
-            return [json.dumps(one) for (text,) in texts for one in json.loads(str(text))]
-        finally:
-            sink.close()
+        return texts(self.folder / "data" / output)
 
     def copy(self, source: str, target: str) -> None:
         """Copies a closed output."""

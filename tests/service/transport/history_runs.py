@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 from parts import Bench
+from sqlite_outputs import outputs
 
 from service.snapshots.file import folder_of, newest_first, read
 from service.transport.build import build_local
@@ -50,10 +49,7 @@ def bench_of(data: Path, live: Path, *, command: tuple[str, ...] | None = None, 
 
 def forecasts(data: Path, *, live: bool = True) -> list[dict[str, Any]]:
     """Returns the forecasts, without the position of their events; `live`: only those of live events."""
-    with closing(sqlite3.connect(data / "forecasts.sqlite")) as database:
-        texts = database.execute("SELECT forecasts FROM batches ORDER BY partition, position").fetchall()
-    found = [one for (text,) in texts for one in orjson.loads(text)]
-    kept = [one for one in found if not live or one["source"]["position"] >= 0]
+    kept = [one for one in outputs(data / "forecasts.sqlite") if not live or one["source"]["position"] >= 0]
     return [{name: value for name, value in one.items() if name != "source"} for one in kept]
 
 

@@ -1,0 +1,182 @@
+"""Compact forecasts in a SQLite file: the views show what JSON would say, and which forecasts came true."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlite_outputs import outputs
+
+from forecaster import Forecasts, Silence, Status
+from service.messages.compact import CompactFormat
+from service.messages.decode import Decoded
+from service.messages.encode import JSON, encode
+from service.ports import Unit
+from service.sinks.sqlite_sink import SqliteSink
+
+LEVELS = (0.1, 0.5, 0.9)
+SERIES = ["a", "b", 'c"{x="é"}']
+START = 1_767_225_600_000  # 2026-01-01
+
+
+def batch(count: int, seed: int = 0, *, steps: int = 3, start: int = START) -> tuple[Decoded, Forecasts]:
+    """Returns events of three series, a minute apart, and forecasts of them, the first of each without quantiles."""
+    rng = np.random.default_rng(seed)
+    times = start + np.arange(count) // 3 * 60_000
+    quantiles = np.sort(rng.normal(100.0, 20.0, (count, steps, 3)), axis=2)
+    status = np.zeros(count, np.uint8)
+    status[:3], quantiles[:3] = Status.UNKNOWN, np.nan
+    value = rng.normal(100.0, 20.0, count)
+    if count > 5:
+        status[5], value[5] = Status.MISSING, np.nan
+    found = Forecasts(
+        status,
+        times,
+        np.full(count, 60_000, np.int64),
+        np.arange(count, dtype=np.int64),
+        quantiles,
+        np.where(rng.random(count) < 0.5, np.nan, rng.random(count)).astype(np.float32),
+        (rng.random(count) < 0.2).astype(np.uint8),
+        [Silence("b", 4, START - 5, START + 5, START + 7)] if count > 4 else [],
+    )
+    series = [SERIES[at % 3] for at in range(count)]
+    decoded = Decoded(series, times, value, None, list(range(count)), list(range(count)), [], 0)
+    return decoded, found
+
+
+def publish(path: Path, decoded: Decoded, forecasts: Forecasts, output=None) -> None:
+    """Writes the forecasts of a batch to a file."""
+    made = encode(
+        decoded, forecasts, partition="p", levels=LEVELS, model_sha256="ab" * 32, output=output or CompactFormat()
+    )
+    sink = SqliteSink(path)
+    sink.open()
+    begin = sink.committed("p") or 0
+    sink.publish(Unit("p", begin, begin + len(decoded), made.series, made.forecasts, positions=made.positions))
+    sink.close()
+
+
+def rows(path: Path, query: str) -> list[dict[str, object]]:
+    """Returns the rows that another program reads."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        database.row_factory = sqlite3.Row
+        return [dict(row) for row in database.execute(query)]
+
+
+@pytest.mark.parametrize("view", ["forecasts", "steps", "silences"])
+def test_views_show_what_json_says(tmp_path, view):
+    """Every column is that of the same forecasts in JSON, quantiles to a two-thousandth of their width."""
+    found = {}
+    for name, output in (("json", JSON), ("compact", CompactFormat())):
+        publish(tmp_path / name, *batch(40), output)
+        found[name] = rows(tmp_path / name, f"SELECT * FROM {view} ORDER BY position, series, 5")
+    assert len(found["json"]) == len(found["compact"]) > 0
+    for one, other in zip(found["json"], found["compact"], strict=True):
+        for name in one.keys() - {"quantiles", "anomaly", "value", "flagged"}:
+            assert one[name] == other[name], name
+        if view == "forecasts":
+            assert bool(one["flagged"]) == bool(other["flagged"])
+            assert (one["anomaly"] is None) == (other["anomaly"] is None)
+            assert one["anomaly"] is None or one["anomaly"] == pytest.approx(other["anomaly"], rel=1e-7)
+        if view != "silences":
+            assert (one["quantiles"] is None) == (other["quantiles"] is None)
+            if one["quantiles"] is not None:
+                np.testing.assert_allclose(json.loads(other["quantiles"]), json.loads(one["quantiles"]), atol=0.02)
+
+
+@given(st.integers(1, 5), st.integers(1, 6), st.sampled_from([1.0, 1e-9, 1e7]), st.integers(0, 2**20))
+def test_sql_and_numpy_read_the_same(tmp_path_factory, steps, levels, scale, seed):
+    """The views compute the numbers that `unpack` does, whatever the shape and the size of the numbers."""
+    path = tmp_path_factory.mktemp("same") / "f.sqlite"
+    decoded, forecasts = batch(6)
+    rng = np.random.default_rng(seed)
+    values = np.sort(rng.normal(0.0, scale, (6, steps, levels)), axis=2) + rng.choice([0.0, 1e6 * scale])
+    values[:3] = np.nan
+    made = Forecasts(*[getattr(forecasts, name) for name in ("status", "origin_ms", "interval_ms", "steps")], values,
+                     forecasts.anomaly, forecasts.flagged)  # fmt: skip
+    texts = encode(
+        decoded, made, partition="p", levels=np.linspace(0.1, 0.9, levels).tolist(), model_sha256="c" * 64,
+        output=CompactFormat(),
+    )  # fmt: skip
+    sink = SqliteSink(path)
+    sink.open()
+    sink.publish(Unit("p", 0, 6, texts.series, texts.forecasts, positions=texts.positions))
+    sink.close()
+    by_numpy = [one["quantiles"] for one in outputs(path) if "kind" not in one]
+    by_sql = [row["quantiles"] for row in rows(path, "SELECT quantiles FROM forecasts ORDER BY position")]
+    by_step = rows(path, "SELECT position, quantiles FROM steps ORDER BY position, step")
+    for at, (one, other) in enumerate(zip(by_numpy, by_sql, strict=True)):
+        assert (one is None) == (other is None)
+        if one is not None:
+            tolerance = {"rtol": 1e-12, "atol": 1e-9 * scale}
+            np.testing.assert_allclose(json.loads(other), one, **tolerance)
+            mine = [json.loads(row["quantiles"]) for row in by_step if row["position"] == at]
+            np.testing.assert_allclose(mine, one, **tolerance)
+
+
+def test_verified_is_what_pandas_joins(tmp_path):
+    """A forecast is verified by the event at its target, by each of its steps; late by less than half an interval."""
+    decoded, forecasts = batch(60)
+    decoded.timestamp_ms[30:33] += 20_000  # one moment that is late
+    path = tmp_path / "f.sqlite"
+    publish(path, decoded, forecasts)
+    found = pd.DataFrame(rows(path, "SELECT * FROM verified"))
+    stored = pd.DataFrame(outputs(path)).query("kind.isna()")
+    steps = stored[stored["quantiles"].notna()].explode("quantiles")
+    steps["step"] = steps.groupby(level=0).cumcount() + 1
+    steps["origin_at"] = pd.to_datetime(steps["origin"])
+    steps["target_at"] = steps["origin_at"] + pd.to_timedelta(steps["step"], "min")
+    actual = pd.DataFrame(
+        {
+            "series": decoded.series,
+            "at": pd.to_datetime(decoded.timestamp_ms, unit="ms", utc=True),
+            "actual": decoded.value,
+        }
+    ).dropna()
+    joined = steps.merge(actual, on="series")
+    half = pd.Timedelta(30, "s")
+    joined = joined[(joined["at"] > joined["target_at"] - half) & (joined["at"] <= joined["target_at"] + half)]
+    order = ["series", "origin", "step"]
+    found, joined = (one.sort_values(order).reset_index(drop=True) for one in (found, joined))
+    assert len(found) == len(joined) > 100
+    assert found[order].equals(joined[order])
+    np.testing.assert_array_equal(found["actual"], joined["actual"])
+    middle = np.array([json.loads(text)[1] for text in found["quantiles"]])
+    np.testing.assert_allclose(middle, [one[1] for one in joined["quantiles"]])
+    np.testing.assert_allclose(found["error"], found["actual"] - found["forecast"])
+    np.testing.assert_allclose(found["forecast"], middle)
+
+
+def test_a_fourth_of_the_size(tmp_path):
+    """With 24 steps and 7 levels a forecast takes a fourth of what it takes in JSON at most, with its index."""
+    sizes = {}
+    for name, output in (("json", JSON), ("compact", CompactFormat())):
+        path = tmp_path / name
+        for part in range(4):
+            decoded, forecasts = batch(600, part, steps=24, start=START + part * 3_600_000 * 5)
+            values = np.repeat(forecasts.quantiles, 3, axis=2)[:, :, 1:8].astype(np.float32).astype(np.float64)
+            made = Forecasts(*[getattr(forecasts, one) for one in ("status", "origin_ms", "interval_ms", "steps")],
+                             np.sort(values, axis=2), forecasts.anomaly, forecasts.flagged)  # fmt: skip
+            publish(path, decoded, made, output)
+        tables = "('batches', 'stored_forecasts', 'stored_forecasts_of_series')"
+        (used,) = rows(path, f"SELECT sum(pgsize) AS bytes FROM dbstat WHERE name IN {tables}")
+        sizes[name] = used["bytes"] / 2400
+    assert sizes["compact"] <= sizes["json"] / 4.0, sizes
+    assert sizes["compact"] <= 500
+
+
+def test_series_come_one_by_one(tmp_path):
+    """A query of one series reads the index, and not the forecasts of others."""
+    path = tmp_path / "f.sqlite"
+    publish(path, *batch(60))
+    query = "SELECT quantiles FROM forecasts WHERE series = 'b' ORDER BY origin_ms DESC LIMIT 1"
+    plan = [row["detail"] for row in rows(path, f"EXPLAIN QUERY PLAN {query}")]
+    assert any("INDEX stored_forecasts_of_series (series=?)" in line for line in plan)
+    assert not any("USE TEMP B-TREE FOR ORDER BY" in line for line in plan)
