@@ -25,8 +25,9 @@ from service.kafka.records import (
     run_message,
 )
 from service.kafka.topic_positions import PositionRecord, position_messages
+from service.messages.compact import CompactFormat
 from service.messages.decode import Decoded, Decoder
-from service.messages.encode import encode
+from service.messages.encode import JSON, OutputFormat, encode
 from service.ports import Adoption, Encoded, Outcomes, Records, TimeMark, Unit
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources.manifest import FileEntry
@@ -57,6 +58,9 @@ CLOUD_EVENT: Final = (
 POINT: Final = 'cpu,host=web1,cpu=cpu0 usage_idle=92.5,threads=12i,ok=t,state="up" 1795341600000000000'
 
 
+_OF_VIEWS: Final = {"stored_numbers", "step_numbers", "byte_numbers"}  # what the views are made of
+
+
 def decoded_lines(*lines: str) -> Decoded:
     """Decodes records as the daemon does."""
     values = [line.encode() for line in lines]
@@ -64,7 +68,7 @@ def decoded_lines(*lines: str) -> Decoded:
     return Decoder(InputConfig()).decode(Records(str(SOURCE), positions, positions.stop, values))
 
 
-def examples() -> list[bytes]:
+def examples(output: OutputFormat = JSON) -> list[bytes]:
     """A forecast and a silence, as the daemon encodes them."""
     decoded = decoded_lines(EVENT)
     silence = Silence("cpu.host2", 0, 1_795_341_000_000, 1_795_341_060_000, 1_795_341_600_000)
@@ -73,7 +77,8 @@ def examples() -> list[bytes]:
         steps=np.array([120]), quantiles=np.array([[[0.61, 0.72, 0.86], [0.55, 0.71, 0.92]]], np.float32),
         anomaly=np.array([0.25], np.float32), flagged=np.zeros(1, np.uint8), silences=[silence],
     )  # fmt: skip
-    return list(encode(decoded, forecasts, partition=str(SOURCE), levels=(0.1, 0.5, 0.9), model_sha256=MODEL).forecasts)
+    found = encode(decoded, forecasts, partition=str(SOURCE), levels=(0.1, 0.5, 0.9), model_sha256=MODEL, output=output)
+    return list(found.forecasts)
 
 
 def revision() -> bytes:
@@ -150,12 +155,12 @@ def written(path: Path) -> None:
     """An output file with the examples in it."""
     sink = SqliteSink(path)
     sink.open()
-    forecast, silence = examples()
+    forecast, silence = examples(CompactFormat())
     (reject,) = decoded_lines("no event").rejects
     sink.publish(
         Unit(
             str(SOURCE), POSITION, POSITION + 1, ["cpu.host1", "cpu.host2"], [forecast, silence], [reject],
-            Adoption(POSITION, MODEL),
+            Adoption(POSITION, MODEL), [POSITION, POSITION],
         )
     )  # fmt: skip
     sink.close()
@@ -175,6 +180,8 @@ def columns() -> dict[str, tuple[str, list[tuple[str, Any]]]]:
             named = database.execute("SELECT name, type FROM sqlite_schema WHERE type IN ('table', 'view')").fetchall()
             found = {}
             for name, kind in sorted(named, key=lambda one: (one[1] != "view", one[0])):
+                if name in _OF_VIEWS:
+                    continue
                 cursor = database.execute(f"SELECT * FROM {name}")  # noqa: S608 - names of its own schema
                 row = cursor.fetchone() or [""] * len(cursor.description)
                 found[name] = kind, list(zip([one[0] for one in cursor.description], row, strict=True))

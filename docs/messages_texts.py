@@ -147,11 +147,40 @@ Programs read the views; the tables are the storage format, and may change with 
 ([upgrading](upgrading.md)).
 
 ```sql
-SELECT origin, json_extract(quantiles, '$[0]') FROM forecasts WHERE series = 'cpu.host1' ORDER BY origin DESC LIMIT 1;
+SELECT origin, json_extract(quantiles, '$[0]') FROM forecasts WHERE series = 'cpu.host1'
+ORDER BY origin_ms DESC LIMIT 1;
 ```
 
 The view `steps` has one row per step ahead with its target time ([joins with \
 values](data.md#months-quarters-and-years)); `target` is null while the interval of the series is unknown.
+
+The view `verified` joins each step with the event that came at its target: the forecast (the quantile level in the \
+middle), the actual, and the error.
+How good were the forecasts of one step ahead since yesterday:
+
+```sql
+SELECT series, avg(abs(error)) FROM verified WHERE step = 1 AND target > datetime('now', '-1 day') GROUP BY series;
+```
+
+An event belongs to a target that is less than half an interval away; events without a published forecast are not in \
+the file, so with `output.every` over 1 most targets have no actual.
+
+Quantiles are stored as numbers in binary, a fourth of the size of JSON (`output.format = "compact"`, the default).
+The middle level of each step is exact to 6e-8 of the range of the forecast, and every other level to 1/4096 of its \
+distance from it; bounds and the order of the levels are kept, and the numbers have as many decimals as the narrowest \
+interval needs.
+`output.format = "json"` keeps the text of each forecast as it goes to topics and standard output.
+The views are plain SQL: the `sqlite3` shell, `pandas.read_sql` and every SQLite client read them.
+A column that is not selected costs nothing; quantiles cost about 0.3 ms a forecast, so a query of one series that \
+sorts by `origin_ms` is answered from the index.
+Tools that read only the tables of a SQLite file, such as the scanner of DuckDB, read exports of `forecaster forecasts`.
+
+The file has bounds.
+`output.keep = "30d"` deletes what was written longer ago, to the hour; `output.max_bytes`, 10 GiB if nothing else is \
+set, deletes the oldest forecasts, silences and rejected records where the file would become larger.
+Both work bit by bit: a batch deletes about twice as many rows as it adds, and where more than an eighth of the file \
+is unused, gives pages back to the file system.
+Positions, adoptions and the counts of `forecaster run` stay.
 """
 
 

@@ -10,7 +10,7 @@ number that JSON takes. With `least` and `greatest` of all its quantiles, and on
 
 The middle is exact to 6e-8 of the range of the forecast, every other quantile to 1/4096 of its distance from the
 middle; `least` and `greatest` bound all of them, the order of the levels stays, and numbers are rounded to `digits`
-decimals, a two-thousandth of the narrowest step at most. Plain SQL can read it (`service.sinks.sqlite_views`).
+decimals, a thousandth of the narrowest step at most. Plain SQL can read it (`service.sinks.sqlite_views`).
 A forecast with quantiles that are not finite, or so large that their range is not, keeps its numbers as they are, in
 `more`.
 """
@@ -40,7 +40,7 @@ MOST_DIGITS: Final = 15
 LARGEST_DISTANCE: Final = float((2 * MANTISSA - 1) << 30)
 """In units of distances."""
 
-_FINE: Final = 2000.0  # part of the narrowest interval that rounding may cost
+_FINE: Final = 1000.0  # the last decimal is at most this part of the narrowest step
 # Kind, origin, interval, value, anomaly, least, greatest, digits, flagged, missing, steps, levels, size of more.
 _FORECAST: Final = struct.Struct("<BqqddddbBBHHI")
 _SILENCE: Final = struct.Struct("<Bqqq")
@@ -120,10 +120,11 @@ def pack(quantiles: NDArray[np.float64]) -> Packed:
     q = np.where(usable[:, None, None], quantiles, 0.0)
     least, greatest, span = (np.where(usable, one, 0.0) for one in (least, greatest, span))
     digits = _digits_of(q, mid, span)
-    least, greatest = _rounded(least, digits, np.floor), _rounded(greatest, digits, np.ceil)
+    least, greatest = _rounded(least, digits), _rounded(greatest, digits)
     span = greatest - least
     scale = np.where(span > 0.0, span, 1.0)[:, None]
-    middle = np.rint((q[:, :, mid] - least[:, None]) / scale * MIDDLE_CODES).astype(np.uint32)
+    share = np.clip((q[:, :, mid] - least[:, None]) / scale, 0.0, 1.0)
+    middle = np.rint(share * MIDDLE_CODES).astype(np.uint32)
     known = least[:, None] + span[:, None] * (middle / MIDDLE_CODES)
     others = [at for at in range(levels) if at != mid]
     sign = np.where(np.array(others) < mid, -1.0, 1.0)
@@ -146,14 +147,12 @@ def _digits_of(q: NDArray[np.float64], mid: int, span: NDArray[np.float64]) -> N
     return np.where(rounds, np.maximum(wanted, 0.0), _NO_DIGITS).astype(np.int64)
 
 
-def _rounded(bound: NDArray[np.float64], digits: NDArray[np.int64], outward: np.ufunc) -> NDArray[np.float64]:
-    """Returns the bounds rounded outward to their decimals; those that these do not change by less stay."""
+def _rounded(bound: NDArray[np.float64], digits: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns bounds rounded to their decimals, as all quantiles are when they are read."""
     scale = 10.0 ** np.maximum(digits, 0)
     with np.errstate(over="ignore"):
-        found: NDArray[np.float64] = outward(bound * scale) / scale
-    nearly = np.abs(np.rint(bound * scale) / scale - bound) <= 1e-12 * np.abs(bound)  # has these decimals already
-    usable = (digits >= 0) & np.isfinite(found) & ~nearly
-    return np.where(usable, found, bound)
+        found: NDArray[np.float64] = np.rint(bound * scale) / scale + 0.0
+    return np.where((digits >= 0) & np.isfinite(found), found, bound)
 
 
 def _distance_codes(relative: NDArray[np.float64]) -> NDArray[np.uint16]:

@@ -86,6 +86,7 @@ def test_adoptions_are_read() -> None:
 def test_the_query_of_the_page(tmp_path: Path) -> None:
     """The page's query on the output file returns its result."""
     EXAMPLES.written(tmp_path / "forecasts.sqlite")
-    (query,) = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)
+    newest, errors = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)
     with closing(sqlite3.connect(tmp_path / "forecasts.sqlite")) as database:
-        assert database.execute(query).fetchall() == [("2026-11-22T10:00:00.000Z", "[0.61,0.72,0.86]")]
+        assert database.execute(newest).fetchall() == [("2026-11-22T10:00:00.000Z", "[0.61,0.72,0.86]")]
+        assert database.execute(errors).fetchall() == []  # one event verifies nothing

@@ -72,7 +72,7 @@ def rows(path: Path, query: str) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("view", ["forecasts", "steps", "silences"])
 def test_views_show_what_json_says(tmp_path, view):
-    """Every column is that of the same forecasts in JSON, quantiles to a two-thousandth of their width."""
+    """Every column is that of the same forecasts in JSON, quantiles to a thousandth of their width."""
     found = {}
     for name, output in (("json", JSON), ("compact", CompactFormat())):
         publish(tmp_path / name, *batch(40), output)
@@ -88,7 +88,7 @@ def test_views_show_what_json_says(tmp_path, view):
         if view != "silences":
             assert (one["quantiles"] is None) == (other["quantiles"] is None)
             if one["quantiles"] is not None:
-                np.testing.assert_allclose(json.loads(other["quantiles"]), json.loads(one["quantiles"]), atol=0.02)
+                np.testing.assert_allclose(json.loads(other["quantiles"]), json.loads(one["quantiles"]), atol=0.05)
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.sampled_from([1.0, 1e-9, 1e7]), st.integers(0, 2**20))

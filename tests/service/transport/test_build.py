@@ -91,8 +91,9 @@ def test_pairs(tmp_path: Path, settings: dict[str, object], source: type, sink: 
         ),
         ({**TOPICS, "input.format": "protobuf"}, "expected a schema registry: set schema_registry.url"),
         ({"input.push": True, "input.format": "json-schema"}, "read from kafka.topics with a schema registry only"),
-        ({"output.format": "avro"}, 'Set output.sink = "kafka", or output.format = "json"'),
+        ({"output.format": "avro"}, 'which holds compact rows or JSON. Set output.format = "auto"'),
         ({"output.sink": "stdout", "output.format": "protobuf"}, 'output.sink = "stdout", which holds JSON'),
+        ({**TOPICS, "output.format": "compact"}, "which holds JSON, Avro or Protobuf"),
         ({**TOPICS, "output.format": "avro"}, "set schema_registry.url"),
         (
             {**TOPICS, **REGISTRY, "output.format": "avro", "kafka.forecasts_per_record": 2},
