@@ -21,6 +21,10 @@ EXAMPLES = {
         "forecaster forecast sales.csv --as csv > forecast.csv",
         "forecaster forecast sales.csv --series 'shop.*' --as json | jq .quantiles",
     ),
+    "forecasts": (
+        "forecaster forecasts --series 'shop.*'",
+        "forecaster forecasts --at 2026-11-22T10:00:00Z --last 24 --as csv --to yesterday.csv",
+    ),
     "retrain": (
         "forecaster retrain --config forecaster.toml",
         "forecaster retrain --config forecaster.toml --group shop",

@@ -54,14 +54,17 @@ def exclude(
     if series is None or start is None or end is None:
         msg = "expected --series, --from and --to; or --list; or --remove NUMBER"
         raise click.UsageError(msg)
-    window = Exclusion(series, _ms(start, "--from"), _ms(end, "--to"), reason, SystemClock().wall_ms())
+    window = Exclusion(
+        series, event_time_ms(start, "--from"), event_time_ms(end, "--to"), reason, SystemClock().wall_ms()
+    )
     if window.to_ms <= window.from_ms:
         msg = f"got {end}, which is not after --from {start}; expected a later time"
         raise click.BadParameter(msg, param_hint="--to")
     click.echo(f"{exclusions.add(folder, window)}  {_line(window)}")
 
 
-def _ms(text: str, option: str) -> int:
+def event_time_ms(text: str, option: str) -> int:
+    """Returns a time in ISO-8601, UTC without a zone, as epoch milliseconds; `option` is named in an error."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:

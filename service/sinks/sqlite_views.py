@@ -127,7 +127,8 @@ SELECT
     {_TARGET} AS target,
     c.model AS model,
     c.levels AS levels,
-    {_STEP_QUANTILES} AS quantiles
+    {_STEP_QUANTILES} AS quantiles,
+    f.origin_ms AS origin_ms
 FROM {_STORED} {_STEP_JOIN}"""
 _STEPS_OF_BATCHES: Final = """
 SELECT
@@ -152,7 +153,8 @@ SELECT
     END,
     json_extract(one.value, '$.model'),
     json_extract(one.value, '$.levels'),
-    step.value
+    step.value,
+    CAST(round((julianday(json_extract(one.value, '$.origin')) - 2440587.5) * 86400000) AS INTEGER)
 FROM batches, json_each(batches.forecasts) AS one, json_each(one.value, '$.quantiles') AS step
 WHERE json_extract(one.value, '$.kind') IS NULL AND json_type(one.value, '$.quantiles') = 'array'"""
 
@@ -163,7 +165,8 @@ SELECT
     series, target, step, origin, model, levels, quantiles,
     json_extract(quantiles, '$[' || (json_array_length(quantiles) / 2) || ']') AS forecast,
     actual,
-    actual - json_extract(quantiles, '$[' || (json_array_length(quantiles) / 2) || ']') AS error
+    actual - json_extract(quantiles, '$[' || (json_array_length(quantiles) / 2) || ']') AS error,
+    partition, position, origin_ms
 FROM (
     SELECT
         n.name AS series,
@@ -173,7 +176,10 @@ FROM (
         c.model AS model,
         c.levels AS levels,
         {_STEP_QUANTILES} AS quantiles,
-        a.value AS actual
+        a.value AS actual,
+        c.partition AS partition,
+        f.position AS position,
+        f.origin_ms AS origin_ms
     FROM {_STORED} {_STEP_JOIN}
     JOIN stored_forecasts AS a ON a.series = f.series AND a.value IS NOT NULL
         AND a.origin_ms > {_TARGET_MS} - (f.interval_ms + 1) / 2 AND a.origin_ms <= {_TARGET_MS} + f.interval_ms / 2

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from test_stored_forecasts import START, batch
+from test_sqlite_views import START, batch
 
 from service.messages.compact import CompactFormat
 from service.messages.encode import JSON, encode

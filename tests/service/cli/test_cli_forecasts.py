@@ -1,0 +1,96 @@
+"""`forecaster forecasts` shows what a daemon has stored: targets, quantiles, and the actuals that came."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from click.testing import CliRunner
+
+from service.cli import main
+
+SMALL = ("--horizon", "4", "--interval", "1m", "--set", "model.hidden_size=16", "--set", "model.head_size=16")
+COUNT = 60
+
+
+def call(*arguments: str):
+    """Runs a command, which must succeed."""
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    return done
+
+
+@pytest.fixture(scope="module", params=["compact", "json"])
+def folder(request, tmp_path_factory) -> Path:
+    """A folder with the output of a daemon over two series, in each format."""
+    folder: Path = tmp_path_factory.mktemp("stored")
+    lines = [
+        f"{series},2026-01-05T00:{minute:02d}:00Z,{10.0 + math.sin(minute / 5.0) + at}"
+        for minute in range(COUNT)
+        for at, series in enumerate(("a", "b"))
+    ]
+    (folder / "load.csv").write_text("\n".join(["series,timestamp,value", *lines]) + "\n")
+    call(
+        "run", "--input", str(folder / "load.csv"), "--data-dir", str(folder / "data"), "--port", "0", *SMALL,
+        "--set", f"output.format={request.param}",
+    )  # fmt: skip
+    (folder / "form").write_text(request.param)
+    return folder
+
+
+def objects(folder: Path, *arguments: str) -> list[dict]:
+    """Returns the JSON objects that the command prints."""
+    done = call("forecasts", "--data-dir", str(folder / "data"), "--as", "json", *arguments)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_newest(folder):
+    """By default the newest forecast of every series, whose targets have no actuals yet."""
+    found = objects(folder)
+    assert [one["series"] for one in found] == ["a", "b"]
+    for one in found:
+        assert one["origin"] == "2026-01-05T00:59:00.000Z"
+        assert one["targets"] == [f"2026-01-05T01:{minute:02d}:00.000Z" for minute in range(4)]
+        assert one["actuals"] == [None] * 4
+        assert len(one["quantiles"]) == 4
+        assert all(row == sorted(row) and len(row) == len(one["levels"]) for row in one["quantiles"])
+
+
+def test_at_a_time(folder):
+    """The forecasts at a time, oldest first, with the actuals that have come since."""
+    found = objects(folder, "--series", "b", "--at", "2026-01-05T00:30:30Z", "--last", "3")
+    assert [one["origin"][11:16] for one in found] == ["00:28", "00:29", "00:30"]
+    if (folder / "form").read_text() == "json":  # the text of a forecast has no value
+        return
+    for at, one in enumerate(found):
+        wanted = [10.0 + math.sin((28 + at + step) / 5.0) + 1 for step in range(1, 5)]
+        assert one["actuals"] == pytest.approx(wanted)
+
+
+def test_tables(folder, tmp_path):
+    """CSV and Parquet have the same rows, the table has the same order."""
+    where = ("--data-dir", str(folder / "data"), "--last", "2")
+    call("forecasts", *where, "--as", "csv", "--to", str(tmp_path / "f.csv"))
+    call("forecasts", *where, "--as", "parquet", "--to", str(tmp_path / "f.parquet"))
+    with (tmp_path / "f.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    table = pyarrow.parquet.read_table(tmp_path / "f.parquet").to_pylist()
+    assert len(rows) == len(table) == 2 * 2 * 4
+    for one, other in zip(rows, table, strict=True):
+        assert one == {name: "" if value is None else str(value) for name, value in other.items()}
+    lines = call("forecasts", *where).stdout.splitlines()
+    assert lines[0].split() == ["series", "origin", "target", "median", "low", "high", "actual"]
+    assert [line.split()[:3] for line in lines[1:]] == [[row["series"], row["origin"], row["target"]] for row in rows]
+
+
+def test_nothing_found(folder):
+    """Without a forecast it says for which series, up to when."""
+    done = CliRunner().invoke(
+        main, ["forecasts", "--data-dir", str(folder / "data"), "--series", "c*", "--at", "2026-01-05T00:00:00Z"]
+    )
+    assert done.exit_code == 1
+    assert "has no forecast of a series that matches 'c*' up to 2026-01-05T00:00:00Z" in done.output
