@@ -171,8 +171,8 @@ distance from it; bounds and the order of the levels are kept, and the numbers h
 interval needs.
 `output.format = "json"` keeps the text of each forecast as it goes to topics and standard output.
 The views are plain SQL: the `sqlite3` shell, `pandas.read_sql` and every SQLite client read them.
-A column that is not selected costs nothing; quantiles cost about 0.3 ms a forecast, so a query of one series that \
-sorts by `origin_ms` is answered from the index.
+A column that is not selected costs nothing; quantiles cost about 0.3 ms a forecast, so sort one series by \
+`origin_ms`, and all of them by `id`, the order in which they were written: both are read from an index.
 Tools that read only the tables of a SQLite file, such as the scanner of DuckDB, read exports of `forecaster forecasts`.
 
 The file has bounds.

@@ -17,6 +17,7 @@ import history
 import late_events
 import raw_events
 import records
+import sqlite_output
 import trend
 
 
@@ -71,6 +72,18 @@ def test_history() -> None:
     rows = [line.strip("| ").split(" | ") for line in history.table(3_000, 20).splitlines()[2:]]
     assert [row[0] for row in rows] == ["history", "live"]
     assert all(float(row[1].replace(",", "")) > 0 for row in rows)
+
+
+def test_sqlite_output() -> None:
+    """Compact forecasts take a fourth of JSON, every way has a figure, and pruning keeps the file at its bound."""
+    rows = [line.strip("| ").split(" | ") for line in sqlite_output.table(8192).splitlines()[2:]]
+    assert [row[0] for row in rows] == ["`json`", "`compact`", "bare"]
+    sizes = [float(row[1]) for row in rows]
+    assert sizes[1] < sizes[0] / 3.5  # with the fixed tables of a small file
+    assert all(float(row[2]) > 0 for row in rows)
+    free, bound = [line.strip("| ").split(" | ") for line in sqlite_output.pruning(30_000, 1e9).splitlines()[2:]]
+    assert free[3] == "30,000"
+    assert int(bound[3].replace(",", "")) < 6_000
 
 
 def test_forecast_formats() -> None:

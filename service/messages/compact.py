@@ -117,8 +117,10 @@ def pack(quantiles: NDArray[np.float64]) -> Packed:
         least, greatest = flat.min(axis=1, initial=np.inf), flat.max(axis=1, initial=-np.inf)
         span = greatest - least
     usable = np.isfinite(span) & np.isfinite(flat).all(axis=1)
-    q = np.where(usable[:, None, None], quantiles, 0.0)
-    least, greatest, span = (np.where(usable, one, 0.0) for one in (least, greatest, span))
+    q = quantiles
+    if not usable.all():
+        q = np.where(usable[:, None, None], quantiles, 0.0)
+        least, greatest, span = (np.where(usable, one, 0.0) for one in (least, greatest, span))
     digits = _digits_of(q, mid, span)
     least, greatest = _rounded(least, digits), _rounded(greatest, digits)
     span = greatest - least
@@ -126,11 +128,15 @@ def pack(quantiles: NDArray[np.float64]) -> Packed:
     share = np.clip((q[:, :, mid] - least[:, None]) / scale, 0.0, 1.0)
     middle = np.rint(share * MIDDLE_CODES).astype(np.uint32)
     known = least[:, None] + span[:, None] * (middle / MIDDLE_CODES)
-    others = [at for at in range(levels) if at != mid]
-    sign = np.where(np.array(others) < mid, -1.0, 1.0)
-    distance = np.maximum((q[:, :, others] - known[:, :, None]) * sign, 0.0)
-    relative = np.minimum(distance / scale[:, :, None], 1.0) * LARGEST_DISTANCE
-    codes = np.empty((n, steps, 3 + 2 * len(others)), np.uint8)
+    relative = np.empty((n, steps, levels - 1), np.float32)
+    for out, distance in (
+        (relative[:, :, :mid], known[:, :, None] - q[:, :, :mid]),
+        (relative[:, :, mid:], q[:, :, mid + 1 :] - known[:, :, None]),
+    ):
+        distance /= scale[:, :, None]
+        np.multiply(distance, LARGEST_DISTANCE, out=out, casting="same_kind")
+    np.clip(relative, 0.0, LARGEST_DISTANCE, out=relative)
+    codes = np.empty((n, steps, 3 + 2 * (levels - 1)), np.uint8)
     codes[:, :, :3] = middle.astype(">u4")[..., None].view(np.uint8)[:, :, 1:]
     codes[:, :, 3:] = np.ascontiguousarray(_distance_codes(relative).astype(">u2")).view(np.uint8)
     return Packed(codes.reshape(n, steps * codes.shape[2]), least, greatest, digits, usable)
@@ -155,14 +161,14 @@ def _rounded(bound: NDArray[np.float64], digits: NDArray[np.int64]) -> NDArray[n
     return np.where((digits >= 0) & np.isfinite(found), found, bound)
 
 
-def _distance_codes(relative: NDArray[np.float64]) -> NDArray[np.uint16]:
-    """Returns distances in their units as codes of 5 bits of exponent and 11 of mantissa."""
-    _, power = np.frexp(relative)
-    exponent = np.maximum(power - 11, 0)
-    mantissa = np.rint(np.ldexp(relative, -np.maximum(exponent - 1, 0)))
-    plain_code = mantissa.astype(np.int64)  # exponent 0: the code itself, up to 2048, which is exponent 1 already
-    coded = (exponent << 11) + (plain_code - MANTISSA)  # a mantissa of 4096 carries over into the exponent
-    found: NDArray[np.uint16] = np.minimum(np.where(exponent > 0, coded, plain_code), 0xFFFF).astype(np.uint16)
+def _distance_codes(relative: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Returns distances in their units as codes of 5 bits of exponent and 11 of mantissa.
+
+    These are bits of the float32: its exponent, less a constant, and the first 11 bits of its mantissa, rounded. A
+    mantissa that is rounded up to a power of two carries over into the exponent. Below 2048 the code is the number.
+    """
+    coded = ((relative.view(np.uint32) + 0x800) >> 12).astype(np.int32) - ((127 + 10) << 11)
+    found: NDArray[np.uint16] = np.where(relative < MANTISSA, np.rint(relative), coded).astype(np.uint16)
     return found
 
 

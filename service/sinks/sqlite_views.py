@@ -2,7 +2,8 @@
 
 Forecasts are stored as numbers in binary (`service.messages.compact`) or, with `output.format = "json"` and in files
 of earlier programs, as batches of JSON. The views show both in the same columns, in SQL that needs no extension. A
-column that is not selected costs nothing; quantiles cost a fraction of a millisecond a forecast.
+column that is not selected costs nothing; quantiles cost a fraction of a millisecond a forecast. `id` is the order in
+which forecasts were written.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ SELECT
     f.flagged AS flagged,
     f.value AS value,
     f.origin_ms AS origin_ms,
-    coalesce(json_extract(f.more, '$.revision'), 0) AS revision
+    coalesce(json_extract(f.more, '$.revision'), 0) AS revision,
+    f.id AS id
 FROM {_STORED}"""
 _FORECASTS_OF_BATCHES: Final = """
 SELECT
@@ -113,7 +115,8 @@ SELECT
     json_extract(one.value, '$.flagged'),
     NULL,
     CAST(round((julianday(json_extract(one.value, '$.origin')) - 2440587.5) * 86400000) AS INTEGER),
-    coalesce(json_extract(one.value, '$.revision'), 0)
+    coalesce(json_extract(one.value, '$.revision'), 0),
+    batches.rowid * 65536 + one.key - (1 << 50)
 FROM batches, json_each(batches.forecasts) AS one
 WHERE json_extract(one.value, '$.kind') IS NULL"""
 
