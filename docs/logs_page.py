@@ -150,6 +150,10 @@ MEANINGS: Final = {
         "the files of the engine; `allowed` is the limit in force. Raise the limit, or lower the setting."
     ),
     "sink unavailable, retrying": "See [ForecasterSinkDown](operations.md#forecastersinkdown).",
+    "output at its bound, oldest rows are deleted": (
+        "The SQLite file would become larger than `output.max_bytes`: from now on every batch deletes the oldest "
+        "forecasts, silences and rejected records. Once per start. Raise the setting, or set `output.keep`."
+    ),
     "sink available again": "Forecasts are published again; none was lost.",
     "schema registry unavailable, retrying": (
         "`schema_registry.url` does not answer, or refuses the credentials, and a record has a new schema, or the "

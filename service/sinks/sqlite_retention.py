@@ -14,7 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import structlog
+
 from service.ports import Unit
+
+_log = structlog.get_logger()
 
 _HOUR_MS: Final = 3_600_000
 _LEAST_ROWS: Final = 64  # deleted with a unit that adds nothing, so that a backlog of old rows ends
@@ -63,6 +67,7 @@ class SqliteRetention:
     now_ms: Callable[[], int] = lambda: 0
     forgotten: int = 0
     _hour: int = field(default=-1, init=False)
+    _reported: bool = field(default=False, init=False)
 
     def prune(self, database: sqlite3.Connection, unit: Unit, tables: frozenset[str]) -> None:
         """Deletes outputs that are too old or too many, and gives pages back.
@@ -83,6 +88,9 @@ class SqliteRetention:
             for name in ("page_size", "page_count", "freelist_count")
         )
         if self.max_bytes and (pages - free) * size > self.max_bytes:
+            if not self._reported:
+                self._reported = True
+                _log.info("output at its bound, oldest rows are deleted", max_bytes=self.max_bytes)
             for table in _TABLES.keys() & tables:
                 rejects = 2 * len(unit.rejects)
                 few = rejects if table == "rejects" else 2 if table == "batches" else count
