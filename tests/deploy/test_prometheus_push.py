@@ -46,7 +46,7 @@ def settings(folder: Path) -> dict[str, Any]:
 def write_prometheus(folder: Path, address: str) -> None:
     """Writes the page's files for Prometheus with short intervals and the daemon's address."""
     rules, config, _ = blocks("yaml")
-    (folder / "forecast-rules.yml").write_text(rules.replace("interval: 1m", "interval: 200ms"))
+    (folder / "forecast-rules.yml").write_text(rules.replace("interval: 5m", "interval: 200ms"))
     quick = "global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\n"
     config = config.replace("queue_config: {", "queue_config: {batch_send_deadline: 300ms, ")
     (folder / "prometheus.yml").write_text(quick + config.replace("127.0.0.1:9464", address))
