@@ -39,6 +39,10 @@ MEANINGS: Final = {
         "The input file lacks the default names, and the configuration does not name all fields: `choice` says what is "
         "read (see [files](files.md#files-as-they-are)). Later starts use the same, and name the file it was made for."
     ),
+    "groups of series by cadence chosen": (
+        "At the first start: the input files have series of different cadences, and these groups have those that do "
+        "not have the commonest one, each with the number of its series (see [groups](groups.md#cadences-by-themselves))."
+    ),
     "seasons of the network chosen": (
         "At the first start: `model.seasons` is `auto`, and these are the seasons, in steps, that the network gets by "
         "the first records of the input file (see [files](files.md#files-as-they-are)). They stay with the state."

@@ -24,6 +24,7 @@ from pathlib import Path
 from forecaster import Model
 from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
+from service.cli._settled import settled
 from service.config.load import load_config
 from service.engine.champion import compile_kernels
 from service.errors import ConfigurationError
@@ -40,6 +41,7 @@ def child(config_path: Path, kill_at: str, max_poll: int) -> int:
     with (config_path.parent / "daemon.log").open("a") as log:
         configure_logging(config.log, log)
         try:
+            config, _ = settled(config, config_path, {})
             Daemon(config).run(threading.Event())
         except BaseException:
             traceback.print_exc(file=log)
