@@ -43,12 +43,11 @@ def settled(config: Config, path: Path | None, flags: Mapping[str, object]) -> t
             if found.is_new:
                 keep(config, found)
     groups = settle_groups(config, history.sample, live.sample)
-    if groups.series:
+    if groups.own:
         flags |= groups.settings
         config = load_config(path, flags)
         if groups.is_new:
-            counts = ", ".join(f"{name}: {len(series)}" for name, series in groups.series.items())
-            _log.info("groups of series by cadence chosen", series=counts)
+            _log.info("groups of series by cadence chosen", series=groups.description)
     if groups.is_new:
         keep_groups(config, groups)
     seasons: dict[str, object] = {}
@@ -68,9 +67,8 @@ def _seasons_flag(
     if not (wanted.seasons_need_interval or (wanted.seasons == "auto" and not learnt)):
         # A group must not inherit what is found for the series of no group.
         return {f"group.{group}.model.seasons": wanted.seasons} if group else {}
-    seasons = groups.seasons.get(group)
-    if seasons is None:
-        seasons = seasons_of_input(config, group, history, live)
+    known = groups.groups.get(group)
+    seasons = seasons_of_input(config, group, history, live) if known is None else known.seasons
     named = {"group": group} if group else {}
     if seasons and wanted.seasons == "auto":
         chosen = ", ".join(map(str, seasons))

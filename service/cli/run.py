@@ -9,12 +9,11 @@ import time
 import click
 import structlog
 
-from service.cli._daemon import Daemon
 from service.cli._ending import end
 from service.cli._http import probes
 from service.cli._logging import configure_logging
 from service.cli._options import FLAGS, config_source, with_config
-from service.cli._settled import settled
+from service.cli._starts import Starts
 from service.config.sections import Config
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle, SystemClock
@@ -46,24 +45,17 @@ def run(config: Config) -> None:
     limits = LogLimits(time.monotonic)
     configure_logging(config.log, sys.stderr, limits)
     _fetch_history(config)
-    path, flags = config_source()
-    config, flags = settled(config, path, flags)
-    daemon = Daemon(
-        config,
-        source=(path, flags),
-        on_settings=lambda new: configure_logging(new.log, sys.stderr, limits),
-        log_limits=limits,
-    )
-    lifecycle = Lifecycle(on_retrain=daemon.request_training, on_reload=daemon.reload)
+    starts = Starts(config, *config_source(), lambda new: configure_logging(new.log, sys.stderr, limits), limits)
+    lifecycle = Lifecycle(on_retrain=starts.request_training, on_reload=starts.reload)
     lifecycle.install()
     ended = threading.Event()
-    threading.Thread(target=_log_compiling, args=(daemon, ended), daemon=True).start()
+    threading.Thread(target=_log_compiling, args=(starts, ended), daemon=True).start()
     try:
-        daemon.run(lifecycle.stop)
+        starts.run(lifecycle.stop)
     finally:
         ended.set()
         lifecycle.uninstall()
-    end(daemon.summary, config, wanted=lifecycle.stop.is_set())
+    end(starts.daemon.summary, starts.config, wanted=lifecycle.stop.is_set())
 
 
 def _fetch_history(config: Config) -> None:
@@ -77,12 +69,12 @@ def _fetch_history(config: Config) -> None:
             fetch_history(config, SystemClock().wall_ms(), threading.Event(), health.beat)
 
 
-def _log_compiling(daemon: Daemon, ended: threading.Event) -> None:
+def _log_compiling(starts: Starts, ended: threading.Event) -> None:
     """Logs that kernels are being compiled, once it takes longer than loading them from the cache."""
     waits = 0
-    while waits < _CHECKS and daemon.phase in {"starting", "compiling"}:
+    while waits < _CHECKS and starts.daemon.phase in {"starting", "compiling"}:
         if ended.wait(_CHECK_SECONDS):
             return
-        waits += daemon.phase == "compiling"
+        waits += starts.daemon.phase == "compiling"
     if waits >= _CHECKS:
         _log.info("compiling the network for this processor", duration="up to a minute, at the first start only")

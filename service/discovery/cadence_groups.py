@@ -51,18 +51,18 @@ def cadence_groups(events: FirstEvents, taken: Sequence[str] = ()) -> list[Caden
     Returns:
         The group of the sections and at least one more, the commonest first; none where all series have one cadence.
     """
-    cadences = _cadences(events)
+    cadences = cadences_of(events)
     if len(cadences) < 2:
         return []
     groups, used = list[CadenceGroup](), set(taken)
     for interval_ms, series in cadences[:MOST_CADENCES]:
-        name = _name_of(interval_ms, used) if groups else ""
+        name = group_name(interval_ms, used) if groups else ""
         used.add(name)
-        groups.append(CadenceGroup(name, interval_ms, series, _seasons_of(events, interval_ms, series)))
+        groups.append(CadenceGroup(name, interval_ms, series, seasons_of_cadence(events, interval_ms, series)))
     return groups
 
 
-def _cadences(events: FirstEvents) -> list[tuple[int, NDArray[np.int64]]]:
+def cadences_of(events: FirstEvents) -> list[tuple[int, NDArray[np.int64]]]:
     """Returns intervals with the series whose cadence they are, the commonest first; of equally many, the shorter."""
     numbers, medians = list[int](), list[int]()
     for at in events_by_series(events):
@@ -75,7 +75,7 @@ def _cadences(events: FirstEvents) -> list[tuple[int, NDArray[np.int64]]]:
     while len(left):
         intervals, counts = np.unique(left, return_counts=True)
         interval_ms = int(intervals[np.argmax(counts)])
-        same = _same_cadence(left, interval_ms)
+        same = same_cadence(left, interval_ms)
         found.append((interval_ms, np.sort(series[same])))
         series, left = series[~same], left[~same]
     return sorted(found, key=lambda one: (-len(one[1]), one[0]))
@@ -83,17 +83,17 @@ def _cadences(events: FirstEvents) -> list[tuple[int, NDArray[np.int64]]]:
 
 def _is_regular(gaps: NDArray[np.int64], usual: int) -> bool:
     """Returns whether half of the gaps are about the usual one: of events at random times, about a tenth is."""
-    return bool(2 * np.count_nonzero(_same_cadence(gaps, usual)) >= len(gaps))
+    return bool(2 * np.count_nonzero(same_cadence(gaps, usual)) >= len(gaps))
 
 
-def _same_cadence(gaps_ms: NDArray[np.int64], interval_ms: int) -> NDArray[np.bool_]:
+def same_cadence(gaps_ms: NDArray[np.int64], interval_ms: int) -> NDArray[np.bool_]:
     """Returns which gaps are of a cadence: close to its interval, or as many calendar months."""
     months = int(cadence_months(interval_ms))
     near = np.abs(gaps_ms - interval_ms) <= _WITHIN * interval_ms
     return near | (cadence_months(gaps_ms) == months) if months else near
 
 
-def _seasons_of(events: FirstEvents, interval_ms: int, series: NDArray[np.int64]) -> tuple[int, ...]:
+def seasons_of_cadence(events: FirstEvents, interval_ms: int, series: NDArray[np.int64]) -> tuple[int, ...]:
     """Returns the seasons that a file with these series only would have: its sample is as long."""
     at = np.flatnonzero(np.isin(events.series, series))
     first = at[:MOST_RECORDS]
@@ -103,7 +103,7 @@ def _seasons_of(events: FirstEvents, interval_ms: int, series: NDArray[np.int64]
     return shown_seasons(own, interval_ms)
 
 
-def _name_of(interval_ms: int, used: set[str]) -> str:
+def group_name(interval_ms: int, used: set[str]) -> str:
     """Returns a name that is not used."""
     months = int(cadence_months(interval_ms))
     text = _MONTH_NAMES[months] if months else _rounded(interval_ms)

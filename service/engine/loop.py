@@ -16,10 +16,11 @@ import gc
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 
+from forecaster import History
 from service.backoff import Backoff
 from service.config.sections import Config
 from service.engine.adoption import adopt_champions
@@ -102,9 +103,14 @@ class Engine:
         clock: time; never used for a decision that a replay must repeat.
         kill: kill points at which a test may end the process.
         listeners: called after every publication, after the engine's own listeners.
+        wants_groups: returns whether series of a history need a group by cadence that they do not have; a function of
+            the history. None: nobody asks.
+        summary: of an engine that has ended because of it, to be continued; None for a new one.
 
     Attributes:
         summary: counts of the records that this process published.
+        regroups: whether `run` has ended because of `wants_groups`, with a snapshot of every partition: start again
+            with the groups that it wants.
     """
 
     def __init__(
@@ -120,7 +126,10 @@ class Engine:
         *,
         kill: KillPoints | None = None,
         listeners: Sequence[Listener] = (),
+        wants_groups: Callable[[History], bool] | None = None,
+        summary: RunSummary | None = None,
     ) -> None:
+        self._wants_groups, self.regroups = wants_groups, False
         self._connect, self._registry, self._store, self._trainer = connect, registry, store, trainer
         self._metrics, self._health, self._clock = metrics, health, clock
         self._kill = (kill or KillPoints()).passed
@@ -145,7 +154,7 @@ class Engine:
             MallocTrimmer(clock),
         )  # fmt: skip
         self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
-        self.summary = RunSummary(inspection(config))
+        self.summary = summary or RunSummary(inspection(config))
         published_from = {name: config.of_group(name).output.publish_from_ms for name in config.group_names}
         counts = PublicationCounts(metrics, published_from)
         self._listeners = [counts, self.summary, IntervalReports(metrics), exported, *listeners]
@@ -185,7 +194,10 @@ class Engine:
                     partitions = session.partitions = self._start(session.transport)
                     was_running = True
                     self._loop(session, partitions)
-                    self._finish(session.transport, partitions)
+                    complete = self._finish(session.transport, partitions)
+                    if self.regroups and not complete:
+                        self.regroups = False
+                        _raise_not_written()
                     break
                 except FATAL:
                     raise
@@ -225,7 +237,7 @@ class Engine:
         gc.collect()  # the compiler leaves some hundred megabytes of garbage, and collections are rare
         restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
-            models, self._on_training_due_in_replay, self._schemas,
+            models, self._on_training_due_in_replay, self._schemas, seeks_groups=self._wants_groups is not None,
         )  # fmt: skip
         partitions = PartitionSet(transport, restorer, self._store, self._metrics, self._listeners, self._clock)
         self._housekeeping.restart()
@@ -248,14 +260,15 @@ class Engine:
         _log.warning("transport failed, restarting", error=reason)
         self._health.enter("starting", reason)
 
-    def _finish(self, transport: Transport, partitions: PartitionSet) -> None:
-        """Writes the last snapshots."""
+    def _finish(self, transport: Transport, partitions: PartitionSet) -> bool:
+        """Writes the last snapshots; returns whether all were written."""
         self._health.enter("stopping")
         self._trainer.close()
         self._housekeeping.show(partitions, transport)
-        self._snapshots.take_last(partitions.served.values(), transport)
+        complete = self._snapshots.take_last(partitions.served.values(), transport)
         if not partitions.queue:
             self._retention.run(transport)
+        return complete
 
     # The loop ------------------------------------------------------------------------------------------------
 
@@ -273,6 +286,8 @@ class Engine:
                 self._restore(partitions, transport)
                 if self._stop.is_set():  # perhaps during a training, whose model is to be adopted before the next event
                     return
+            if self.regroups:
+                return
 
             for partition, mark in self._idle.due(partitions.served.values(), transport.lag):
                 if not self._process(session, partitions, self._pipeline.marked(partition, mark)):
@@ -298,7 +313,7 @@ class Engine:
                 return
 
     def _may_read(self, partitions: PartitionSet) -> bool:
-        return not partitions.queue and not self._stop.is_set()
+        return not partitions.queue and not self._stop.is_set() and not self.regroups
 
     def _process(self, session: _Session, partitions: PartitionSet, batch: InFlightBatch) -> bool:
         """Takes one batch through the remaining steps, piece by piece.
@@ -349,9 +364,16 @@ class Engine:
                 self._check_trials(partition, served)
             for group in due:
                 self._groups[group.group].training.on_training_due(group, served, self._stop)
-            if self._stop.is_set():
+            self._check_groups(partition, partitions)
+            if self._stop.is_set() or self.regroups:
                 return True  # the rest of the batch is not committed and will be read again
         return True
+
+    def _check_groups(self, partition: Partition, partitions: PartitionSet) -> None:
+        """Finds at certain positions whether series need a group by cadence, with which the next start begins there."""
+        if self._wants_groups is None or partitions.queue or not partition.at_group_check:
+            return
+        self.regroups = self.regroups or self._wants_groups(partition.forecaster.history())
 
     def _check_trials(self, partition: Partition, served: Collection[Partition]) -> None:
         for group in partition.groups:
@@ -381,3 +403,10 @@ class Engine:
                 self._check_trials(one, served)
         for group in partition.groups:  # where the process ended before the training
             self._groups[group.group].training.resume(group, served, self._stop)
+        for one in list(served):  # where it ended before the groups were kept
+            self._check_groups(one, partitions)
+
+
+def _raise_not_written() -> NoReturn:
+    msg = "the snapshots at which groups of series begin could not be written"
+    raise TransportError(msg)

@@ -94,3 +94,42 @@ def test_killed_and_alone(tmp_path: Path) -> None:
         assert forecasts(folder, names) == forecasts(tmp_path, names), group
         assert not (folder / "data" / "cadences.json").exists()
         assert not (folder / "data" / "models" / "groups").exists()
+
+
+def test_killed_with_later_series(tmp_path: Path) -> None:
+    """Series that a file has later get their group while the daemon runs, and kills around it change no byte."""
+    source, steps = tmp_path / "in.jsonl", 1_400
+    lines = []
+    for step in range(steps):
+        for name, gap in (("m1", 60_000), ("m2", 60_000), ("h1", 3_600_000)):
+            at = 1_700_000_000_000 + step * gap
+            if name != "h1" or step >= 200:
+                lines.append(json.dumps({"series": name, "timestamp": at, "value": math.sin(step / 4) * 3 + step % 5}))
+    begin = 400  # records of the first run, none of them of the later series
+    config = write_settings(tmp_path)
+    rng = random.Random(20)
+    with launcher(config) as start:
+
+        def first_run() -> None:
+            source.write_text("\n".join(lines[:begin]) + "\n")
+            assert start.run() == 0
+            source.write_text("\n".join(lines) + "\n")
+
+        first_run()
+        assert not (tmp_path / "data" / "cadences.json").exists()
+        assert start.run() == 0
+        kept = (tmp_path / "data" / "cadences.json").read_text()
+        assert list(json.loads(kept)["groups"]) == ["", "auto-1h"]
+        expected, models, decided = content(tmp_path), adopted(tmp_path), decisions(tmp_path)
+        assert decided.keys() == {"", "auto-1h"}
+        shutil.rmtree(tmp_path / "data")
+        first_run()
+        for step in ("4:1", "4:15", "5:16", "5:1", "2:1", "3:1", *TRAINING_STEPS, "4:6", "1:4"):
+            start.run(kill_at=f"step:{step}")
+        for _ in range(4):
+            if start.run(rng.uniform(0.2, 4.0)) != KILLED:
+                break
+        assert start.run() == 0
+        assert_whole(tmp_path, expected)
+        assert (tmp_path / "data" / "cadences.json").read_text() == kept
+        assert (adopted(tmp_path), decisions(tmp_path)) == (models, decided)
