@@ -41,7 +41,8 @@ MEANINGS: Final = {
     ),
     "groups of series by cadence chosen": (
         "At the first start: the input files have series of different cadences, and these groups have those that do "
-        "not have the commonest one, each with the number of its series (see [groups](groups.md#cadences-by-themselves))."
+        "not have the commonest one, each with the number of its series (see "
+        "[groups](groups.md#cadences-by-themselves))."
     ),
     "groups of series by cadence changed": (
         "Series have another cadence than the group that they are in, and get their own from this event on; these are "
@@ -110,7 +111,8 @@ MEANINGS: Final = {
         "A snapshot has the state of groups that the configuration does not have; it is not used."
     ),
     "series belong to another group now": (
-        "The groups have changed, by `[[group]]` or by cadence: these series begin in their new group with their history."
+        "The groups have changed, by `[[group]]` or by cadence: these series begin in their new group with their "
+        "history."
     ),
     "window excluded from training": (
         "A control record of the stream excluded this window (`forecaster exclude --list`)."
