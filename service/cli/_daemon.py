@@ -178,7 +178,7 @@ class Daemon:
     @property
     def regroups(self) -> bool:
         """Whether it has ended to be started again with other groups of series, see `Engine`."""
-        return self._engine.regroups
+        return self._engine.regrouping.wanted
 
     @property
     def trainings(self) -> Trainings:

@@ -16,7 +16,7 @@ import gc
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import structlog
 
@@ -34,6 +34,7 @@ from service.engine.malloc_trim import MallocTrimmer
 from service.engine.partition_set import PartitionSet
 from service.engine.pipeline import InFlightBatch, Pipeline
 from service.engine.publish import Publisher
+from service.engine.regrouping import Regrouping
 from service.engine.replay_settings import replay_settings
 from service.engine.restore import Restorer
 from service.engine.retention import Retention
@@ -103,14 +104,12 @@ class Engine:
         clock: time; never used for a decision that a replay must repeat.
         kill: kill points at which a test may end the process.
         listeners: called after every publication, after the engine's own listeners.
-        wants_groups: returns whether series of a history need a group by cadence that they do not have; a function of
-            the history. None: nobody asks.
-        summary: of an engine that has ended because of it, to be continued; None for a new one.
+        wants_groups: see `Regrouping`.
+        summary: of an engine that ended because of it, to be continued; None for a new one.
 
     Attributes:
         summary: counts of the records that this process published.
-        regroups: whether `run` has ended because of `wants_groups`, with a snapshot of every partition: start again
-            with the groups that it wants.
+        regrouping: whether `run` ended because series need other groups, with which it is to be started again.
     """
 
     def __init__(
@@ -129,7 +128,7 @@ class Engine:
         wants_groups: Callable[[History], bool] | None = None,
         summary: RunSummary | None = None,
     ) -> None:
-        self._wants_groups, self.regroups = wants_groups, False
+        self.regrouping = Regrouping(wants_groups)
         self._connect, self._registry, self._store, self._trainer = connect, registry, store, trainer
         self._metrics, self._health, self._clock = metrics, health, clock
         self._kill = (kill or KillPoints()).passed
@@ -194,10 +193,7 @@ class Engine:
                     partitions = session.partitions = self._start(session.transport)
                     was_running = True
                     self._loop(session, partitions)
-                    complete = self._finish(session.transport, partitions)
-                    if self.regroups and not complete:
-                        self.regroups = False
-                        _raise_not_written()
+                    self._finish(session.transport, partitions)
                     break
                 except FATAL:
                     raise
@@ -237,7 +233,7 @@ class Engine:
         gc.collect()  # the compiler leaves some hundred megabytes of garbage, and collections are rare
         restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
-            models, self._on_training_due_in_replay, self._schemas, seeks_groups=self._wants_groups is not None,
+            models, self._on_training_due_in_replay, self._schemas, seeks_groups=self.regrouping.is_on,
         )  # fmt: skip
         partitions = PartitionSet(transport, restorer, self._store, self._metrics, self._listeners, self._clock)
         self._housekeeping.restart()
@@ -260,15 +256,15 @@ class Engine:
         _log.warning("transport failed, restarting", error=reason)
         self._health.enter("starting", reason)
 
-    def _finish(self, transport: Transport, partitions: PartitionSet) -> bool:
-        """Writes the last snapshots; returns whether all were written."""
+    def _finish(self, transport: Transport, partitions: PartitionSet) -> None:
+        """Writes the last snapshots."""
         self._health.enter("stopping")
         self._trainer.close()
         self._housekeeping.show(partitions, transport)
         complete = self._snapshots.take_last(partitions.served.values(), transport)
         if not partitions.queue:
             self._retention.run(transport)
-        return complete
+        self.regrouping.finish(complete=complete)
 
     # The loop ------------------------------------------------------------------------------------------------
 
@@ -286,7 +282,7 @@ class Engine:
                 self._restore(partitions, transport)
                 if self._stop.is_set():  # perhaps during a training, whose model is to be adopted before the next event
                     return
-            if self.regroups:
+            if self.regrouping.wanted:
                 return
 
             for partition, mark in self._idle.due(partitions.served.values(), transport.lag):
@@ -313,7 +309,7 @@ class Engine:
                 return
 
     def _may_read(self, partitions: PartitionSet) -> bool:
-        return not partitions.queue and not self._stop.is_set() and not self.regroups
+        return not partitions.queue and not self._stop.is_set() and not self.regrouping.wanted
 
     def _process(self, session: _Session, partitions: PartitionSet, batch: InFlightBatch) -> bool:
         """Takes one batch through the remaining steps, piece by piece.
@@ -364,16 +360,11 @@ class Engine:
                 self._check_trials(partition, served)
             for group in due:
                 self._groups[group.group].training.on_training_due(group, served, self._stop)
-            self._check_groups(partition, partitions)
-            if self._stop.is_set() or self.regroups:
+            if not partitions.queue:
+                self.regrouping.check(partition)
+            if self._stop.is_set() or self.regrouping.wanted:
                 return True  # the rest of the batch is not committed and will be read again
         return True
-
-    def _check_groups(self, partition: Partition, partitions: PartitionSet) -> None:
-        """Finds at certain positions whether series need a group by cadence, with which the next start begins there."""
-        if self._wants_groups is None or partitions.queue or not partition.at_group_check:
-            return
-        self.regroups = self.regroups or self._wants_groups(partition.forecaster.history())
 
     def _check_trials(self, partition: Partition, served: Collection[Partition]) -> None:
         for group in partition.groups:
@@ -403,10 +394,5 @@ class Engine:
                 self._check_trials(one, served)
         for group in partition.groups:  # where the process ended before the training
             self._groups[group.group].training.resume(group, served, self._stop)
-        for one in list(served):  # where it ended before the groups were kept
-            self._check_groups(one, partitions)
-
-
-def _raise_not_written() -> NoReturn:
-    msg = "the snapshots at which groups of series begin could not be written"
-    raise TransportError(msg)
+        for one in () if partitions.queue else list(served):  # where it ended before its groups were stored
+            self.regrouping.check(one)

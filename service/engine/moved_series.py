@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from forecaster import Batch, History
 from service.config.groups import shown_group
-from service.grouping import Grouping
-from service.partition import Partition
+from service.partitions.grouping import Grouping
+from service.partitions.partition import Partition
 
 _log = structlog.get_logger()
 

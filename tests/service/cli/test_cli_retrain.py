@@ -95,7 +95,8 @@ def test_busy(folder: Path, monkeypatch) -> None:
 def test_groups_by_cadence(folder: Path, monkeypatch) -> None:
     """A group that the daemon made is known as one of the configuration is; with other seasons it is none."""
     (folder / "models" / "groups" / "auto-1h").mkdir(parents=True)
-    (folder / "cadences.json").write_text(json.dumps({"files": ["in.csv"], "groups": {"auto-1h": ["a", "b*"]}}))
+    group = {"interval_ms": 3_600_000, "seasons": [24], "series": ["a", "b*"]}
+    (folder / "cadences.json").write_text(json.dumps({"files": [], "groups": {"auto-1h": group}}))
     seen = []
 
     def retrained(config: Config, registry: Registry, *_: object, **__: object) -> Result:

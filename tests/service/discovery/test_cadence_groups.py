@@ -17,7 +17,7 @@ from service.config.sections import Config
 from service.discovery import series_scan
 from service.discovery.cadence import FirstEvents, first_seasons
 from service.discovery.cadence_groups import MOST_CADENCES, CadenceGroup, cadence_groups
-from service.discovery.settle_groups import keep_groups, kept_groups, settle_groups
+from service.discovery.settle_groups import SettledGroups, keep_groups, kept_groups, settle_groups
 from service.errors import ConfigurationError
 from service.messages.series_patterns import SeriesPatterns
 
@@ -119,6 +119,11 @@ def config_for(folder: Path, file: Path, text: str = "", **flags: object) -> Con
     return load_config(path, {"input.files": [str(file)], "state.data_dir": str(folder / "data"), **given})
 
 
+def series_of(found: SettledGroups) -> dict[str, tuple[str, ...]]:
+    """Returns the series of each group."""
+    return {name: group.series for name, group in found.own.items()}
+
+
 MIXED = {"a": HOUR, "b": HOUR, "c[*]?": DAY, "c": MINUTE}
 
 
@@ -127,23 +132,28 @@ def test_settled_once(tmp_path: Path) -> None:
     file = write(tmp_path / "in.jsonl", MIXED)
     config = config_for(tmp_path, file)
     found = settle_groups(config)
-    assert found.series == {"auto-1m": ["c"], "auto-1d": ["c[*]?"]}
-    assert found.seasons == {"": (24,), "auto-1m": (60,), "auto-1d": (7,)}
+    assert series_of(found) == {"auto-1m": ("c",), "auto-1d": ("c[*]?",)}
+    assert {name: group.seasons for name, group in found.groups.items()} == {
+        "": (24,), "auto-1m": (60,), "auto-1d": (7,)
+    }  # fmt: skip
     keep_groups(config, found)
     chosen = config_for(tmp_path, file, **found.settings)
     assert chosen.group_names == ("", "auto-1m", "auto-1d")
     write(file, {"a": HOUR})
-    assert settle_groups(config).series == {}
+    assert settle_groups(config).groups == {}
     (tmp_path / "data" / "settings").mkdir()
     (tmp_path / "data" / "settings" / "in.json").write_text("[]")
     again = settle_groups(config)
-    assert (again.series, again.seasons, again.is_new) == (found.series, {}, False)
+    assert (again.groups, again.is_new) == (found.groups, False)
+    taken = config_for(tmp_path, file, '[[group]]\nname = "auto-1m"\nmatch = ["a"]\n')
+    assert series_of(settle_groups(taken)) == {"auto-1d": ("c[*]?",)}
     assert kept_groups(config) == found.settings
-    (tmp_path / "data" / "cadences.json").write_text('{"groups": {"x": []}}')
-    with pytest.raises(ConfigurationError, match=r"cadences\.json: got other content, expected the groups"):
-        settle_groups(config)
+    for broken in ('{"groups": {"x": []}}', "{", "[]"):
+        (tmp_path / "data" / "cadences.json").write_text(broken)
+        with pytest.raises(ConfigurationError, match=r"cadences\.json: got .*, expected the groups"):
+            settle_groups(config)
     (tmp_path / "data" / "cadences.json").unlink()  # of a daemon without groups
-    assert settle_groups(config).series == {}
+    assert settle_groups(config).groups == {}
 
 
 def test_found_anew_before_the_first_event(tmp_path: Path) -> None:
@@ -167,7 +177,7 @@ def test_found_anew_before_the_first_event(tmp_path: Path) -> None:
 def test_settings_switch_them_off(tmp_path: Path, flags: dict[str, object]) -> None:
     """Who says what the cadence, the windows or the seasons are gets one network."""
     config = config_for(tmp_path, write(tmp_path / "in.jsonl", MIXED), **flags)
-    assert settle_groups(config) == ({}, {}, False)
+    assert settle_groups(config) == SettledGroups()
 
 
 def test_rules_come_first(tmp_path: Path) -> None:
@@ -175,7 +185,7 @@ def test_rules_come_first(tmp_path: Path) -> None:
     file = write(tmp_path / "in.jsonl", MIXED | {"c.2": DAY, "c.3": DAY, "c.4": DAY})
     config = config_for(tmp_path, file, '[[group]]\nname = "auto-1m"\nmatch = ["c.*", "c"]\n')
     found = settle_groups(config)
-    assert found.series == {"auto-1d": ["c[*]?"]}
+    assert series_of(found) == {"auto-1d": ("c[*]?",)}
     assert config_for(tmp_path, file, (tmp_path / "config.toml").read_text(), **found.settings).group_names == (
         "", "auto-1m", "auto-1d"
     )  # fmt: skip
@@ -191,12 +201,12 @@ def test_several_files_and_a_rare_series(tmp_path: Path, monkeypatch: pytest.Mon
         for step in range(4):
             file.write(json.dumps({"series": "d", "timestamp": T0 + step * HOUR, "value": 1}) + "\n")
     config = config_for(tmp_path, first, input__files=[str(first), str(second), str(tmp_path / "none.jsonl")])
-    assert settle_groups(config).series == {"auto-1s": ["c"]}  # the last one is beyond what is read
+    assert series_of(settle_groups(config)) == {"auto-1s": ("c",)}  # the last one is beyond what is read
     write(second, {"c": SECOND, "d": HOUR}, 4)
     with second.open("a") as file:
         for step in range(4000):
             file.write(json.dumps({"series": "c", "timestamp": T0 + step * SECOND, "value": 1}) + "\n")
-    assert settle_groups(config).series == {"auto-1s": ["c"], "auto-1h": ["d"]}
+    assert series_of(settle_groups(config)) == {"auto-1s": ("c",), "auto-1h": ("d",)}
 
 
 @given(

@@ -14,7 +14,8 @@ from parts import Bench, config_of
 
 from service.discovery.settle_groups import LateGroups, settle_groups
 from service.errors import ConfigurationError
-from service.schedule import Progress
+from service.partitions.schedule import Progress
+from service.snapshots.writer import SnapshotWriter
 from service.transport.memory import ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, MemoryTransport, Script
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -31,7 +32,7 @@ INTERVALS = {"a": MINUTE, "b": MINUTE, "h": HOUR, "d": DAY}
 @pytest.fixture(autouse=True)
 def _early_checks() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.partition.FIRST_GROUP_CHECK", CHECK)
+        patch.setattr("service.partitions.partition.FIRST_GROUP_CHECK", CHECK)
         yield
 
 
@@ -65,7 +66,7 @@ def started(folder: Path, log: MemoryLog, *, keeps: bool = True, **sections: Any
         bench = Bench(folder, log, sections | {"group": [*sections.get("group", []), *groups]}, wants_groups=late)
         log.owner = None
         bench.run()
-        if not bench.engine.regroups:
+        if not bench.engine.regrouping.wanted:
             return bench, begun
         begun.append(MemoryTransport(log).committed("0") or 0)
         if not keeps:
@@ -104,7 +105,7 @@ def test_kills_change_nothing(
     """However it batches, and wherever it is killed, groups begin at the same event, and all forecasts are the same."""
     events, inputs = stream(240, "abhd", seed), FILES if seed % 2 else {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("service.partition.FIRST_GROUP_CHECK", 40)
+        patch.setattr("service.partitions.partition.FIRST_GROUP_CHECK", 40)
         straight, begun = started(tmp_path_factory.mktemp("straight"), MemoryLog({"0": events}), input=inputs)
         script: list[bytes | Script] = list(events)
         for at in sorted(kills, reverse=True):
@@ -149,6 +150,25 @@ def test_killed_behind_the_beginning(tmp_path: Path) -> None:
     second, _ = started(folder, MemoryLog({"0": events}, units=list(first.log.units)))
     assert second.sample("replayed_events_total") == 250 - begin
     assert second.log.forecasts("0") == straight.log.forecasts("0")
+
+
+def test_snapshot_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups do not begin without the snapshot that a replay needs: the start is repeated until it is written."""
+    events, failed = stream(300), list[int]()
+    straight, begun = started(tmp_path / "straight", MemoryLog({"0": events}))
+    written = SnapshotWriter.write_now
+
+    def write_now(writer: SnapshotWriter, snapshots: Any, *rest: Any) -> bool:
+        if len(failed) < 2:
+            failed.append(1)
+            return False
+        return written(writer, snapshots, *rest)
+
+    monkeypatch.setattr(SnapshotWriter, "write_now", write_now)
+    bench, again = started(tmp_path / "failing", MemoryLog({"0": events}))
+    assert failed == [1, 1]
+    assert again == begun
+    assert bench.log.forecasts("0") == straight.log.forecasts("0")
 
 
 def test_one_cadence_is_as_ever(tmp_path: Path) -> None:
