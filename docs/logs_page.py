@@ -49,6 +49,10 @@ MEANINGS: Final = {
         "all groups by cadence with the number of their series. The daemon starts again with them (see "
         "[groups](groups.md#while-the-daemon-runs))."
     ),
+    "groups of series by cadence wait for a restart": (
+        "Series have another cadence than the group that they are in, but the configuration file is broken or has "
+        "changes that need a restart: they stay where they are until then."
+    ),
     "seasons of the network chosen": (
         "At the first start: `model.seasons` is `auto`, and these are the seasons, in steps, that the network gets by "
         "the first records of the input file (see [files](files.md#files-as-they-are)). They stay with the state."

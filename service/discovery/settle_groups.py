@@ -210,7 +210,8 @@ class LateGroups:
             fitting = [name for name, one in groups.items() if name and same_cadence(one_ms, one.interval_ms)[0]]
             if fitting:
                 one = groups[fitting[0]]
-                groups[fitting[0]] = replace(one, series=tuple(dict.fromkeys((*one.series, *names))))
+                newest = tuple(dict.fromkeys((*one.series, *names)))[-self._config.state.max_series :]
+                groups[fitting[0]] = replace(one, series=newest)  # others have lost their rows
             elif len(groups) < room:
                 name = group_name(interval_ms, {*groups, *self._config.group_names})
                 groups[name] = KeptGroup(interval_ms, seasons_of_cadence(events, interval_ms, series), names)
