@@ -90,3 +90,8 @@ class Starts:
     def reload(self) -> None:
         """Reads the configuration files again. May be called in a signal handler."""
         self.daemon.reload()
+
+    @property
+    def phase(self) -> str:
+        """The phase of the present daemon."""
+        return self.daemon.phase

@@ -72,9 +72,9 @@ def _fetch_history(config: Config) -> None:
 def _log_compiling(starts: Starts, ended: threading.Event) -> None:
     """Logs that kernels are being compiled, once it takes longer than loading them from the cache."""
     waits = 0
-    while waits < _CHECKS and starts.daemon.phase in {"starting", "compiling"}:
+    while waits < _CHECKS and starts.phase in {"starting", "compiling"}:
         if ended.wait(_CHECK_SECONDS):
             return
-        waits += starts.daemon.phase == "compiling"
+        waits += starts.phase == "compiling"
     if waits >= _CHECKS:
         _log.info("compiling the network for this processor", duration="up to a minute, at the first start only")
