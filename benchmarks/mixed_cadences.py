@@ -3,9 +3,9 @@
     python benchmarks/mixed_cadences.py [--scale 1] [--only second hour]
 
 The file has series of a second, a minute, an hour and a day, each with the seasons that such series have, in the order
-of their times. It is run four times: as it is; through a pipe, where groups are made while the daemon runs; with one network for
-all series, as with `model.seasons = []`; and each cadence alone. The table has, for each cadence, the sCRPS of all forecasts of all steps whose target has come: twice the
-mean pinball loss, divided by the mean absolute value.
+of their times. It is run four times: as it is; through a pipe, where groups are made while the daemon runs; with one
+network for all series, as with `model.seasons = []`; and each cadence alone. The table has, for each cadence, the sCRPS
+of all forecasts of all steps whose target has come: twice the mean pinball loss, divided by the mean absolute value.
 """
 
 from __future__ import annotations
