@@ -224,3 +224,19 @@ def test_doublings(number: int, events: int, last: int) -> None:
     progress = Progress(events=events, of_last_record=min(last, events))
     assert progress.until_doubling_of(number) == min(one for one in at if one > events) - events
     assert progress.reached_doubling_of(number) == any(events - min(last, events) < one <= events for one in at)
+
+
+def test_several_partitions(tmp_path: Path) -> None:
+    """With several partitions and threads, every event has one forecast, and all series are in their groups."""
+    scripts = {"0": stream(400, "abh", 3), "1": stream(400, "abd", 4)}
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        settings = {"workers": workers, "max_poll_records": 23} | FILES
+        bench, begun = started(folder, MemoryLog(scripts), input=settings)
+        assert len(begun) >= 1
+        kept = settle_groups(config_of(folder, input=settings)).own
+        assert {name: set(one.series) for name, one in kept.items()} == {"auto-1h": {"h"}, "auto-1d": {"d"}}
+        for partition in scripts:
+            own = [unit for unit in bench.log.units if unit.partition == partition]
+            assert [unit.next_position for unit in own[:-1]] == [unit.position for unit in own[1:]]
+            assert sum(unit.outcomes.events + unit.outcomes.late + unit.outcomes.duplicates for unit in own) == 400
