@@ -39,6 +39,20 @@ MEANINGS: Final = {
         "The input file lacks the default names, and the configuration does not name all fields: `choice` says what is "
         "read (see [files](files.md#files-as-they-are)). Later starts use the same, and name the file it was made for."
     ),
+    "groups of series by cadence chosen": (
+        "At the first start: the input files have series of different cadences, and these groups have those that do "
+        "not have the commonest one, each with the number of its series (see "
+        "[groups](groups.md#cadences-by-themselves))."
+    ),
+    "groups of series by cadence changed": (
+        "Series have another cadence than the group that they are in, and get their own from this event on; these are "
+        "all groups by cadence with the number of their series. The daemon starts again with them (see "
+        "[groups](groups.md#while-the-daemon-runs))."
+    ),
+    "groups of series by cadence wait for a restart": (
+        "Series have another cadence than the group that they are in, but the configuration file is broken or has "
+        "changes that need a restart: they stay where they are until then."
+    ),
     "seasons of the network chosen": (
         "At the first start: `model.seasons` is `auto`, and these are the seasons, in steps, that the network gets by "
         "the first records of the input file (see [files](files.md#files-as-they-are)). They stay with the state."
@@ -101,7 +115,8 @@ MEANINGS: Final = {
         "A snapshot has the state of groups that the configuration does not have; it is not used."
     ),
     "series belong to another group now": (
-        "The patterns of `[[group]]` have changed: these series start anew in their new group."
+        "The groups have changed, by `[[group]]` or by cadence: these series begin in their new group with their "
+        "history."
     ),
     "window excluded from training": (
         "A control record of the stream excluded this window (`forecaster exclude --list`)."

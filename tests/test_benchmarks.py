@@ -15,6 +15,7 @@ import first_forecast
 import forecast_formats
 import history
 import late_events
+import mixed_cadences
 import raw_events
 import records
 import sqlite_output
@@ -133,3 +134,15 @@ def test_first_forecast(tmp_path: Path) -> None:
     assert min(first, least) > 0
     assert least <= later <= most
     assert 0 < loading < compiling  # seconds of the processor: only the first start compiles
+
+
+@pytest.mark.slow
+def test_mixed_cadences(tmp_path: Path) -> None:
+    """Each cadence of a file has the score that it has alone, and a better one than with one network for all."""
+    small = ["model.hidden_size=16", "model.head_size=16", "model.horizon=3", "retrain.every_events=0"]
+    found = mixed_cadences.measure(tmp_path, ["minute", "hour"], 0.1, small)
+    assert list(found) == ["minute", "hour"]
+    for one in found.values():
+        assert one.mixed == pytest.approx(one.alone, rel=0.01)
+        assert 0 < one.mixed < min(one.one_network, one.piped)
+    assert len(mixed_cadences.table(found).splitlines()) == 4

@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from forecaster import History
 from service.cli._http import server_of
 from service.config.sections import Config
 from service.engine.loop import Engine
@@ -57,6 +58,7 @@ class Daemon:
         source: the file and the flags that a reload reads again; empty: no reload.
         on_settings: called in another thread after settings have changed.
         log_limits: the limits of the log, which also count its lines for the metrics.
+        wants_groups, summary: see `Engine`.
 
     Raises:
         ConfigurationError: the settings contradict each other; nothing was changed.
@@ -70,6 +72,8 @@ class Daemon:
         source: tuple[Path | None, Mapping[str, object]] = (None, {}),
         on_settings: Callable[[Config], None] = lambda _: None,
         log_limits: LogLimits | None = None,
+        wants_groups: Callable[[History], bool] | None = None,
+        summary: RunSummary | None = None,
     ) -> None:
         for name in config.group_names:
             config.of_group(name).library_model()
@@ -99,6 +103,8 @@ class Daemon:
             clock,
             kill=KillPoints.from_environment(),
             listeners=[seen, *listeners],
+            wants_groups=wants_groups,
+            summary=summary,
         )
         self._on_settings = on_settings
         live = ReloadableConfig(config, *source, self._apply, lambda keys: metrics.restart_needed.set(len(keys)))
@@ -168,6 +174,11 @@ class Daemon:
     def summary(self) -> RunSummary:
         """Counts of the records so far: forecast, rejected, late."""
         return self._engine.summary
+
+    @property
+    def regroups(self) -> bool:
+        """Whether it has ended to be started again with other groups of series, see `Engine`."""
+        return self._engine.regrouping.wanted
 
     @property
     def trainings(self) -> Trainings:

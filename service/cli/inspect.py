@@ -60,7 +60,9 @@ def inspect(config: Config, *, source: str, topic: str, target: Path | None, as_
     others = other_files(source, config.input, sample, chosen) if sample.several_files and source != "-" else None
     advised = {} if summary.advice is None else summary.advice.settings
     windows_advised = {f"aggregate.{name}": value for name, value in advised.items()}
-    settings = {**choice.settings, **windows_advised, **_given(config), "model.seasons": _seasons(config, summary)}
+    settings = {**choice.settings, **windows_advised, **_given(config)}
+    if not summary.cadences or config.model.seasons != "auto":  # otherwise each has seasons of its own
+        settings["model.seasons"] = _seasons(config, summary)
     lines = list(_configuration(source, topic, settings))
     if source == "-" and sample.format in ROW_FORMS:
         lines = [
@@ -168,6 +170,9 @@ def _facts(choice: Choice, summary: Summary, sample: InputSample) -> Iterator[st
     if summary.seasons:
         steps = ", ".join(map(str, summary.seasons))
         yield f"{'seasons:':10}{steps} steps"
+    if summary.cadences:
+        groups = ", ".join(f"{name} {count}" for name, count in summary.cadences.items())
+        yield f"{'groups:':10}by cadence, with their series: {groups}; the daemon reads the whole file for them"
     if summary.counters:
         names = ", ".join(summary.counters[:_SHOWN])
         alone = summary.windows is None and summary.advice is None

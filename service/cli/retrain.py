@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from service.cli._errors import FAILED, KEPT_CHAMPION, OK
-from service.cli._options import with_config
+from service.cli._options import config_source, with_config
 from service.cli.models import open_registry, with_group
+from service.config.load import load_config
 from service.config.sections import Config
+from service.discovery.settle_groups import kept_groups
 from service.errors import ConfigurationError
 from service.monitoring.collectors import process_registry
 from service.monitoring.metrics import Metrics
@@ -51,6 +53,9 @@ def retrain(context: click.Context, config: Config, group: str, *, as_json: bool
     running, 2 wrong configuration.
     """
     registry = open_registry(config, group)
+    if kept := kept_groups(config):
+        path, flags = config_source()
+        config = load_config(path, {**flags, **kept})
     if registry.group not in config.group_names:
         msg = f"--group: got {group!r}, expected its [[group]] in the configuration (--config), which has its settings"
         raise ConfigurationError(msg)

@@ -5,25 +5,19 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from pathlib import Path
 
 import click
 import structlog
 
-from service.cli._daemon import Daemon
 from service.cli._ending import end
 from service.cli._http import probes
 from service.cli._logging import configure_logging
 from service.cli._options import FLAGS, config_source, with_config
-from service.config.load import load_config
+from service.cli._starts import Starts
 from service.config.sections import Config
-from service.discovery.cadence import seasons_of_input
-from service.discovery.sample import InputSample
-from service.discovery.settle import keep, settle, settle_history
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle, SystemClock
 from service.monitoring.log_limits import LogLimits
-from service.registry.models import has_models
 from service.transport.history import check_bootstrap, fetch_history, lacks_history
 
 _log = structlog.get_logger()
@@ -51,23 +45,17 @@ def run(config: Config) -> None:
     limits = LogLimits(time.monotonic)
     configure_logging(config.log, sys.stderr, limits)
     _fetch_history(config)
-    config, source = _settled(config)
-    daemon = Daemon(
-        config,
-        source=source,
-        on_settings=lambda new: configure_logging(new.log, sys.stderr, limits),
-        log_limits=limits,
-    )
-    lifecycle = Lifecycle(on_retrain=daemon.request_training, on_reload=daemon.reload)
+    starts = Starts(config, *config_source(), lambda new: configure_logging(new.log, sys.stderr, limits), limits)
+    lifecycle = Lifecycle(on_retrain=starts.request_training, on_reload=starts.reload)
     lifecycle.install()
     ended = threading.Event()
-    threading.Thread(target=_log_compiling, args=(daemon, ended), daemon=True).start()
+    threading.Thread(target=_log_compiling, args=(starts, ended), daemon=True).start()
     try:
-        daemon.run(lifecycle.stop)
+        starts.run(lifecycle.stop)
     finally:
         ended.set()
         lifecycle.uninstall()
-    end(daemon.summary, config, wanted=lifecycle.stop.is_set())
+    end(starts.daemon.summary, starts.config, wanted=lifecycle.stop.is_set())
 
 
 def _fetch_history(config: Config) -> None:
@@ -81,52 +69,12 @@ def _fetch_history(config: Config) -> None:
             fetch_history(config, SystemClock().wall_ms(), threading.Event(), health.beat)
 
 
-def _settled(config: Config) -> tuple[Config, tuple[Path | None, dict[str, object]]]:
-    """Completes the configuration with the fields of the input files and the seasons; logs which ones were chosen."""
-    path, flags = config_source()
-    found_flags: dict[str, object] = {}
-    history, live = settle_history(config), settle(config)
-    for found in (history, live):
-        if found.settings:
-            flags = {**found.settings, **flags}
-            config = load_config(path, flags)
-            if found.line:
-                _log.info("fields of the input chosen", choice=found.line)
-            if found.is_new:
-                keep(config, found)
-    for group in config.group_names:
-        found_flags |= _seasons_flag(config, group, history.sample, live.sample)
-    if found_flags:
-        flags = {**flags, **found_flags}
-        config = load_config(path, flags)
-    return config, (path, flags)
-
-
-def _seasons_flag(
-    config: Config, group: str, history: InputSample | None, live: InputSample | None
-) -> dict[str, object]:
-    """Returns the flag that sets the seasons of the network of a group of series; none where they are as configured."""
-    wanted, learnt = config.of_group(group).model, has_models(config.state.data_dir / "models", group)
-    if not (wanted.seasons_need_interval or (wanted.seasons == "auto" and not learnt)):
-        # A group must not inherit what is found for the series of no group.
-        return {f"group.{group}.model.seasons": wanted.seasons} if group else {}
-    seasons = seasons_of_input(config, group, history, live)
-    named = {"group": group} if group else {}
-    if seasons and wanted.seasons == "auto":
-        chosen = ", ".join(map(str, seasons))
-        _log.info("seasons of the network chosen", steps=chosen, by="the first records", **named)
-    if seasons is None and not learnt:
-        return {}
-    key = f"group.{group}.model.seasons" if group else "model.seasons"
-    return {key: "auto" if seasons is None else seasons}
-
-
-def _log_compiling(daemon: Daemon, ended: threading.Event) -> None:
+def _log_compiling(starts: Starts, ended: threading.Event) -> None:
     """Logs that kernels are being compiled, once it takes longer than loading them from the cache."""
     waits = 0
-    while waits < _CHECKS and daemon.phase in {"starting", "compiling"}:
+    while waits < _CHECKS and starts.phase in {"starting", "compiling"}:
         if ended.wait(_CHECK_SECONDS):
             return
-        waits += daemon.phase == "compiling"
+        waits += starts.phase == "compiling"
     if waits >= _CHECKS:
         _log.info("compiling the network for this processor", duration="up to a minute, at the first start only")

@@ -198,7 +198,7 @@ def _merge(layer: Mapping[str, Any], into: dict[str, Any]) -> None:
 
 
 def _merge_groups(flags: Any, merged: dict[str, Any]) -> None:
-    """Merges flags "group.NAME.section.key" into the groups of these names.
+    """Merges flags "group.NAME.section.key" into the groups of these names; with "group.NAME.match", adds a group.
 
     Raises:
         ConfigurationError: there is no such group.
@@ -206,9 +206,15 @@ def _merge_groups(flags: Any, merged: dict[str, Any]) -> None:
     groups = merged.get("group", [])
     named = {one.get("name"): one for one in groups if isinstance(one, dict)} if isinstance(groups, list) else {}
     for name, settings in flags.items() if isinstance(flags, Mapping) else {"": flags}.items():
+        if isinstance(settings, Mapping) and "match" in settings and name not in named and isinstance(groups, list):
+            named[name] = {"name": name}
+            groups = merged["group"] = [*groups, named[name]]
         if name not in named or not isinstance(settings, Mapping):
             known = ", ".join(str(each) for each in named) or "none"
-            msg = f"flag: group.{name}: expected group.NAME.section.key of a group of the file; got the groups: {known}"
+            msg = (
+                f"flag: group.{name}: expected group.NAME.section.key of a group, or group.NAME.match of a new one; "
+                f"got the groups: {known}"
+            )
             raise ConfigurationError(msg)
         _merge(settings, into=named[name])
 

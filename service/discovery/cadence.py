@@ -138,11 +138,11 @@ def common_interval(events: FirstEvents) -> int:
     Gaps of 28 to 31 days count as equal, because months have these lengths; likewise for quarters and years.
     """
     medians = []
-    for part in _parts(events):
+    for part in events_by_series(events):
         gaps = np.diff(events.timestamp_ms[part])
         gaps = gaps[gaps > 0]
         if len(gaps):
-            medians.append(int(np.sort(gaps)[(len(gaps) - 1) // 2]))
+            medians.append(median_gap(gaps))
     if not medians:
         return 0
     found, counts = np.unique(medians, return_counts=True)
@@ -151,11 +151,16 @@ def common_interval(events: FirstEvents) -> int:
     return int(found[np.argmax(counts)]) if same else 0
 
 
+def median_gap(gaps_ms: NDArray[np.int64]) -> int:
+    """Returns the lower median of gaps, which is one of them."""
+    return int(np.sort(gaps_ms)[(len(gaps_ms) - 1) // 2])
+
+
 def common_months(events: FirstEvents, interval_ms: int, timezone: str) -> int:
     """Returns the months of a calendar step if the checked series have such steps, else 0."""
     if not cadence_months(interval_ms):
         return 0
-    parts = _parts(events)
+    parts = events_by_series(events)
     some = np.unique(np.linspace(0, len(parts) - 1, _SERIES).astype(int))
     rows = [events.timestamp_ms[parts[number]] for number in some.tolist()]
     found = {calendar_months(calendar_of(row[-_EVENTS:], interval_ms, timezone)) for row in rows if len(row) > 1}
@@ -169,7 +174,7 @@ def shown_seasons(events: FirstEvents, interval_ms: int) -> tuple[int, ...]:
     streams get worse without the week. Where no two of one fit, the shortest is assumed, and where the input has
     further events all that are not long.
     """
-    grids = [on_grid(events.timestamp_ms[part], events.value[part], interval_ms) for part in _parts(events)]
+    grids = [on_grid(events.timestamp_ms[part], events.value[part], interval_ms) for part in events_by_series(events)]
     longest = max(map(len, grids), default=0)
     usual = calendar_seasons(interval_ms)
     reach = longest // 2 if events.complete else max(longest // 2, _ASSUMED)
@@ -178,7 +183,7 @@ def shown_seasons(events: FirstEvents, interval_ms: int) -> tuple[int, ...]:
     return tuple(sorted((*seen, *others[: _MOST_SEASONS - len(seen)])))
 
 
-def _parts(events: FirstEvents) -> list[NDArray[np.int64]]:
+def events_by_series(events: FirstEvents) -> list[NDArray[np.int64]]:
     """Returns the places of the events of each series, in the order of their numbers."""
     if not len(events.series):
         return []

@@ -168,9 +168,14 @@ def keep(config: Config, found: Settled) -> None:
     replace_file(path, json.dumps(kept, indent=1) + "\n")
 
 
+def has_begun(folder: Path) -> bool:
+    """Returns whether a daemon has begun to read events with a data folder."""
+    return any((folder / "settings").glob("*.json"))
+
+
 def _kept(folder: Path, section: str) -> Mapping[str, Any] | None:
     path = folder / _FILES[section]
-    if not any((folder / "settings").glob("*.json")):  # no event was read with it
+    if not has_begun(folder):
         return None
     try:
         found = json.loads(path.read_text("utf-8"))

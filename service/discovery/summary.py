@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from service.aggregate.aggregator import Aggregator
 from service.config.aggregate import AggregateConfig
+from service.config.groups import shown_group
 from service.config.input import InputConfig
 from service.discovery.cadence import FirstEvents, first_seasons
+from service.discovery.cadence_groups import cadence_groups
 from service.discovery.sample import InputSample
 from service.discovery.window_advice import FEW, Series, WindowAdvice, advise
 from service.messages.decode import Decoder
@@ -43,6 +45,7 @@ class Summary:
         windows: values of the windows that close; None without windows.
         advice: windows that would make the series regular; None where they are, or windows are configured. The seasons
             are those of the values of these windows.
+        cadences: number of series of each group by cadence, by its name; none where all series have one cadence.
     """
 
     records: int
@@ -64,6 +67,7 @@ class Summary:
     filtered: int = 0
     windows: int | None = None
     advice: WindowAdvice | None = None
+    cadences: dict[str, int] = field(default_factory=dict)
 
 
 def summarise(
@@ -114,7 +118,10 @@ def summarise(
         events, interval_ms = Aggregator(windows, len(rows)).values_of(decoded), round(windows.interval * 1000)
     else:
         events = decoded
-    found.seasons = list(first_seasons(FirstEvents.of(events, complete=sample.complete), interval_ms))
+    all_events = FirstEvents.of(events, complete=sample.complete)
+    found.seasons = list(first_seasons(all_events, interval_ms))
+    if not interval_ms and aggregator is None:
+        found.cadences = {shown_group(group.name): len(group.series) for group in cadence_groups(all_events)}
     return found
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import structlog
 
+from forecaster import History
 from service.backoff import Backoff
 from service.config.sections import Config
 from service.engine.adoption import adopt_champions
@@ -33,6 +34,7 @@ from service.engine.malloc_trim import MallocTrimmer
 from service.engine.partition_set import PartitionSet
 from service.engine.pipeline import InFlightBatch, Pipeline
 from service.engine.publish import Publisher
+from service.engine.regrouping import Regrouping
 from service.engine.replay_settings import replay_settings
 from service.engine.restore import Restorer
 from service.engine.retention import Retention
@@ -102,9 +104,12 @@ class Engine:
         clock: time; never used for a decision that a replay must repeat.
         kill: kill points at which a test may end the process.
         listeners: called after every publication, after the engine's own listeners.
+        wants_groups: see `Regrouping`.
+        summary: of an engine that ended because of it, to be continued; None for a new one.
 
     Attributes:
         summary: counts of the records that this process published.
+        regrouping: whether `run` ended because series need other groups, with which it is to be started again.
     """
 
     def __init__(
@@ -120,7 +125,10 @@ class Engine:
         *,
         kill: KillPoints | None = None,
         listeners: Sequence[Listener] = (),
+        wants_groups: Callable[[History], bool] | None = None,
+        summary: RunSummary | None = None,
     ) -> None:
+        self.regrouping = Regrouping(wants_groups)
         self._connect, self._registry, self._store, self._trainer = connect, registry, store, trainer
         self._metrics, self._health, self._clock = metrics, health, clock
         self._kill = (kill or KillPoints()).passed
@@ -145,7 +153,7 @@ class Engine:
             MallocTrimmer(clock),
         )  # fmt: skip
         self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
-        self.summary = RunSummary(inspection(config))
+        self.summary = summary or RunSummary(inspection(config))
         published_from = {name: config.of_group(name).output.publish_from_ms for name in config.group_names}
         counts = PublicationCounts(metrics, published_from)
         self._listeners = [counts, self.summary, IntervalReports(metrics), exported, *listeners]
@@ -225,7 +233,7 @@ class Engine:
         gc.collect()  # the compiler leaves some hundred megabytes of garbage, and collections are rare
         restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
-            models, self._on_training_due_in_replay, self._schemas,
+            models, self._on_training_due_in_replay, self._schemas, seeks_groups=self.regrouping.is_on,
         )  # fmt: skip
         partitions = PartitionSet(transport, restorer, self._store, self._metrics, self._listeners, self._clock)
         self._housekeeping.restart()
@@ -253,9 +261,10 @@ class Engine:
         self._health.enter("stopping")
         self._trainer.close()
         self._housekeeping.show(partitions, transport)
-        self._snapshots.take_last(partitions.served.values(), transport)
+        complete = self._snapshots.take_last(partitions.served.values(), transport)
         if not partitions.queue:
             self._retention.run(transport)
+        self.regrouping.finish(complete=complete)
 
     # The loop ------------------------------------------------------------------------------------------------
 
@@ -273,6 +282,8 @@ class Engine:
                 self._restore(partitions, transport)
                 if self._stop.is_set():  # perhaps during a training, whose model is to be adopted before the next event
                     return
+            if self.regrouping.wanted:
+                return
 
             for partition, mark in self._idle.due(partitions.served.values(), transport.lag):
                 if not self._process(session, partitions, self._pipeline.marked(partition, mark)):
@@ -298,7 +309,7 @@ class Engine:
                 return
 
     def _may_read(self, partitions: PartitionSet) -> bool:
-        return not partitions.queue and not self._stop.is_set()
+        return not partitions.queue and not self._stop.is_set() and not self.regrouping.wanted
 
     def _process(self, session: _Session, partitions: PartitionSet, batch: InFlightBatch) -> bool:
         """Takes one batch through the remaining steps, piece by piece.
@@ -349,7 +360,9 @@ class Engine:
                 self._check_trials(partition, served)
             for group in due:
                 self._groups[group.group].training.on_training_due(group, served, self._stop)
-            if self._stop.is_set():
+            if not partitions.queue:
+                self.regrouping.check(partition)
+            if self._stop.is_set() or self.regrouping.wanted:
                 return True  # the rest of the batch is not committed and will be read again
         return True
 
@@ -381,3 +394,5 @@ class Engine:
                 self._check_trials(one, served)
         for group in partition.groups:  # where the process ended before the training
             self._groups[group.group].training.resume(group, served, self._stop)
+        for one in () if partitions.queue else list(served):  # where it ended before its groups were stored
+            self.regrouping.check(one)

@@ -225,8 +225,12 @@ class Pipeline:
 
 
 def _may_decide(batch: InFlightBatch) -> bool:
-    """Returns whether a training may become due, or trial or drift be checked, after a piece of the batch."""
+    """Returns whether a training may become due, or trial, drift or groups be checked, after a piece of the batch."""
     partition, piece = batch.partition, batch.piece
     if piece.due or piece.next_position != batch.records.next_position:
         return True
-    return any(group.is_checked and group.reaches_check(len(share.decoded)) for group, share in partition.shares(piece))
+    return any(
+        (group.is_checked and group.reaches_check(len(share.decoded)))
+        or (group.seeks_groups and group.until_group_check <= len(share.decoded))
+        for group, share in partition.shares(piece)
+    )

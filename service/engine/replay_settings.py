@@ -116,9 +116,15 @@ def replay_settings(config: Config) -> dict[str, Any]:
     zone, holidays = config.model.timezone, config.model.holidays
     found[f'time zone data of model.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
     if config.group:
-        found[_GROUPS] = [[group.name, *group.match] for group in config.group]
+        found[_GROUPS] = [_noted_group(group.name, group.match) for group in config.group]
     found[f'package holidays for model.holidays = "{holidays}"'] = _checksum(calendar_table("UTC", holidays).tobytes())
     return found
+
+
+def _noted_group(name: str, match: Sequence[str]) -> list[str]:
+    """Returns name and patterns of a group; many patterns, as of a group by cadence, as a checksum."""
+    text = json.dumps(list(match))
+    return [name, *match] if len(text) <= _LONG else [name, f"{len(match)} patterns, {_checksum(text.encode())}"]
 
 
 def _checksum(data: bytes) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import structlog
 
 from forecaster import (
@@ -23,8 +22,8 @@ from forecaster import (
 )
 from forecaster.state import checked
 from service.aggregate.aggregator import Aggregator
-from service.config.groups import shown_group
 from service.config.sections import Config
+from service.engine.moved_series import move_series
 from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
 from service.engine.schema_lookups import SchemaLookups
 from service.errors import ConfigurationError, SourceGoneError
@@ -58,6 +57,7 @@ class Restorer:
         models: of each group of series, for a partition that starts with empty state.
         on_training_due: called where a training became due in a replay; starts the trial that started there.
         schemas: of the records to replay; the same as in the loop.
+        seeks_groups: whether series may get groups by cadence.
     """
 
     def __init__(
@@ -72,7 +72,10 @@ class Restorer:
         models: Mapping[str, Model],
         on_training_due: Callable[[Partition], None],
         schemas: SchemaLookups,
+        *,
+        seeks_groups: bool = False,
     ) -> None:
+        self._seeks_groups = seeks_groups
         self._sample_series, self._limit = config.metrics.sample_series, config.input.max_poll_records
         self._on_training_due, self._groups = on_training_due, {name: config.of_group(name) for name in models}
         self._grouping = Grouping(config.group) if config.group else None
@@ -198,19 +201,8 @@ class Restorer:
             _log.warning("state of groups left out that are not configured any more", partition=name,
                          groups=", ".join(gone))  # fmt: skip
         if self._grouping is not None:
-            self._release_moved(partition)
+            move_series(partition, self._grouping)
         return partition
-
-    def _release_moved(self, partition: Partition) -> None:
-        """Forgets the rows of series that belong to another group since the configuration has changed."""
-        assert self._grouping is not None  # noqa: S101 - checked by the caller
-        for number, group in enumerate(partition.groups):
-            series = group.forecaster.series
-            moved = [series[at] for at in np.flatnonzero(self._grouping.of(series) != number).tolist()]
-            if moved:
-                group.forecaster.forget(moved)
-                _log.info("series belong to another group now", partition=partition.name, count=len(moved),
-                          before=shown_group(group.group))  # fmt: skip
 
     def _restored(self, state: Snapshot, group: str, schedule: Schedule, model: Model) -> Partition:
         """Creates the partition of a group from its state, without windows and overlap."""
@@ -341,6 +333,7 @@ class Restorer:
         """Returns the partition of group "" with the others, and with windows and overlap, not restored."""
         partition = groups[0]
         partition.others, partition.grouping = tuple(groups[1:]), self._grouping
+        partition.seeks_groups = self._seeks_groups
         partition.aggregator = Aggregator.of(self._aggregate, self._state.max_series, self._late_within)
         partition.overlap = overlap_of(
             self._config, partition.name, self._transport.partitions_of_history(partition.name)

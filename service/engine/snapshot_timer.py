@@ -44,12 +44,13 @@ class SnapshotTimer:
         self.restart(partition, transport)
         self._writer.submit(snapshots_of([partition], self._store))
 
-    def take_last(self, partitions: Collection[Partition], transport: Transport) -> None:
-        """Writes a snapshot of every partition and waits for it."""
+    def take_last(self, partitions: Collection[Partition], transport: Transport) -> bool:
+        """Writes a snapshot of every partition and waits for it; returns whether all were written."""
         self._writer.wait()
-        self._writer.write_now(snapshots_of(partitions, self._store))
+        complete = self._writer.write_now(snapshots_of(partitions, self._store))
         for partition in partitions:  # otherwise many short runs would never release records
             self.release(partition, transport)
+        return complete
 
     def release(self, partition: Partition, transport: Transport) -> None:
         """Lets the transport delete the records and time marks that no snapshot needs."""

@@ -28,6 +28,9 @@ _log = structlog.get_logger()
 _STEPS_TO_LEARN_FROM: Final = 100
 """Events per series without which a training that follows the growth of the stream would bring nothing."""
 
+FIRST_GROUP_CHECK: Final = 1000
+"""Events after which it is first found whether series need a group by cadence; again whenever they have doubled."""
+
 
 @dataclass(slots=True)
 class Partition:
@@ -52,6 +55,7 @@ class Partition:
         others: of a configuration with groups, a partition of the same name for each of them, which has the rows of its
             series, their schedule, tests and quality, and the same position; only `group` "" has the rest.
         grouping: assigns its series to groups; None without groups.
+        seeks_groups: whether its series may get groups by cadence, see `at_group_check`; of `group` "" only.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Partition:
     group: str = ""
     others: tuple[Partition, ...] = ()
     grouping: Grouping | None = None
+    seeks_groups: bool = False
 
     @property
     def groups(self) -> tuple[Partition, ...]:
@@ -201,6 +206,16 @@ class Partition:
     def at_check(self) -> bool:
         """Whether the partition is at a position where shadow model and drift are checked."""
         return self.progress.reached_multiple_of(self.rules.check_events)
+
+    @property
+    def at_group_check(self) -> bool:
+        """Whether it is at a position where it is found whether series need a group by cadence: ever rarer ones."""
+        return self.seeks_groups and self.progress.reached_doubling_of(FIRST_GROUP_CHECK)
+
+    @property
+    def until_group_check(self) -> int:
+        """The number of next events up to such a position."""
+        return self.progress.until_doubling_of(FIRST_GROUP_CHECK)
 
     def begin(self, model: Model, *, guard: bool) -> None:
         """Starts a shadow model; if the same one is running already, it continues.

@@ -107,7 +107,10 @@ def _cut_of(group: Partition, timestamp_ms: NDArray[np.int64]) -> tuple[int | No
     due = group.schedule.due(group.progress, timestamp_ms)
     check = group.rules.check_events - group.progress.events % group.rules.check_events
     checks = group.is_checked and check <= len(timestamp_ms)
-    return (min(due or check, check) if checks else due), due
+    after = min(due or check, check) if checks else due
+    if group.seeks_groups and (check := group.until_group_check) <= len(timestamp_ms):
+        after = min(after or check, check)
+    return after, due
 
 
 def _with_shares(

@@ -48,6 +48,18 @@ class Progress:
         """Returns whether the last record has the event whose number is a multiple of `number`."""
         return self.events > 0 and self.events % number < self.of_last_record
 
+    def reached_doubling_of(self, number: int) -> bool:
+        """Returns whether the last record has the event whose number is `number` times a power of two."""
+        return self.events >= number and self.until_doubling_of(number, -self.of_last_record) <= self.of_last_record
+
+    def until_doubling_of(self, number: int, more: int = 0) -> int:
+        """Returns the number of next events up to the one whose number is `number` times a power of two.
+
+        `more`: counted from so many events further on.
+        """
+        events = self.events + more
+        return (number << (events // number).bit_length()) - events
+
     @property
     def is_due(self) -> bool:
         """Whether a training became due at the last event."""

@@ -22,8 +22,8 @@ import traceback
 from pathlib import Path
 
 from forecaster import Model
-from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
+from service.cli._starts import Starts
 from service.config.load import load_config
 from service.engine.champion import compile_kernels
 from service.errors import ConfigurationError
@@ -40,7 +40,7 @@ def child(config_path: Path, kill_at: str, max_poll: int) -> int:
     with (config_path.parent / "daemon.log").open("a") as log:
         configure_logging(config.log, log)
         try:
-            Daemon(config).run(threading.Event())
+            Starts(config, config_path, {}).run(threading.Event())
         except BaseException:
             traceback.print_exc(file=log)
             raise

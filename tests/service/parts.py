@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from prometheus_client import CollectorRegistry
 
-from forecaster import Forecaster
+from forecaster import Forecaster, History
 from service.config.sections import Config
 from service.engine.loop import Engine
 from service.monitoring.health import Health
@@ -69,6 +69,7 @@ class Bench(Listener):
     sections: dict[str, Any] = field(default_factory=dict)
     clock: TurnedClock = field(default_factory=TurnedClock)
     command: tuple[str, ...] | None = None
+    wants_groups: Callable[[History], bool] | None = None
 
     def __post_init__(self) -> None:
         """Builds the parts."""
@@ -93,6 +94,7 @@ class Bench(Listener):
             self.health,
             self.clock,
             listeners=[self],
+            wants_groups=self.wants_groups,
         )
 
     def on_publication(self, publication: Publication) -> None:

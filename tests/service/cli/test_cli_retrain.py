@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from service.cli import main
 from service.cli import retrain as command
+from service.config.sections import Config
+from service.registry.models import Registry
 from service.trainer.job import Result, TrainingBusyError
 from service.trainer.season_check import Seasons
 
@@ -88,3 +90,23 @@ def test_busy(folder: Path, monkeypatch) -> None:
     done = CliRunner().invoke(main, ["retrain", "--data-dir", str(folder)])
 
     assert (done.exit_code, done.output) == (1, "Error: another training is running\n")
+
+
+def test_groups_by_cadence(folder: Path, monkeypatch) -> None:
+    """A group that the daemon made is known as one of the configuration is; with other seasons it is none."""
+    (folder / "models" / "groups" / "auto-1h").mkdir(parents=True)
+    group = {"interval_ms": 3_600_000, "seasons": [24], "series": ["a", "b*"]}
+    (folder / "cadences.json").write_text(json.dumps({"files": [], "groups": {"auto-1h": group}}))
+    seen = []
+
+    def retrained(config: Config, registry: Registry, *_: object, **__: object) -> Result:
+        seen.append(registry.group)
+        return Result("kept", "", "")
+
+    monkeypatch.setattr(command, "retrain_once", retrained)
+    command_line = ["retrain", "--data-dir", str(folder), "--group", "auto-1h"]
+    assert CliRunner().invoke(main, command_line).exit_code == 3
+    assert seen == ["auto-1h"]
+    done = CliRunner().invoke(main, [*command_line, "--set", "model.seasons=24"])
+    assert done.exit_code == 2
+    assert "expected its [[group]] in the configuration" in done.output

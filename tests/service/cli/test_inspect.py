@@ -319,3 +319,15 @@ def test_advice_for_raw_events(folder: Path) -> None:
     assert "windows:" in again.output
     as_json = CliRunner().invoke(main, ["inspect", "orders.jsonl", "--json"])
     assert json.loads(as_json.stdout)["advice"]["settings"] == written["aggregate"]
+
+
+def test_mixed_cadences(tmp_path: Path) -> None:
+    """Groups by cadence are shown, and the configuration leaves the seasons to the daemon, which has them by group."""
+    hour, begin = 3_600_000, 1_767_571_200_000
+    gaps = {"a": hour, "b": hour, "c": 24 * hour}
+    rows = sorted((begin + step * gap, name) for name, gap in gaps.items() for step in range(40))
+    path = tmp_path / "in.csv"
+    path.write_text("series,timestamp,value\n" + "".join(f"{name},{at},{at % 7}\n" for at, name in rows))
+    done = CliRunner().invoke(main, ["inspect", str(path)])
+    assert "groups:   by cadence, with their series: default 2, auto-1d 1" in done.output
+    assert "seasons" not in done.output

@@ -1,0 +1,79 @@
+"""Completes a configuration with what the input files show: their fields, groups by cadence, and seasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from service.config.load import load_config
+from service.config.sections import Config
+from service.discovery.cadence import seasons_of_input
+from service.discovery.sample import InputSample
+from service.discovery.settle import keep, settle, settle_history
+from service.discovery.settle_groups import SettledGroups, keep_groups, settle_groups
+from service.registry.models import has_models
+
+_log = structlog.get_logger()
+
+
+def settled(config: Config, path: Path | None, flags: Mapping[str, object]) -> tuple[Config, dict[str, object]]:
+    """Completes the configuration of a daemon that is about to start; logs what was chosen, and keeps it.
+
+    Args:
+        config: as configured.
+        path, flags: its file and flags.
+
+    Returns:
+        The configuration, and the flags with what was chosen, with which a reload reads the file again.
+
+    Raises:
+        ConfigurationError: the fields are ambiguous, a season does not fit, or a kept choice cannot be read.
+        ServiceError: a file cannot be read.
+    """
+    flags = dict(flags)
+    history, live = settle_history(config), settle(config)
+    for found in (history, live):
+        if found.settings:
+            flags = {**found.settings, **flags}
+            config = load_config(path, flags)
+            if found.line:
+                _log.info("fields of the input chosen", choice=found.line)
+            if found.is_new:
+                keep(config, found)
+    groups = settle_groups(config, history.sample, live.sample)
+    if groups.own:
+        flags |= groups.settings
+        config = load_config(path, flags)
+        if groups.is_new:
+            _log.info("groups of series by cadence chosen", series=groups.description)
+    if groups.is_new:
+        keep_groups(config, groups)
+    seasons: dict[str, object] = {}
+    for group in config.group_names:
+        seasons |= _seasons_flag(config, group, history.sample, live.sample, groups)
+    if seasons:
+        flags |= seasons
+        config = load_config(path, flags)
+    return config, flags
+
+
+def _seasons_flag(
+    config: Config, group: str, history: InputSample | None, live: InputSample | None, groups: SettledGroups
+) -> dict[str, object]:
+    """Returns the flag that sets the seasons of the network of a group of series; none where they are as configured."""
+    wanted, learnt = config.of_group(group).model, has_models(config.state.data_dir / "models", group)
+    if not (wanted.seasons_need_interval or (wanted.seasons == "auto" and not learnt)):
+        # A group must not inherit what is found for the series of no group.
+        return {f"group.{group}.model.seasons": wanted.seasons} if group else {}
+    known = groups.groups.get(group)
+    seasons = seasons_of_input(config, group, history, live) if known is None else known.seasons
+    named = {"group": group} if group else {}
+    if seasons and wanted.seasons == "auto":
+        chosen = ", ".join(map(str, seasons))
+        _log.info("seasons of the network chosen", steps=chosen, by="the first records", **named)
+    if seasons is None and not learnt:
+        return {}
+    key = f"group.{group}.model.seasons" if group else "model.seasons"
+    return {key: "auto" if seasons is None else seasons}

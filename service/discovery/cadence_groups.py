@@ -1,0 +1,120 @@
+"""Groups of the series of input files by their cadence: the usual time between two events of a series.
+
+A network has one list of seasons, in steps, so series of different cadences need networks of their own. The cadence of
+a series is the median of its gaps, where these are regular; cadences that differ by less than a tenth are one. The
+group of the commonest cadence is that of the sections of the configuration, which also has the series without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forecaster import cadence_months
+from service.discovery.cadence import FirstEvents, events_by_series, median_gap, shown_seasons
+from service.discovery.sample import MOST_RECORDS
+
+MOST_CADENCES: Final = 9
+"""Cadences that have a network: that of the sections, and eight groups; series of rarer ones have no group."""
+
+_WITHIN: Final = 0.1  # share of a gap by which others may differ and count as equal
+_FEWEST_GAPS: Final = 3  # fewer do not show a cadence
+_MONTH_NAMES: Final = {1: "1mo", 3: "1q", 12: "1y"}
+
+
+class CadenceGroup(NamedTuple):
+    """Series of one cadence.
+
+    Attributes:
+        name: of the group; "" for that of the sections.
+        interval_ms: the commonest median gap of its series.
+        series: their numbers, rising.
+        seasons: of their network, in steps.
+    """
+
+    name: str
+    interval_ms: int
+    series: NDArray[np.int64]
+    seasons: tuple[int, ...]
+
+
+def cadence_groups(events: FirstEvents, taken: Sequence[str] = ()) -> list[CadenceGroup]:
+    """Finds the groups of series, as a pure function.
+
+    Args:
+        events: in the order of the input; their times need not rise.
+        taken: names of groups that are not to be used.
+
+    Returns:
+        The group of the sections and at least one more, the commonest first; none where all series have one cadence.
+    """
+    cadences = cadences_of(events)
+    if len(cadences) < 2:
+        return []
+    groups, used = list[CadenceGroup](), set(taken)
+    for interval_ms, series in cadences[:MOST_CADENCES]:
+        name = group_name(interval_ms, used) if groups else ""
+        used.add(name)
+        groups.append(CadenceGroup(name, interval_ms, series, seasons_of_cadence(events, interval_ms, series)))
+    return groups
+
+
+def cadences_of(events: FirstEvents) -> list[tuple[int, NDArray[np.int64]]]:
+    """Returns intervals with the series whose cadence they are, the commonest first; of equally many, the shorter."""
+    numbers, medians = list[int](), list[int]()
+    for at in events_by_series(events):
+        gaps: NDArray[np.int64] = np.diff(np.unique(events.timestamp_ms[at])).astype(np.int64)
+        if len(gaps) >= _FEWEST_GAPS and _is_regular(gaps, usual := median_gap(gaps)):
+            numbers.append(int(events.series[at[0]]))
+            medians.append(usual)
+    series, left = np.array(numbers, np.int64), np.array(medians, np.int64)
+    found = list[tuple[int, NDArray[np.int64]]]()
+    while len(left):
+        intervals, counts = np.unique(left, return_counts=True)
+        interval_ms = int(intervals[np.argmax(counts)])
+        same = same_cadence(left, interval_ms)
+        found.append((interval_ms, np.sort(series[same])))
+        series, left = series[~same], left[~same]
+    return sorted(found, key=lambda one: (-len(one[1]), one[0]))
+
+
+def _is_regular(gaps: NDArray[np.int64], usual: int) -> bool:
+    """Returns whether half of the gaps are about the usual one: of events at random times, about a tenth is."""
+    return bool(2 * np.count_nonzero(same_cadence(gaps, usual)) >= len(gaps))
+
+
+def same_cadence(gaps_ms: NDArray[np.int64], interval_ms: int) -> NDArray[np.bool_]:
+    """Returns which gaps are of a cadence: close to its interval, or as many calendar months."""
+    months = int(cadence_months(interval_ms))
+    near = np.abs(gaps_ms - interval_ms) <= _WITHIN * interval_ms
+    return near | (cadence_months(gaps_ms) == months) if months else near
+
+
+def seasons_of_cadence(events: FirstEvents, interval_ms: int, series: NDArray[np.int64]) -> tuple[int, ...]:
+    """Returns the seasons that a file with these series only would have: its sample is as long."""
+    at = np.flatnonzero(np.isin(events.series, series))
+    first = at[:MOST_RECORDS]
+    first = first[np.argsort(events.timestamp_ms[first], kind="stable")]
+    complete = events.complete and len(at) <= MOST_RECORDS
+    own = FirstEvents(events.series[first], events.timestamp_ms[first], events.value[first], complete)
+    return shown_seasons(own, interval_ms)
+
+
+def group_name(interval_ms: int, used: set[str]) -> str:
+    """Returns a name that is not used."""
+    months = int(cadence_months(interval_ms))
+    text = _MONTH_NAMES[months] if months else _rounded(interval_ms)
+    names = (f"auto-{text}", *(f"auto-{text}-{number}" for number in range(2, len(used) + 3)))
+    return next(name for name in names if name not in used)
+
+
+def _rounded(interval_ms: int) -> str:
+    """Formats an interval in the largest unit of which it is about a whole number."""
+    for unit, text in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")):
+        count = round(interval_ms / unit)
+        if count and abs(count * unit - interval_ms) <= interval_ms / 100:
+            return f"{count}{text}"
+    return f"{interval_ms}ms" if interval_ms < 1000 else f"{round(interval_ms / 1000)}s"
