@@ -111,6 +111,10 @@ MEANINGS: Final = {
         "and start."
     ),
     "model adopted": "From this position on, another model forecasts a partition, or the series of a group in it.",
+    "network changed by the configuration": (
+        "The configuration has another network than the champion: its shape is adopted with the next events, and the "
+        "rows are built anew. See [a network of another shape](shapes.md)."
+    ),
     "state of groups left out that are not configured any more": (
         "A snapshot has the state of groups that the configuration does not have; it is not used."
     ),

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     )
     from forecaster.forecaster import Forecaster
     from forecaster.inspection import member_names, mixture_weights
-    from forecaster.model import Model, load_model, save_model
-    from forecaster.pretrained.start import is_pretrained, start_model
+    from forecaster.model import Model, load_model, same_shape, save_model
+    from forecaster.pretrained.start import is_pretrained, start_model, transferred
     from forecaster.rollout import rollout
     from forecaster.sequences.batch import Sequences, padded
     from forecaster.sequences.config import SequenceConfig, SequenceTrain
@@ -121,11 +121,13 @@ _MODULES = {
     "model": (
         "Model",
         "load_model",
+        "same_shape",
         "save_model",
     ),
     "pretrained.start": (
         "is_pretrained",
         "start_model",
+        "transferred",
     ),
     "rollout": ("rollout",),
     "sequences.batch": (
@@ -235,6 +237,7 @@ __all__ = [
     "padded",
     "retrained",
     "rollout",
+    "same_shape",
     "save_model",
     "score",
     "sequence_loss",
@@ -243,4 +246,5 @@ __all__ = [
     "steps_between",
     "target_times",
     "tracked_horizons",
+    "transferred",
 ]

@@ -19,9 +19,10 @@ from forecaster.batch import Batch, Forecasts
 from forecaster.config import AnomalyConfig, ModelConfig, TrainConfig
 from forecaster.ensemble.prior import prior_from
 from forecaster.errors import BatchError, CheckpointError, ConfigError
-from forecaster.features.broadcast import Broadcast
-from forecaster.model import Model, model_from
+from forecaster.features.broadcast import broadcast_of
+from forecaster.model import Model, model_from, same_shape
 from forecaster.observe.observed_rows import ObservedRows
+from forecaster.observe.rebuilt_rows import carried, rebuilt
 from forecaster.pretrained.start import start_model
 from forecaster.state.arrays import capture, change_share, count_of, counts, restore_arrays, views
 from forecaster.state.capture import Capture
@@ -34,15 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
+    from forecaster.state.table import Table
     from forecaster.training.loop import FitProgress, FitReport
 
 KIND = "forecaster"
-# Settings that must agree for new weights under a running state: all but those of the initial weights.
-_STATE_FIELDS = (
-    "cell", "hidden_size", "layers", "head", "head_size", "horizon", "quantiles", "seasons", "interval_ms",
-    "interval_months", "calendar", "timezone", "holidays", "clip", "non_negative", "covariates", "future_covariates",
-    "max_gap", "mixture",
-)  # fmt: skip
 
 
 class Forecaster:
@@ -78,14 +74,13 @@ class Forecaster:
         if not 0 <= late_within <= MOST_STEPS:
             raise ConfigError("late_within", late_within, f"0 (late events are ignored) to {MOST_STEPS} steps")
         model = model if isinstance(model, Model) else start_model(model)
-        config = model.config
-        if broadcast and config.future_covariates and not config.interval_ms:
-            raise ConfigError("interval_ms", 0, "the time between two steps, by which broadcast lists are shifted")
         self.anomaly = anomaly or AnomalyConfig()
-        ahead = len(config.future_covariates), config.horizon
-        self._broadcast = Broadcast(broadcast, len(config.covariates), ahead, config.interval_ms)
+        self._broadcast = broadcast_of(broadcast, model.config)
         self._observed = ObservedRows(model, max_series, history_events, self.anomaly, late_within)
-        self._table = self._observed.table
+
+    @property
+    def _table(self) -> Table:
+        return self._observed.table
 
     @property
     def late_within(self) -> int:
@@ -155,18 +150,48 @@ class Forecaster:
         self.anomaly = anomaly
         self._observed.judge_by(anomaly)
 
-    def adopt(self, model: Model) -> None:
-        """Replaces the weights from the next event on; every row re-encodes its own ring at its next event.
+    def fits(self, model: Model) -> bool:
+        """Returns whether a model has the shape of the running state: only its weights may differ."""
+        return same_shape(self.config, model.config)
+
+    def adopt(self, model: Model, beat: Callable[[], None] = lambda: None) -> None:
+        """Replaces the network from the next event on.
+
+        With the same shape every row re-encodes its own ring at its next event. With another one (another horizon,
+        season, covariate, cell, size...) all rows are built anew from what they and the history hold, see
+        rebuilt_rows.py: that takes the time of observing these events, and the memory of both states meanwhile.
+
+        Args:
+            model: the network.
+            beat: called between blocks of events where rows are built anew.
 
         Raises:
-            ConfigError: the model does not fit the state (another cell, size, season...), each field named.
+            ConfigError: known future values are broadcast and the model has no configured interval.
         """
-        for name in _STATE_FIELDS:
-            mine, other = getattr(self.config, name), getattr(model.config, name)
-            if mine != other:
-                expected = f"{mine!r} as in the running state; start with an empty state to change it"
-                raise ConfigError(name, other, expected)
-        self._observed.use(model)
+        if self.fits(model):
+            self._observed.use(model)
+            return
+        broadcast = carried(self._broadcast, self.config, broadcast_of(self.broadcast, model.config), model.config)
+        self._observed = rebuilt(self._observed, model, self.anomaly, beat=beat)
+        self._broadcast = broadcast
+
+    def sample(self, model: Model, limit: int) -> Self:
+        """Returns a forecaster, without history, of the first series, whose rows are built as in `adopt`.
+
+        Args:
+            model: of any shape.
+            limit: number of series, at most.
+
+        Raises:
+            ConfigError: as in `adopt`.
+        """
+        count = min(limit, self.series_count)
+        twin = type(self)(model, max_series=max(1, count), history_events=0, broadcast=self.broadcast)
+        twin._observed = rebuilt(  # noqa: SLF001 - of the same class
+            self._observed, model, twin.anomaly, np.arange(count), max_series=twin.max_series
+        )
+        carried(self._broadcast, self.config, twin._broadcast, model.config)  # noqa: SLF001 - of the same class
+        return twin
 
     def observe(self, batch: Batch, forget: Sequence[tuple[int, str]] = ()) -> Forecasts:
         """Observes events, in order, and forecasts from each.

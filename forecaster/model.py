@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -75,6 +75,11 @@ class Model:
     def tag(self) -> int:
         """A positive number from the sha256; a row stores it to mark which model computed its hidden state."""
         return (int(self.sha256[:16], 16) >> 1) | 1
+
+
+def same_shape(one: ModelConfig, other: ModelConfig) -> bool:
+    """Returns whether two networks differ in their weights, or the origin of the initial weights, only."""
+    return replace(one, pretrained=other.pretrained, seed=other.seed) == other
 
 
 def save_model(path: Path | str, model: Model, facts: dict[str, Any] | None = None) -> None:

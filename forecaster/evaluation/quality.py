@@ -258,7 +258,13 @@ class QualityWatch:
         self._seen, self._last = np.empty(0, np.int64), np.empty(0, np.int64)
         self._usual, self._errors = np.empty(0), np.empty(0, np.int64)
         self._events = self._checked_at = 0
-        self.sums = self._nothing()
+        self.sums, self._limit = self._nothing(), limit
+
+    def restarted(self, config: ModelConfig) -> QualityWatch:
+        """Returns a watch for a network of another shape; this one, where what it scores is the same."""
+        other = QualityWatch(config, self._limit)
+        same = (other.tracked, other.intervals, other._season) == (self.tracked, self.intervals, self._season)
+        return self if same and np.array_equal(other._levels, self._levels) else other
 
     def _nothing(self) -> Quality:
         return Quality.nothing(len(self.tracked), len(self.intervals))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from forecaster.batch import Batch, Forecasts
 from forecaster.config import ModelConfig
 from forecaster.ensemble.weights import tracked_horizons
+from forecaster.errors import ConfigError
 from forecaster.evaluation.e_process import EProcess
 from forecaster.evaluation.pending import Prequential, part_of
 from forecaster.features.counters import MODEL
@@ -93,12 +94,19 @@ class Shadow:
 
         Args:
             live: the forecaster with the champion; copied, not changed.
-            model: the challenger, which must fit the state.
+            model: the challenger, with the horizon and the levels of the champion. Where its network has another shape,
+                the rows of both are built anew from what the live ones and the history hold (rebuilt_rows.py).
             limit: series in the sample.
 
         Raises:
-            ConfigError: the model does not fit the state.
+            ConfigError: the challenger has another horizon or other levels.
         """
+        for name in ("horizon", "quantiles", "covariates", "future_covariates"):
+            mine, other = getattr(live.config, name), getattr(model.config, name)
+            if mine != other:
+                raise ConfigError(name, other, f"{mine!r} as in the running state")
+        if not live.fits(model):
+            return cls(live.sample(model, max(1, limit)), live.sample(live.model, max(1, limit)))
         names, state = live.series[: max(1, limit)], live.state()
         rows = state["rows"][: len(names)]
         arrays = {name: column[:0] for name, column in state.items()}
@@ -125,7 +133,8 @@ class Shadow:
     def seasoned(self) -> int:
         """Number of compared forecasts of series that have observed a full longest season since the start."""
         scored, first, newest = self._counts.T
-        full_season = newest - first >= max(self.forecaster.config.seasons, default=0)
+        longest = max((*self.forecaster.config.seasons, *self.control.config.seasons), default=0)
+        full_season = newest - first >= longest
         return int(np.maximum(scored - WARM, 0)[full_season].sum())
 
     def observe(self, batch: Batch, live: Forecasts) -> None:

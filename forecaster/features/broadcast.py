@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from forecaster.batch import Batch, Forecasts, Status, columns, empty_forecasts
 from forecaster.config import ModelConfig
+from forecaster.errors import ConfigError
 
 
 class Broadcast:
@@ -137,6 +138,10 @@ class Broadcast:
         own = future[others]
         return np.where(np.isfinite(own), own, shifted).astype(np.float32)
 
+    def carry(self, values: NDArray[np.float32], future: NDArray[np.float32], given_ms: NDArray[np.int64]) -> None:
+        """Puts values, lists and their timestamps in force; they are copied."""
+        self.values, self.future, self.given_ms = values.copy(), future.copy(), given_ms.copy()
+
     def header(self) -> dict[str, Any]:
         """Returns the values in force, JSON-able."""
         found: dict[str, Any] = {"broadcast": _listed(self.values)}
@@ -152,6 +157,18 @@ class Broadcast:
         for at, (given, row) in enumerate(header["broadcast_future"] if self.future.size else ()):
             self.given_ms[at] = given
             self.future[at] = _numbers(row)
+
+
+def broadcast_of(series: str, config: ModelConfig) -> Broadcast:
+    """Returns what a broadcast series sets for a network.
+
+    Raises:
+        ConfigError: known future values are to be broadcast and no interval is configured.
+    """
+    if series and config.future_covariates and not config.interval_ms:
+        raise ConfigError("interval_ms", 0, "the time between two steps, by which broadcast lists are shifted")
+    ahead = len(config.future_covariates), config.horizon
+    return Broadcast(series, len(config.covariates), ahead, config.interval_ms)
 
 
 def _listed(values: NDArray[np.float32]) -> list[float | None]:

@@ -152,6 +152,14 @@ class ObservedRows:
             self.model.tag,
         )  # fmt: skip
 
+    def observe_rows(self, rows: NDArray[np.int64], taken: Columns) -> None:
+        """Observes events of rows (n,) that exist, without returning forecasts; for a state that is built from others.
+
+        `taken`: columns of the events.
+        """
+        out = allocate_forecasts(taken[0] if self._late is None else taken[0].copy(), self.model.config)
+        self._run(np.ascontiguousarray(rows), taken, out, 0, len(rows), None)
+
     def _observe_again(
         self, rows: NDArray[np.int64], taken: Columns, out: Forecasts, robust: NDArray[np.float64]
     ) -> None:

@@ -94,6 +94,18 @@ def slot_mixes(
     return mixes
 
 
+def usual_increments(
+    shipped: tuple[float, ...], wanted: tuple[float, ...], usual: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Returns narrow and wide increments between other levels, (2, levels of `wanted`); see `slot_mixes`."""
+    sources, found = increments(shipped), np.ones((2, len(wanted)))
+    for slot, target in enumerate(increments(wanted), 1):
+        side = [i for i, source in enumerate(sources) if (source[0] + source[1] > 0) == (target[0] + target[1] > 0)]
+        part = shares(target, [sources[i] for i in side])
+        found[:, slot] = sum(share * usual[:, 1 + i] for i, share in zip(side, part, strict=True))
+    return found
+
+
 def combined(columns: NDArray[np.float32], factors: list[float]) -> NDArray[np.float64]:
     """Returns the sum of factors times columns (n, levels), added one by one: bit-identical on every machine."""
     total = np.zeros(columns.shape[0])

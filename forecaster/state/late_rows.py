@@ -310,6 +310,18 @@ class LateRows:
             numbers[: at.covariates] = covariates
             numbers[at.covariates : at.covariates + at.future] = future
 
+    def number(self, row: int, ts: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
+        """Overwrites the numbers in the history of the ring's events of a row.
+
+        Args:
+            row: the row.
+            ts, numbers: (n,) times and numbers of the events of its series in the history; those of others are none.
+        """
+        at, late = self.layout, self.array[row]
+        n = int(late[COUNT])
+        known = dict(zip(ts.tolist(), numbers.tolist(), strict=True))
+        late[at.slots : at.slots + n] = [known.get(time, NO_SLOT) for time in late[at.times : at.times + n].tolist()]
+
     def ring(self, row: int) -> RowEvents:
         """Returns the events of a row's ring."""
         at, late = self.layout, self.array[row]

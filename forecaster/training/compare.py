@@ -71,13 +71,17 @@ def compare(champion: Model, challenger: Model, history: History, train: TrainCo
     A challenger with a loss that is not finite, or equal to the champion's, is never promoted. A margin below zero asks
     for no evidence: whatever is not worse by more than that share is promoted.
 
+    A challenger of another shape is scored on the same targets. Its losses are in units of its own scales, which
+    average over its seasons; in each block they are converted to those of the champion by the losses of "the last
+    value stays", which does not depend on weights.
+
     Args:
         champion, challenger: the weights.
         history: its newest share is held out.
         train: settings, of which those of the held-out slice and the margin are used; None: the defaults.
 
     Raises:
-        ConfigError: the two are networks of different configuration.
+        ConfigError: the challenger has another horizon or other levels.
         TrainingError: there is no history to compare on.
     """
     return _judge_of(champion, challenger, history, train)(challenger)
@@ -111,7 +115,7 @@ def challenge(
     if found.promote:
         return report.final, found
     first = start_model(champion.config)
-    if first.sha256 in (champion.sha256, challenger.sha256):
+    if challenger.config != champion.config or first.sha256 in (champion.sha256, challenger.sha256):
         return challenger, found
     back = judge(first)
     if not back.promote:
@@ -122,20 +126,28 @@ def challenge(
 def _judge_of(
     champion: Model, challenger: Model, history: History, train: TrainConfig | None
 ) -> Callable[[Model], Comparison]:
-    """What compares models of the challenger's configuration with the champion, which is scored once.
+    """Returns what compares models of the challenger's configuration with the champion, which is scored once.
 
     Raises:
         ConfigError, TrainingError: as of `compare`.
     """
     train = train or TrainConfig()
-    if champion.config != challenger.config:
-        raise ConfigError("challenger", challenger.config, f"the champion's configuration {champion.config}")
+    for name in ("horizon", "quantiles"):
+        mine, other = getattr(champion.config, name), getattr(challenger.config, name)
+        if mine != other:
+            raise ConfigError(name, other, f"the champion's {mine}")
     data = dataset(history, champion.layout, train.validation_fraction)
     evaluation, times = judging_slice(champion.layout, data, train)
     old = evaluation.sums(champion.params)
+    if challenger.config != champion.config:
+        data = dataset(history, challenger.layout, train.validation_fraction)
+        evaluation = judging_slice(challenger.layout, data, train)[0]
 
     def judge(model: Model) -> Comparison:
         new = evaluation.sums(model.params)
+        if model.config != champion.config:
+            known = (old[:, 1] > 0.0) & (new[:, 1] > 0.0)
+            new[:, 0] *= np.divide(old[:, 1], new[:, 1], out=np.ones(len(old)), where=known)
         return verdict(old[:, 0], new[:, 0], old[:, 2], train.margin, times, naive=float(old[:, 1].sum()))
 
     return judge

@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import structlog
@@ -59,6 +60,7 @@ class Daemon:
         on_settings: called in another thread after settings have changed.
         log_limits: the limits of the log, which also count its lines for the metrics.
         wants_groups, summary: see `Engine`.
+        seasons: of the first network of each group of series whose configuration leaves them to the daemon.
 
     Raises:
         ConfigurationError: the settings contradict each other; nothing was changed.
@@ -74,6 +76,7 @@ class Daemon:
         log_limits: LogLimits | None = None,
         wants_groups: Callable[[History], bool] | None = None,
         summary: RunSummary | None = None,
+        seasons: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
     ) -> None:
         for name in config.group_names:
             config.of_group(name).library_model()
@@ -106,6 +109,7 @@ class Daemon:
             wants_groups=wants_groups,
             summary=summary,
         )
+        self._engine.begin_with(seasons)
         self._on_settings = on_settings
         live = ReloadableConfig(config, *source, self._apply, lambda keys: metrics.restart_needed.set(len(keys)))
         self._watch = FileWatcher(metrics, clock)

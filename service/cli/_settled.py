@@ -18,7 +18,13 @@ from service.registry.models import has_models
 _log = structlog.get_logger()
 
 
-def settled(config: Config, path: Path | None, flags: Mapping[str, object]) -> tuple[Config, dict[str, object]]:
+FirstSeasons = dict[str, tuple[int, ...]]
+"""Seasons of the first network of each group of series whose configuration leaves them to the daemon, by its name."""
+
+
+def settled(
+    config: Config, path: Path | None, flags: Mapping[str, object]
+) -> tuple[Config, dict[str, object], FirstSeasons]:
     """Completes the configuration of a daemon that is about to start; logs what was chosen, and keeps it.
 
     Args:
@@ -26,7 +32,8 @@ def settled(config: Config, path: Path | None, flags: Mapping[str, object]) -> t
         path, flags: its file and flags.
 
     Returns:
-        The configuration, and the flags with what was chosen, with which a reload reads the file again.
+        The configuration; the flags with what was chosen, with which a reload reads the file again; and the seasons of
+        first networks.
 
     Raises:
         ConfigurationError: the fields are ambiguous, a season does not fit, or a kept choice cannot be read.
@@ -50,30 +57,41 @@ def settled(config: Config, path: Path | None, flags: Mapping[str, object]) -> t
             _log.info("groups of series by cadence chosen", series=groups.description)
     if groups.is_new:
         keep_groups(config, groups)
-    seasons: dict[str, object] = {}
+    seasons, first = dict[str, object](), FirstSeasons()
     for group in config.group_names:
-        seasons |= _seasons_flag(config, group, history.sample, live.sample, groups)
+        seasons |= _seasons_flag(config, group, history.sample, live.sample, groups, first)
     if seasons:
         flags |= seasons
         config = load_config(path, flags)
-    return config, flags
+    return config, flags, first
 
 
 def _seasons_flag(
-    config: Config, group: str, history: InputSample | None, live: InputSample | None, groups: SettledGroups
+    config: Config,
+    group: str,
+    history: InputSample | None,
+    live: InputSample | None,
+    groups: SettledGroups,
+    first: FirstSeasons,
 ) -> dict[str, object]:
-    """Returns the flag that sets the seasons of the network of a group of series; none where they are as configured."""
+    """Returns the flag that sets the seasons of the network of a group of series; none where they are as configured.
+
+    `first`: gets the seasons of its first network where the configuration leaves them to the daemon.
+    """
     wanted, learnt = config.of_group(group).model, has_models(config.state.data_dir / "models", group)
     if not (wanted.seasons_need_interval or (wanted.seasons == "auto" and not learnt)):
         # A group must not inherit what is found for the series of no group.
         return {f"group.{group}.model.seasons": wanted.seasons} if group else {}
     known = groups.groups.get(group)
     seasons = seasons_of_input(config, group, history, live) if known is None else known.seasons
-    named = {"group": group} if group else {}
-    if seasons and wanted.seasons == "auto":
-        chosen = ", ".join(map(str, seasons))
-        _log.info("seasons of the network chosen", steps=chosen, by="the first records", **named)
+    key = f"group.{group}.model.seasons" if group else "model.seasons"
+    if wanted.seasons == "auto":
+        if seasons:
+            named = {"group": group} if group else {}
+            chosen = ", ".join(map(str, seasons))
+            _log.info("seasons of the network chosen", steps=chosen, by="the first records", **named)
+            first[group] = seasons
+        return {key: "auto"} if group else {}
     if seasons is None and not learnt:
         return {}
-    key = f"group.{group}.model.seasons" if group else "model.seasons"
     return {key: "auto" if seasons is None else seasons}

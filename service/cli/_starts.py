@@ -47,7 +47,7 @@ class Starts:
 
     def _made(self, config: Config, summary: RunSummary | None = None) -> Daemon:
         """Completes a configuration, and creates its daemon."""
-        self.config, self._complete = settled(config, self._path, self._flags)
+        self.config, self._complete, self._seasons = settled(config, self._path, self._flags)
         # Members of a consumer group would have to have the same groups of series.
         self._late = LateGroups(config) if are_automatic(config) and not config.kafka.topics else None
         return self._daemon(summary)
@@ -60,6 +60,7 @@ class Starts:
             log_limits=self._log_limits,
             wants_groups=self._late,
             summary=summary,
+            seasons=self._seasons,
         )
 
     def run(self, stop: threading.Event) -> None:

@@ -66,7 +66,7 @@ def tune(
     Every trial trains a network once on the older part of the history and forecasts a newer part as the daemon would.
     The best trial is then compared with the present settings on the newest part, which no trial has used. If it is
     better there, its lines for the configuration file are printed. Nothing else is changed: a daemon whose network gets
-    another shape starts with an empty state. Needs the extra tune.
+    another shape builds its state anew from what it holds. Needs the extra tune.
 
     The keys that can be searched: model.cell, model.hidden_size, model.layers, train.learning_rate, train.k2 (with
     k1 = 2/3 k2), train.batch, train.weight_decay, train.half_life.

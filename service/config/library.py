@@ -66,7 +66,7 @@ _SEASONS: Final = (
         description='Season lengths in steps, or durations such as "1d" where the interval is set (also that of '
         "aggregate) or found in input files; at most 3; [] for none. "
         "auto: found in the first records of input files, at the first start, for each cadence of their series; none "
-        "for other inputs.",
+        "for other inputs; then trainings try those of the history.",
     ),
 )
 _INTERVAL: Final = (

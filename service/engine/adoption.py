@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -14,7 +14,9 @@ from service.ports import Adoption
 _log = structlog.get_logger()
 
 
-def adopt_champions(groups: Mapping[str, GroupParts], partition: Partition, piece: Piece) -> Sequence[Adoption]:
+def adopt_champions(
+    groups: Mapping[str, GroupParts], beat: Callable[[], None], partition: Partition, piece: Piece
+) -> Sequence[Adoption]:
     """Puts the champions in force from the piece on, where they are other models or were never recorded.
 
     A first adoption is recorded with the first state, of open windows too, because a replay begins there; others, and
@@ -23,6 +25,7 @@ def adopt_champions(groups: Mapping[str, GroupParts], partition: Partition, piec
 
     Args:
         groups: the parts of every group by its name.
+        beat: called while rows are built anew for a network of another shape.
         partition, piece: the piece is the next one of the partition.
 
     Returns:
@@ -36,7 +39,7 @@ def adopt_champions(groups: Mapping[str, GroupParts], partition: Partition, piec
         if model is None or not (first or len(share.decoded)):
             continue
         if model.sha256 != current:
-            group.adopt(model)
+            group.adopt(model, beat)
             parts.metrics.adoptions.inc()
             named = {"group": shown_group(group.group)} if partition.others else {}
             _log.info("model adopted", partition=partition.name, position=piece.position, model=model.sha256[:12],

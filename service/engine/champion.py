@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-import numpy as np
 import structlog
 
-from forecaster import Batch, CheckpointError, Forecaster, Model, ModelConfig
+from forecaster import CheckpointError, Model, ModelConfig, same_shape, transferred
 from service.config.sections import Config
-from service.errors import ConfigurationError, ServiceError
+from service.errors import ServiceError
 from service.monitoring.metrics import Metrics
+from service.registry.decisions import Decision
 from service.registry.models import Registry
 
 _log = structlog.get_logger()
-_ORIGIN = ("pretrained", "seed")  # settings of the initial weights; later weights do not depend on them
 
 
 class Champion:
@@ -27,38 +26,50 @@ class Champion:
 
     Attributes:
         model: the champion, None before `first`.
+        seasons: in steps, of a first start whose configuration leaves them to the daemon; None: as configured.
     """
 
     def __init__(self, config: Config, registry: Registry, metrics: Metrics) -> None:
         self.model: Model | None = None
+        self.seasons: tuple[int, ...] | None = None
         self._config, self._registry, self._metrics = config, registry, metrics
         self._refused = ""
 
     def first(self) -> Model:
         """Loads the champion at a start; without one, a model that was not trained on the stream becomes champion.
 
+        Where the configuration has another network than the champion, a network of that shape becomes champion, with
+        the weights of the former one as far as they fit (`forecaster.transferred`).
+
         Raises:
-            ConfigurationError: the champion has another network than the configuration; lists the fields.
             RegistryError, CheckpointError: the champion cannot be loaded.
         """
         self._registry.recover()
-        wanted = self._config.library_model()
         sha256 = self._registry.champion()
-        model = self._registry.load(sha256) if sha256 else self._registry.begin(wanted)
-        if self._config.model.seasons == "auto":  # found at the first start, and part of the network since
-            wanted = replace(wanted, seasons=model.config.seasons)
-        if not _same_network(model.config, wanted):
-            configured, stored = asdict(wanted), asdict(model.config)
-            differ = [name for name in configured if name not in _ORIGIN and configured[name] != stored[name]]
-            each = [f"{_key(name)}: got {_shown(configured[name])}, expected {_shown(stored[name])}" for name in differ]
-            group = f'group "{self._registry.group}": ' if self._registry.group else ""
-            msg = (
-                f"{group}{', '.join(each)} as in the state of {self._config.state.data_dir}; restore the setting, or "
-                "start with another state.data_dir"
-            )
-            raise ConfigurationError(msg)
+        if sha256 is None:
+            model = self._registry.begin(self._config.library_model(self.seasons))
+        else:
+            model = self._registry.load(sha256)
+            if not same_shape(model.config, wanted := self._wanted(model.config)):
+                model = self._reshaped(model, wanted)
         self._set_champion(model)
         return model
+
+    def _wanted(self, of: ModelConfig) -> ModelConfig:
+        """Returns the configured network, with what the configuration leaves to trainings as in a model."""
+        auto = self._config.model.seasons == "auto"
+        return self._config.library_model(of.seasons if auto else None)
+
+    def _reshaped(self, model: Model, wanted: ModelConfig) -> Model:
+        """Makes a network of the configured shape the champion; partitions adopt it with their next events."""
+        found = transferred(model, wanted)
+        changes = _changes(model.config, wanted)
+        self._registry.add(found, model.sha256)
+        self._registry.record(Decision("reshaped", found.sha256, model.sha256, f"the configuration changed: {changes}"))
+        group = {"group": self._registry.group} if self._registry.group else {}
+        _log.warning("network changed by the configuration", changes=changes, model=found.sha256[:12],
+                     before=model.sha256[:12], **group)  # fmt: skip
+        return found
 
     def refresh(self) -> None:
         """Loads the champion if it has changed. One that cannot be used is refused; the previous one stays in force."""
@@ -67,7 +78,7 @@ class Champion:
             return
         try:
             model = self._registry.load(sha256)
-            _check_same_network(model, current)
+            self._check_configured(model)
         except (CheckpointError, ServiceError) as error:
             self._refused = sha256
             self._metrics.models_refused.inc()
@@ -75,9 +86,22 @@ class Champion:
             return
         self._set_champion(model)
 
+    def _check_configured(self, model: Model) -> None:
+        wanted = self._wanted(model.config)
+        if not same_shape(model.config, wanted):
+            msg = f"model {model.sha256[:12]} is a network of another configuration: {_changes(wanted, model.config)}"
+            raise CheckpointError(msg)
+
     def _set_champion(self, model: Model) -> None:
         self.model, self._refused = model, ""
         self._metrics.model.info({"sha256": model.sha256[:12], "cell": model.config.cell})
+
+
+def _changes(before: ModelConfig, after: ModelConfig) -> str:
+    """Returns which settings of two networks differ, as text."""
+    one, other = asdict(before), asdict(replace(after, pretrained=before.pretrained, seed=before.seed))
+    return ", ".join(f"{_key(name)}: {_shown(one[name])} to {_shown(other[name])}" for name in one
+                     if one[name] != other[name])  # fmt: skip
 
 
 def _key(name: str) -> str:
@@ -87,27 +111,3 @@ def _key(name: str) -> str:
 
 def _shown(value: object) -> str:
     return repr(list(value) if isinstance(value, tuple) else value)
-
-
-def _same_network(one: ModelConfig, other: ModelConfig) -> bool:
-    """Returns whether two networks differ in their weights or the origin of the initial weights only."""
-    return replace(one, **{name: getattr(other, name) for name in _ORIGIN}) == other
-
-
-def _check_same_network(model: Model, current: Model) -> None:
-    if not _same_network(model.config, current.config):
-        msg = f"model {model.sha256[:12]} is a network of another configuration than {current.sha256[:12]}"
-        raise CheckpointError(msg)
-
-
-def compile_kernels(model: Model, *, repairs: bool = False) -> None:
-    """Compiles the functions of the loop for a model, with a temporary forecaster.
-
-    `repairs`: also those for late events.
-    """
-    config = model.config
-    covariates = np.zeros((1, len(config.covariates)), np.float32) if config.covariates else None
-    known = len(config.future_covariates)
-    future = np.zeros((1, known, config.horizon), np.float32) if known else None
-    batch = Batch(["warm up"], np.zeros(1, np.int64), np.zeros(1), covariates, future)
-    Forecaster(model, max_series=1, history_events=0, late_within=int(repairs)).observe(batch)

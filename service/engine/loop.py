@@ -14,7 +14,7 @@ import contextlib
 import functools
 import gc
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,6 @@ from forecaster import History
 from service.backoff import Backoff
 from service.config.sections import Config
 from service.engine.adoption import adopt_champions
-from service.engine.champion import compile_kernels
 from service.engine.conditions import Conditions
 from service.engine.group_parts import GroupParts
 from service.engine.group_units import publications_of
@@ -62,6 +61,7 @@ from service.registry.models import Registry
 from service.snapshots.owner import claim
 from service.snapshots.store import SnapshotStore
 from service.snapshots.writer import SnapshotWriter
+from service.trainer.compile import compile_kernels
 from service.trainer.supervisor import Trainer
 from service.transport.history import decoder_of
 
@@ -143,7 +143,7 @@ class Engine:
             name: GroupParts.of(config, name, registry, trainer, metrics, self._writer, health, self._kill)
             for name in config.group_names
         }
-        adopt = functools.partial(adopt_champions, self._groups)
+        adopt = functools.partial(adopt_champions, self._groups, health.beat)
         self._pipeline = Pipeline(config.input.workers, self._decoder, adopt, clock, self._kill, self._schemas)
         exported = metrics.exports.exports = ExportedSeries(config.metrics)
         self._retention = Retention(config.state, registry, store, clock)
@@ -167,6 +167,11 @@ class Engine:
     def status(self) -> dict[str, Any]:
         """The last status of the engine as JSON values; updated every second."""
         return self._housekeeping.status | {"phase": self._health.report().phase}
+
+    def begin_with(self, seasons: Mapping[str, tuple[int, ...]]) -> None:
+        """Sets the seasons of the first networks of groups of series whose configuration leaves them to the daemon."""
+        for name, steps in seasons.items():
+            self._groups[name].champion.seasons = steps
 
     def configure(self, config: Config) -> None:
         """Requests other settings, which apply between two batches.

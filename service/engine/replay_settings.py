@@ -39,7 +39,7 @@ class Role(Enum):
     """The role of a setting in a replay."""
 
     REPLAY = "changes the result: recorded, and a replay with another value is refused"
-    MODEL = "part of the network: every start refuses a value that differs from the champion's"
+    MODEL = "part of the network: another value makes another network, which is adopted at the committed position"
     KEPT = "the snapshot has the value, and a replay uses it"
     FREE = "changes neither the state nor the events in it"
 
@@ -61,7 +61,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         "input.fields",
         "series timestamp value values identifiers record_time future time_unit date_order timezone decimal thousands",
     )
-    | _roles(Role.MODEL, "input", "covariates future_covariates")
+    | _roles(Role.REPLAY, "input", "covariates future_covariates")  # decoded as configured
     | _roles(Role.REPLAY, "aggregate", "interval functions grace empty counters timezone rules")
     # The existence and the end of partitions; the handling of late and pushed events; the size of batches.
     | _roles(
@@ -78,12 +78,12 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     )
     | _roles(Role.FREE, "model", "pretrained seed")  # of the initial weights, which are a file from then on
     | _roles(Role.KEPT, "anomaly", "side smooth_events threshold clear quiet_events per_day silent_after")
-    | _roles(Role.REPLAY, "state", "max_series")
-    # Trainings read the history; the adoptions of their models are recorded.
+    # A network of another shape builds its rows anew from the history; trainings, which read it too, are recorded.
+    | _roles(Role.REPLAY, "state", "max_series history_events")
     | _roles(
         Role.FREE,
         "state",
-        "data_dir snapshot_every snapshots_kept models_kept decisions_kept history_events on_source_gone",
+        "data_dir snapshot_every snapshots_kept models_kept decisions_kept on_source_gone",
     )
     | _roles(Role.FREE, "output", "sink format path every publish_from limits")  # applied after observing
     | _roles(Role.REPLAY, "bootstrap", "format fields separator header skip_lines envelope partitioner")
@@ -115,6 +115,9 @@ def replay_settings(config: Config) -> dict[str, Any]:
         found[f'time zone data of aggregate.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
     zone, holidays = config.model.timezone, config.model.holidays
     found[f'time zone data of model.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
+    if config.input.future_covariates:
+        horizons = [config.of_group(name).model.horizon for name in config.group_names]
+        found["model.horizon"] = horizons if config.group else horizons[0]
     if config.group:
         found[_GROUPS] = [_noted_group(group.name, group.match) for group in config.group]
     found[f'package holidays for model.holidays = "{holidays}"'] = _checksum(calendar_table("UTC", holidays).tobytes())

@@ -249,7 +249,7 @@ class Restorer:
             yield from self._replay_to(partition, position)
             if isinstance(change, Adoption):
                 if change.group in self._groups:
-                    partition.of_group(change.group).adopt(self._load(change.model_sha256))
+                    partition.of_group(change.group).adopt(self._load(change.model_sha256), self._beat)
             else:
                 self._observe(partition, marked_piece(partition, change))
         yield from self._replay_to(partition, committed)

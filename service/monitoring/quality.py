@@ -39,6 +39,8 @@ class QualityMetrics:
             The rolling metrics by horizon, as JSON values.
         """
         watches = [partition.quality for partition in partitions if partition.quality is not None]
+        # Others, whose network has another shape until their next events, are shown then.
+        watches = [one for one in watches if (one.tracked, one.intervals) == (watches[0].tracked, watches[0].intervals)]
         self._show_weights(partitions)
         self._metrics.skill_target.set(self.config.skill_target)
         if not watches:

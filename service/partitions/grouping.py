@@ -30,9 +30,7 @@ class Grouping:
         return self._group_of[self._patterns.first(series)]
 
 
-def share_of(
-    decoded: Decoded, numbers: NDArray[np.int64], number: int, forgotten: NDArray[np.int64], horizon: int
-) -> Decoded:
+def share_of(decoded: Decoded, numbers: NDArray[np.int64], number: int, forgotten: NDArray[np.int64]) -> Decoded:
     """Returns the share of a batch that a group observes.
 
     What is not of an event (rejects, control and filtered records, duplicates, raw events of windows) is in the share
@@ -43,7 +41,6 @@ def share_of(
         numbers: the group of every event, shape (n,).
         number: the group.
         forgotten: the group of each series of `decoded.forget`, in its order.
-        horizon: steps of known future values that the group uses.
     """
     at = np.flatnonzero(numbers == number)
     kept, value, first = at.tolist(), decoded.value[at], number == 0
@@ -69,7 +66,7 @@ def share_of(
         timestamp_ms=decoded.timestamp_ms[at],
         value=value,
         covariates=None if decoded.covariates is None else decoded.covariates[at],
-        future=None if decoded.future is None else decoded.future[at, :, :horizon],
+        future=None if decoded.future is None else decoded.future[at],
         positions=[decoded.positions[i] for i in kept],
         index=[decoded.index[i] for i in kept],
         within=None if decoded.within is None else [decoded.within[i] for i in kept],

@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from forecaster import DriftTest, Forecaster, Forecasts, Model, QualityWatch, Shadow
+from forecaster import Batch, DriftTest, Forecaster, Forecasts, Model, QualityWatch, Shadow
 from service.aggregate.aggregator import Aggregator
 from service.config.retrain import RetrainConfig
 from service.messages.decode import Decoded
@@ -95,8 +95,15 @@ class Partition:
     def observe(self, piece: Piece) -> list[Forecasts]:
         """Observes a piece in the rows of all groups; returns the forecasts of each."""
         return [
-            group.forecaster.observe(share.decoded.batch, share.decoded.forget) for group, share in self.shares(piece)
+            group.forecaster.observe(group.batch_of(share), share.decoded.forget) for group, share in self.shares(piece)
         ]
+
+    def batch_of(self, share: Piece) -> Batch:
+        """Returns the events of a share, with known future values for the horizon of the network in force."""
+        batch, horizon = share.decoded.batch, self.forecaster.config.horizon
+        if batch.future is None or batch.future.shape[2] == horizon:
+            return batch
+        return replace(batch, future=batch.future[:, :, :horizon])
 
     def advance_groups(self, piece: Piece, forecasts: Sequence[Forecasts] | None) -> list[Partition]:
         """Advances all groups past a piece, see `advance`; returns those of which a training becomes due."""
@@ -140,7 +147,7 @@ class Partition:
             Whether a training becomes due here.
         """
         if forecasts is not None and len(piece.decoded):
-            batch = piece.decoded.batch
+            batch = self.batch_of(piece)
             if self.shadow is not None:
                 self.shadow.observe(batch, forecasts)
             if self.drift is not None:
@@ -227,17 +234,28 @@ class Partition:
             self.shadow = Shadow.start(self.forecaster, model, self.rules.shadow_series)
             self.guard = guard
 
-    def adopt(self, model: Model) -> None:
+    def adopt(self, model: Model, beat: Callable[[], None] = lambda: None) -> None:
         """Puts a model in force.
 
-        If it was on trial here, the model it replaces becomes the shadow model; otherwise a trial ends.
+        If it was on trial here, the model it replaces becomes the shadow model; otherwise a trial ends. A model of
+        another shape builds the rows anew, which takes time, and restarts drift test and quality, whose waiting
+        forecasts are those of other steps.
+
+        Args:
+            model: of any shape.
+            beat: called meanwhile.
         """
         before = self.forecaster.model
         if model.sha256 == before.sha256:
             return
         tried = self.shadow is not None and not self.guard and self.shadow.model.sha256 == model.sha256
-        self.shadow = None
-        self.forecaster.adopt(model)
+        self.shadow, fits = None, self.forecaster.fits(model)
+        self.forecaster.adopt(model, beat)
+        config = model.config
+        if not fits and self.drift is not None:
+            self.drift = DriftTest(self.rules.shadow_series, config.seasons, config.timezone)
+        if not fits and self.quality is not None:
+            self.quality = self.quality.restarted(config)
         if tried:
             self.begin(before, guard=True)
 

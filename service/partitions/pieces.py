@@ -130,10 +130,10 @@ def _with_shares(
     forgotten = grouping.of([name for _, name in decoded.forget])
     shares = [
         Piece(
-            share_of(decoded, numbers, number, forgotten, group.forecaster.config.horizon),
+            share_of(decoded, numbers, number, forgotten),
             piece.position, piece.next_position, due[number], piece.mark, places=np.flatnonzero(numbers == number),
         )
-        for number, group in enumerate(partition.groups)
+        for number in range(len(partition.groups))
     ]  # fmt: skip
     return dataclasses.replace(piece, shares=tuple(shares))
 

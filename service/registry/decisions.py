@@ -18,9 +18,10 @@ Action = Literal[
     "restored",
     "promote",
     "rollback",
+    "reshaped",
 ]
 # Decisions that make their model the champion.
-PROMOTING: Final = frozenset({"initial", "promoted", "restored", "promote", "rollback"})
+PROMOTING: Final = frozenset({"initial", "promoted", "restored", "promote", "rollback", "reshaped"})
 # Decisions of trainings that created no model.
 _WITHOUT_MODEL: Final = frozenset({"nothing_to_learn", "failed"})
 # Decisions that return to the previous champion.
@@ -35,7 +36,8 @@ class Decision:
     Attributes:
         action: "initial"; "promoted", "kept", "nothing_to_learn" or "failed" (by a training), "shadow" (good enough for
             a trial as a shadow model; then "promoted" or "kept"); "confirmed" or "restored" (about a promoted model, by
-            the trial of the former champion); "promote", "rollback" (by a person).
+            the trial of the former champion); "promote", "rollback" (by a person); "reshaped" (by a
+            configuration of another network).
         model: sha256 of the model; "" where a training created none.
         parent: sha256 of the champion at that time, "" without one.
         reason: as text.

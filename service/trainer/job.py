@@ -1,7 +1,7 @@
 """One training, from snapshots to a recorded decision; used by the training process and `forecaster retrain`.
 
-    newest snapshots -> histories merged -> fit from the champion -> compare on the newer half of the held-out slice
-                     -> check the seasons -> registry
+    newest snapshots -> histories merged -> check the seasons -> fit from the champion, or another shape (candidates.py)
+                     -> compare on the newer half of the held-out slice -> registry
 
 Only one training runs at a time: it holds a lock on the file `train.lock` of the registry, which the system releases in
 any case.
@@ -13,7 +13,7 @@ import contextlib
 import fcntl
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from forecaster import (
@@ -25,12 +25,15 @@ from forecaster import (
     TrainingError,
     challenge,
     fit_from,
+    same_shape,
 )
 from service.errors import ServiceError
 from service.registry import exclusions
 from service.registry.decisions import Action, Decision
 from service.registry.models import Registry
 from service.snapshots.store import SnapshotStore
+from service.trainer.candidates import better_of, candidate
+from service.trainer.compile import compile_kernels
 from service.trainer.season_check import Seasons, check_seasons
 
 if TYPE_CHECKING:
@@ -106,8 +109,11 @@ def retrain(
         incumbent = registry.load(sha256) if sha256 else registry.begin(config.library_model())
         try:
             history = own_history(config, registry, store)
-            report = fit_from(history, incumbent, start or config.retrain.start, config.library_train(), progress)
-            challenger, verdict = challenge(incumbent, report, history, config.library_train())
+            train, seasons = config.library_train(), check_seasons(history, incumbent.config)
+            report = fit_from(history, incumbent, start or config.retrain.start, train, progress)
+            if shape := candidate(config, registry, incumbent.config, seasons):
+                report = better_of(report, shape, incumbent, history, train)
+            challenger, verdict = challenge(incumbent, report, history, train)
         except (TrainingError, ConfigError) as error:  # ConfigError: weights that are not finite
             without: Action = "nothing_to_learn" if isinstance(error, NothingToLearnError) else "failed"
             registry.record(Decision(without, "", incumbent.sha256, str(error), job=job))
@@ -117,13 +123,13 @@ def retrain(
         action: Action = "kept"
         if verdict.promote:
             action = "shadow" if config.retrain.shadow else "promoted"
-        candidate = challenger.sha256
-        seasons = check_seasons(history, incumbent.config)
-        decision = Decision(
-            action, candidate, incumbent.sha256, verdict.reason, figures, job, seasons=seasons.to_dict()
-        )
-        registry.record(decision)
-        return Result(action, candidate, verdict.reason, figures, seasons)
+        if verdict.promote and not same_shape(challenger.config, incumbent.config):
+            compile_kernels(challenger, repairs=config.input.late_within > 0)
+        if action == "promoted":
+            seasons = replace(seasons, network=challenger.config.seasons)
+        sha256, reason = challenger.sha256, verdict.reason
+        registry.record(Decision(action, sha256, incumbent.sha256, reason, figures, job, seasons=seasons.to_dict()))
+        return Result(action, sha256, reason, figures, seasons)
 
 
 def own_history(config: Config, registry: Registry, store: SnapshotStore) -> History:

@@ -1,8 +1,8 @@
 """Compares the seasons of the network with those of the training history, at every training.
 
-A network has one list of seasons for all its series, in steps; it is part of the network's shape, which a running
-daemon does not change. So the result is only reported: in the decision, the log and a metric, with the setting to
-change.
+A network has one list of seasons for all its series, in steps, as part of its shape. With `model.seasons = "auto"` a
+training tries a network of the seasons that the history wants (candidates.py). A configured list is kept, and the
+result is only reported: in the decision, the log and a metric, with the setting to change.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class Seasons:
 
     @property
     def setting(self) -> str:
-        """The setting to change where they differ; it needs an empty data folder, because it changes the network."""
+        """The setting to change where they differ."""
         return f"model.seasons = {list(self.wanted)}"
 
     def description(self) -> str:
         """Formats the result as text."""
         lists = [", ".join(map(str, some)) or "none" for some in (self.shown, self.network)]
         text = f"the history shows {lists[0]}, the network has {lists[1]}"
-        return f"{text}: set {self.setting}, with a new state.data_dir" if self.differ else text
+        return f'{text}: set {self.setting}, or "auto", which lets trainings try them' if self.differ else text
 
     def to_dict(self) -> dict[str, Any]:
         """The inverse of `of`."""

@@ -25,10 +25,10 @@ from forecaster import Model
 from service.cli._logging import configure_logging
 from service.cli._starts import Starts
 from service.config.load import load_config
-from service.engine.champion import compile_kernels
 from service.errors import ConfigurationError
 from service.kafka import group
 from service.lifecycle import KILL_VARIABLE
+from service.trainer.compile import compile_kernels
 
 
 def child(config_path: Path, kill_at: str, max_poll: int) -> int:

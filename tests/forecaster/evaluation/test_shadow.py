@@ -11,7 +11,7 @@ import pytest
 from evaluated_streams import CONFIG, part, stream
 from numpy.typing import NDArray
 
-from forecaster import Batch, CheckpointError, Forecaster, Model, ModelConfig, Note, Shadow
+from forecaster import Batch, CheckpointError, ConfigError, Forecaster, Model, ModelConfig, Note, Shadow
 from forecaster.evaluation.e_process import EProcess
 from forecaster.evaluation.pending import Prequential
 
@@ -242,6 +242,39 @@ class TestShadow:
         for arrays, facts in broken:
             with pytest.raises(CheckpointError):
                 Shadow.from_state(arrays, facts, live.model)
+
+    def test_another_shape(self) -> None:
+        """A challenger with other seasons starts, as its control, from rows built anew, and continues when saved."""
+        batch, champion = stream(420), Model.initial(CONFIG)
+        live = Forecaster(champion, max_series=8, history_events=200)
+        live.observe(part(batch, 0, 150))
+        other = Model.initial(replace(CONFIG, seasons=(5,)))
+        one = Shadow.start(live, other, 3)
+        expected = Forecaster.from_state(live.state(), live.header(), champion, max_series=8, history_events=200)
+        expected.adopt(other)
+        assert one.forecaster.series == one.control.series == live.series[:3]
+        assert (one.forecaster.config.seasons, one.control.model.sha256) == ((5,), champion.sha256)
+        for name in one.forecaster.series:
+            mine, theirs = one.forecaster.row_of(name), expected.row_of(name)
+            np.testing.assert_array_equal(
+                one.forecaster.state()["hidden"][mine], expected.state()["hidden"][theirs], name
+            )
+        later = part(batch, 150, 300)
+        one.observe(later, live.observe(later))
+        two = Shadow.from_state(one.state(), one.header(), other)
+        more = part(batch, 300, 420)
+        found = live.observe(more)
+        one.observe(more, found)
+        two.observe(more, found)
+        assert one.e_process == two.e_process
+        assert one.e_process.count > 0
+
+    @pytest.mark.parametrize("change", [{"horizon": 5}, {"quantiles": (0.3, 0.5)}, {"covariates": ("c",)}])
+    def test_other_outputs_are_refused(self, change: dict[str, Any]) -> None:
+        """A challenger has the outputs and the inputs of the live network."""
+        live = Forecaster(CONFIG, max_series=8)
+        with pytest.raises(ConfigError, match=next(iter(change))):
+            Shadow.start(live, Model.initial(replace(CONFIG, **change)), 3)
 
     def test_leaves_the_live_one_alone(self) -> None:
         """A shadow with any weights changes nothing in the live forecaster."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cases
 import numpy as np
 import psutil
@@ -134,12 +136,11 @@ class TestAdoption:
         old.adopt(MODEL)
         assert not np.array_equal(new.observe(later).quantiles, old.observe(later).quantiles)
 
-    def test_refuses_another_network(self) -> None:
-        """Weights for another state are rejected with the setting named, and the model stays."""
+    def test_fits(self) -> None:
+        """Only networks that differ in their weights and the origin of these have the same shape."""
         forecaster = Forecaster(MODEL)
-        with pytest.raises(ConfigError, match="cell: got 'lstm', expected 'gru' as in the running state"):
-            forecaster.adopt(Model.initial(cases.plain("lstm")))
-        assert forecaster.model is MODEL
+        assert forecaster.fits(Model.initial(replace(MODEL.config, seed=9)))
+        assert not forecaster.fits(Model.initial(cases.plain("lstm")))
 
 
 def test_memory_of_200_000_series() -> None:

@@ -16,7 +16,7 @@ from parts import MODEL, Bench, config_of, event
 
 from forecaster import Model
 from service.config.groups import GroupConfig
-from service.errors import ConfigurationError, SettingsChangedError
+from service.errors import SettingsChangedError
 from service.partitions.grouping import Grouping
 from service.ports import Unit
 from service.transport.memory import ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, MemoryTransport, Script
@@ -182,11 +182,20 @@ def test_groups_of_another_configuration(tmp_path: Path) -> None:
 
 
 def test_another_network_of_a_group(tmp_path: Path) -> None:
-    """A group whose network is another one than its state's is refused, with its name."""
+    """A group whose configured network is another one adopts it; the forecasts of other groups do not change."""
     first = run(tmp_path, MemoryLog({"0": EVENTS[:50]}), group=GROUPS)
     other = [SHOP | {"model": SHOP["model"] | {"horizon": 4}}, CPU]  # type: ignore[operator]
-    with pytest.raises(ConfigurationError, match=r'group "shop": model\.horizon: got 4, expected 5'):
-        run(tmp_path, MemoryLog({"0": EVENTS}, units=first.log.units), group=other)
+    second = run(tmp_path, MemoryLog({"0": EVENTS}, units=list(first.log.units)), group=other)
+    undisturbed = run(tmp_path / "undisturbed", MemoryLog({"0": EVENTS}), group=GROUPS)
+    for group in ("", "cpu"):
+        assert forecasts_of(second.log, OF[group]) == forecasts_of(undisturbed.log, OF[group])
+    steps = [np.shape(orjson.loads(one)["quantiles"])[0] for one in forecasts_of(second.log, OF["shop"])
+             if orjson.loads(one)["status"] == "ok"]  # fmt: skip
+    assert steps == sorted(steps, reverse=True)
+    assert {*steps} == {5, 4}
+    adopted = [one.position for one in MemoryTransport(second.log).adoptions("0") if one.group == "shop"]
+    assert len(adopted) == 2
+    assert adopted[1] >= 50
 
 
 def test_metrics_have_the_group(tmp_path: Path) -> None:

@@ -172,15 +172,16 @@ class TestEngine:
         assert differ.index(True) == 2 * 20
 
     def test_a_state_without_them(self, tmp_path: Path) -> None:
-        """State without the configured names, or with other ones, is refused by the name of the setting."""
-        Bench(tmp_path / "plain", MemoryLog({"0": [event()]})).run()
-        with pytest.raises(
-            ConfigurationError, match=r"input\.future_covariates: got \['p', 'q'\], expected \[\] as in"
-        ):
-            Bench(tmp_path / "plain", MemoryLog({"0": [event()]}), self.SETTINGS).run()
-        self.run(tmp_path / "wide", [event()])
-        with pytest.raises(ConfigurationError, match=r"input\.future_covariates: got \[\], expected \['p', 'q'\]"):
-            Bench(tmp_path / "wide", MemoryLog({"0": [event()]}), {"input": {"covariates": ["p"]}}).run()
+        """State without the names continues with them after a clean stop, then with more steps, and without again."""
+        lines = [event(timestamp=T0 + step * 60_000, future={"p": [step, 1], "q": [2] * 5}) for step in range(40)]
+        wide = self.SETTINGS | {"model": self.SETTINGS["model"] | {"horizon": 5}}
+        log = MemoryLog({"0": lines[:10]})
+        for end, settings in ((10, {}), (20, self.SETTINGS), (30, wide), (40, {})):
+            bench = Bench(tmp_path, MemoryLog({"0": lines[:end]}, units=list(log.units)), settings)
+            bench.run()
+            log = bench.log
+        found = [len(orjson.loads(one)["quantiles"]) for one in log.forecasts("0")]
+        assert found == [3] * 20 + [5] * 10 + [3] * 10
 
 
 def test_a_file_for_a_backtest(tmp_path: Path) -> None:

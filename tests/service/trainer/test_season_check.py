@@ -101,7 +101,8 @@ def test_words() -> None:
     """The description states the setting as a line of the configuration."""
     found = Seasons((24,), (24, 168), (24, 168))
     assert found.description() == (
-        "the history shows 24, 168, the network has 24: set model.seasons = [24, 168], with a new state.data_dir"
+        'the history shows 24, 168, the network has 24: set model.seasons = [24, 168], or "auto", which lets trainings '
+        "try them"
     )
     assert Seasons().description() == "the history shows none, the network has none"
     assert Seasons.of(json.loads(json.dumps(found.to_dict()))) == found
@@ -152,4 +153,4 @@ def test_it_is_reported_once(tmp_path: Path, outcome: str) -> None:
         lines.append([(line["log_level"], line["reason"][-3:]) for line in logs if line["event"] == "seasons checked"])
         values.append(metrics.registry.get_sample_value("forecaster_seasons_differ"))
     assert values == [0, 1, 1, 1, 1, 0]
-    assert lines == [[], [("warning", "dir")], [], [], [], [("info", " 24")]]
+    assert lines == [[], [("warning", "hem")], [], [], [], [("info", " 24")]]
