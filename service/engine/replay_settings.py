@@ -85,7 +85,8 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         "state",
         "data_dir snapshot_every snapshots_kept models_kept decisions_kept on_source_gone",
     )
-    | _roles(Role.FREE, "output", "sink format path every publish_from limits")  # applied after observing
+    # Applied after observing.
+    | _roles(Role.FREE, "output", "sink format path every publish_from limits keep max_bytes")
     | _roles(Role.REPLAY, "bootstrap", "format fields separator header skip_lines envelope partitioner")
     # Which inputs there are, and how a server is asked: what it has answered is on disk.
     | _roles(Role.FREE, "bootstrap", "files url query range step username password_file token_file ca_file timeout")
