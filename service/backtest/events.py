@@ -164,7 +164,8 @@ def _last_values(series: NDArray[np.int64], times: NDArray[np.int64], revises: N
     place = np.arange(len(series))
     order = np.lexsort((np.where(revises, -1 - place, place), series, times))
     again = (np.diff(series[order]) == 0) & (np.diff(times[order]) == 0)
-    return order[np.concatenate([[True], ~again])]
+    kept: NDArray[np.int64] = order[np.concatenate([[True], ~again])]
+    return kept
 
 
 def events_of(history: History) -> EventTable:

@@ -11,6 +11,7 @@ _SEPARATORS: Final = {",": "commas", ";": "semicolons", "tab": "tabs", "|": "ver
 _FORMATS: Final = {
     "jsonl": "JSON lines", "json": "a JSON document", "parquet": "Parquet", "avro": "Avro",
     "influx": "InfluxDB line protocol", "annotated-csv": "annotated CSV of InfluxDB",
+    "access-log": "an access log",
 }  # fmt: skip
 _START_SHOWN: Final = 60  # characters of an unreadable record
 

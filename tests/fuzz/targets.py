@@ -35,7 +35,7 @@ from service.http.framed_bodies import IN_BASE64, ONE_RECORD, FramedBodies, Fram
 from service.http.web_config import load_web_config
 from service.lifecycle import SystemClock
 from service.messages.decode import CSV_HEADER, Decoder
-from service.messages.parse_influx import FORMAT_HEADER, INFLUX
+from service.messages.parse_lines import FORMAT_HEADER
 from service.ports import Records
 from service.registry import exclusions
 from service.registry.models import Registry
@@ -165,7 +165,7 @@ def cloud_events(data: bytes) -> None:
 def line_protocol(data: bytes) -> None:
     """Decodes lines of a file, and all of them as one record: each is events, a comment or a reject with its bytes."""
     lines = data.split(b"\n")
-    headers = [((FORMAT_HEADER, INFLUX),)] * len(lines)
+    headers = [((FORMAT_HEADER, b"influx"),)] * len(lines)
     decoded = Decoder(InputConfig()).decode(Records("p", range(len(lines)), len(lines), lines, headers=headers))
     found = {*decoded.positions, *(one.position for one in decoded.rejects)}
     comments = {at for at, line in enumerate(lines) if line.strip(b"\xef\xbb\xbf \t\r")[:1] in {b"", b"#"}}

@@ -65,8 +65,8 @@ REPAIRS = ["--set", "input.late=repair", "--set", "input.late_within=6"]
 @pytest.mark.parametrize("options", [REPAIRS, [*WINDOWS, *REPAIRS], WINDOWS], ids=["events", "windows", "dropped"])
 def test_late_events_as_the_daemon(folder: Path, options: list[str]) -> None:
     """The newest forecast of a file with late events is the last one that a daemon publishes, revisions included."""
-    rng = random.Random(7)
-    events = list(range(0, 3600, 60)) if "aggregate.interval=1m" not in options else sorted(rng.sample(range(3600), 300))
+    rng, windows = random.Random(7), "aggregate.interval=1m" in options
+    events = sorted(rng.sample(range(3600), 300)) if windows else list(range(0, 3600, 60))
     arrival = sorted(events, key=lambda at: at + (rng.random() < 0.2) * rng.randrange(290))
     lines = [f"{T0 + at},{name},{at // 60 % 12 + (name == 'b')}" for at in arrival for name in "ab"]
     (folder / "late.csv").write_text("\n".join(["timestamp,series,value", *lines]) + "\n")
@@ -76,9 +76,11 @@ def test_late_events_as_the_daemon(folder: Path, options: list[str]) -> None:
     found = {one["series"]: one for one in map(json.loads, done.stdout.splitlines())}
     assert call("run", "--input", "late.csv", "--data-dir", "data", "--port", "0", *SMALL, *options).exit_code == 0
     with closing(sqlite3.connect("data/forecasts.sqlite")) as database:
-        revised = database.execute("SELECT count(*) FROM batches, json_each(batches.forecasts) AS one WHERE json_extract(one.value, '$.revision') = 1").fetchone()[0]
+        revised = database.execute(
+            "SELECT count(*) FROM batches, json_each(forecasts) AS one WHERE json_extract(one.value, '$.revision') = 1"
+        ).fetchone()[0]
         assert (revised > 10) == (options != WINDOWS)
-        assert len(found) == (4 if "aggregate.interval=1m" in options else 2)
+        assert len(found) == (4 if windows else 2)
         for name, forecast in found.items():
             origin, quantiles = database.execute(
                 "SELECT origin, quantiles FROM forecasts WHERE series = ? ORDER BY origin DESC, position DESC LIMIT 1",
