@@ -291,6 +291,8 @@ MEANINGS: Final = {
         "A request that ends a transaction of Kafka may have been sent twice, because its connection broke or its "
         "response was late; a copy that arrives later is rejected. Many of these lines indicate a bad network."
     ),
+    "oldest offset not found": "The brokers did not say which records of a partition they hold: they are asked again, "
+    "and time marks are deleted later. Nothing to do.",
     "client did not close": "A Kafka client could not be closed and was abandoned. Nothing to do.",
     "could not be closed": "A part failed during shutdown; the others were closed. No committed data is lost.",
     "library ...": (
