@@ -234,7 +234,8 @@ MEANINGS: Final = {
     ),
     "initial anomaly rules not written": "Like the previous line, for the initial anomaly rules of a partition.",
     "snapshot not shared": "See [ForecasterSnapshotsNotShared](operations.md#forecastersnapshotsnotshared).",
-    "shared snapshot not read": "The snapshot topics cannot be read; a local snapshot is used.",
+    "shared snapshot not read": "The snapshot topics cannot be read; a local snapshot is used. "
+    "Where the records or time marks behind it are gone, the start is repeated until they can be read.",
     "state deleted, its output no longer exists": (
         "The output of the snapshots of this data folder no longer exists, and a new one starts. The snapshots are "
         "deleted and all events are forecast again; models are kept. To continue with the old output, restore it "

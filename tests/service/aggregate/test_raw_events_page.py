@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 from collections import deque
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from service.aggregate.aggregator import Aggregator
+from service.cli import main
 from service.config.input import InputConfig
 from service.config.load import load_config
 from service.messages.decode import CSV_HEADER, Decoder
@@ -56,6 +61,29 @@ def test_windows_of_the_page(title: str, tmp_path: Path) -> None:
         (series, parse_time(f"2026-11-22T{start}Z"), parse_time(f"2026-11-22T{end}Z")) for series, start, end, _ in rows
     ]
     assert closed.values == pytest.approx([float(value) for *_, value in rows], abs=1e-4)
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_forecasts_of_the_page(title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`forecaster run` forecasts each value of the table, and names the window in the source of the forecast."""
+    monkeypatch.chdir(tmp_path)
+    example = EXAMPLES[title]
+    Path("config.toml").write_text(example["settings"])
+    name = (load_config(Path("config.toml")).input.files or (f"raw.{example['form']}",))[0]
+    Path(name).write_text(example["records"])
+    # The network of tests/service/cli/test_cli_forecast.py, so that it is compiled once.
+    small = ["--horizon", "4", "--season", "12", "--set", "model.hidden_size=16", "--set", "model.head_size=16"]
+    done = CliRunner().invoke(
+        main, ["run", "--config", "config.toml", "--input", name, "--data-dir", "data", "--port", "0", *small]
+    )
+    assert done.exit_code == 0, done.output
+    with closing(sqlite3.connect("data/forecasts.sqlite")) as database:
+        texts = database.execute("SELECT one.value FROM batches, json_each(forecasts) AS one").fetchall()
+    found = [json.loads(text) for (text,) in texts]
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in example["table"].splitlines()]
+    assert [(one["series"], one["source"]["window"]["start"], one["source"]["window"]["end"]) for one in found] == [
+        (series, f"2026-11-22T{start}.000Z", f"2026-11-22T{end}.000Z") for series, start, end, _ in rows
+    ]
 
 
 @pytest.mark.parametrize(
