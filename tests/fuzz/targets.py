@@ -49,6 +49,9 @@ ARCHIVE: Final = Path(__file__).parents[1] / "upgrades" / "0.1.0.tar.gz"
 EVENT: Final = b'{"series": "a", "timestamp": "2026-01-05T00:00:00Z", "value": 1.5, "load": [1, null]}'
 CLOUD: Final = b'{"specversion": "1.0", "id": "1", "type": "t", "source": "/s", "data": %s}' % EVENT
 POINT: Final = rb'm\ 1,a=b,c\,d=e\=f g=1.5,h=2i,i="x, \" y",j=t 1767571200000000000'
+ENTRIES: Final = rb"""a.org:443 ::1 - Ann Lee [22/Nov/2026:10:00:01 +0100] "GET /a?b HTTP/1.1" 200 51 "-" "x \" y" rt=5
+10.0.0.7 - - [22/Nov/2026:10:00:01 +0000] "\x16" 400 - "-" "-" "1.2.3.4" 12 0.25 [up] 3ms
+"""
 POINTS: Final = b"# comment\n" + POINT + b"\nm g=1\n"
 TABLES: Final = b"""#group,false,false,true,false,true,true,true\r
 #datatype,string,long,dateTime:RFC3339,double,string,string,string\r
@@ -176,6 +179,20 @@ def line_protocol(data: bytes) -> None:
     Decoder(InputConfig(format="influx")).decode(Records("p", [0], 1, [data], timestamps_ms=[0]))
 
 
+def access_log(data: bytes) -> None:
+    """Decodes lines of an access log: each is an event, blank, or a reject with its bytes."""
+    lines = data.split(b"\n")
+    headers = [((FORMAT_HEADER, b"access-log"),)] * len(lines)
+    settings = InputConfig.model_validate({"fields": {"series": "{method} {path}", "value": "request_time"}})
+    decoded = Decoder(settings).decode(Records("p", range(len(lines)), len(lines), lines, headers=headers))
+    found = {*decoded.positions, *(one.position for one in decoded.rejects)}
+    blank = {at for at, line in enumerate(lines) if not line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r")}
+    assert found | blank == set(range(len(lines)))
+    for one in decoded.rejects:
+        assert one.value == lines[one.position]
+        assert one.detail
+
+
 def tables(path: Path) -> None:
     """Reads annotated CSV: whatever the size of the pieces, the rows are the same lines of JSON."""
     found = []
@@ -265,6 +282,7 @@ def targets() -> dict[str, Target]:
         "JSON events": Target((EVENT + b"\n" + EVENT, EVENT), events),
         "CSV events": Target((b'series,timestamp,value\na,1767571200000,1.5\n"b",2026-01-05T00:00:00Z,\n',), csv),
         "line protocol": Target((POINTS,), line_protocol),
+        "access log": Target((ENTRIES,), access_log),
         "annotated CSV": Target((TABLES,), at("tables.csv", tables)),
         "pushed records": Target((pushed(avro_events.PAYLOAD),), pushed_records, (FramedBodyError,)),
         "CloudEvents": Target((CLOUD + b"\n" + EVENT, CLOUD), cloud_events),
