@@ -81,7 +81,8 @@ choose `aggregate.grace` accordingly.
 - `request_time` is how long the request took, as the server writes it behind the agent; a missing value where it \
 does not.
   It is the number that is called `request_time` or `rt` (`rt=0.012`), else one with `ms`, else the first one with a \
-fraction (nginx's `$request_time`, seconds), else the only one (Apache's `%D`, microseconds).
+fraction (nginx's `$request_time`, seconds), else the only one (Apache's `%D`, microseconds); of several whole \
+numbers none, so that one of `extra_1`, `extra_2`, ... is to be chosen.
 - Further numbers there are `extra_1`, `extra_2`, ..., or have their names (`urt=0.010`).
   Texts in quotes without a name have no numbers, as clients may have written them.
 

@@ -13,7 +13,7 @@ from service.messages.text_lines import Cells, lines_of
 
 
 class AccessLogParser(LineParser):
-    """Parses lines; blank lines have no events, and neither have the comments of other formats.
+    """Parses lines; blank lines have no events. What is the series and what the value is configured with the format.
 
     Args:
         settings: the fields, and the format, which says what is recognised.
@@ -33,11 +33,6 @@ class AccessLogParser(LineParser):
             'got what may be a line of an access log, expected JSON; to read it, set input.format = "access-log", and '
             'input.fields.series and value, such as "path" and "request_time"'
         )
-
-    def _shows(self, value: bytes) -> bool:
-        """Returns False: what is the series and what the value is to be configured, and the format with them."""
-        del value
-        return False
 
     def _is_blank(self, line: str) -> bool:
         return not line.strip(" \t\r\n")

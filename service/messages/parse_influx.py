@@ -25,6 +25,7 @@ class InfluxParser(LineParser):
     """
 
     form: ClassVar[str] = "influx"
+    shows_itself: ClassVar[bool] = True
 
     def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
         names = settings.fields.of_lines

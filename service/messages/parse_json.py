@@ -38,11 +38,12 @@ class JsonParser:
         settings: the fields and the envelope.
         horizon: steps of known future values to keep.
         frames: decodes the records in its wire format, in whatever format these are; None without one.
-        lines: parsers of other formats; each parses the records that it recognises.
+        lines: parsers of other formats; each parses the records that it recognises, or says what would.
     """
 
     def __init__(self, settings: InputConfig, horizon: int, frames: Frames | None, lines: Sequence[LineParser]) -> None:
         self._mapping, self._frames, self._lines = RecordMapping(settings, horizon), frames, lines
+        self._expected = [one for one in lines if one.is_expected]
         self._struct, self._envelope = RecordStruct.of(settings, horizon), settings.envelope
 
     def parse(
@@ -170,7 +171,7 @@ class JsonParser:
         self, value: bytes, index: int, around: Around, into: Parsed, *, is_framed: bool
     ) -> Problem | None:
         """Reads a record that is no usual event; appends its rows or its control, or returns its problem."""
-        for lines in () if is_framed else self._lines:
+        for lines in () if is_framed else self._expected:
             if lines.recognises(value):
                 return lines.add(value, index, around, into)
         try:

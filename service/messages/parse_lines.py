@@ -34,14 +34,21 @@ class LineParser(ABC):
         settings: the format, which says what is recognised.
         fields: the names of the parts of an event.
         horizon: steps of known future values to keep.
+
+    Attributes:
+        is_expected: whether records may be recognised as lines of this format.
     """
 
     form: ClassVar[str]
     """The format, as `input.format`."""
 
+    shows_itself: ClassVar[bool] = False
+    """Whether a record of no configured format may be recognised as one of this."""
+
     def __init__(self, settings: InputConfig, fields: FieldNames, horizon: int) -> None:
         self._mapping = RecordMapping(settings.model_copy(update={"fields": fields}), horizon)
         self._format = settings.format
+        self.is_expected = self._format == self.form or (self._format == "auto" and self.shows_itself)
 
     def parse(
         self,
@@ -62,7 +69,7 @@ class LineParser(ABC):
 
         JSON never is. Where the format is not configured, the first line must show it.
         """
-        if self._format not in {"auto", self.form} or _NO_LINE.match(value):
+        if not self.is_expected or _NO_LINE.match(value):
             return False
         return self._format == self.form or self._shows(value)
 
@@ -95,9 +102,9 @@ class LineParser(ABC):
     def hint(self, value: bytes) -> str:
         """Returns what would read a record that is not JSON, if it is of this format; else the empty text."""
 
-    @abstractmethod
-    def _shows(self, value: bytes) -> bool:
+    def _shows(self, value: bytes) -> bool:  # noqa: ARG002 - for those that show themselves
         """Returns whether the first line of a record of no configured format is of this one, without doubt."""
+        return False
 
     @abstractmethod
     def _is_blank(self, line: str) -> bool:
