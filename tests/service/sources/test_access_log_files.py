@@ -67,6 +67,14 @@ def test_first_bytes() -> None:
     assert sniff_format(b"Nov 22 10:00:01 host sshd[7]: ok\n") is None
 
 
+def test_another_file(tmp_path: Path) -> None:
+    """A file that is none, and is said to be one, is refused with what is expected."""
+    path = write(tmp_path / "error.log", [b"2026/11/22 10:00:01 [error] 7#7: connect() failed"])
+    done = CliRunner().invoke(main, ["inspect", str(path), "--format", "access-log"])
+    assert done.exit_code == 1
+    assert "expected lines in the Common or the Combined Log Format" in done.output
+
+
 def test_topic() -> None:
     """A sample of a topic is an access log where most of its records are, and its format is then to be set."""
     records = Records("t-0", range(3), 3, [*LINES[:2], b"{}"], timestamps_ms=[0] * 3)
