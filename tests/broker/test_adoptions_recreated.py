@@ -11,8 +11,8 @@ from kafka.errors import KafkaError
 from kafka_tools import settings
 
 from service.kafka.fencing import FencedBefore
-from service.kafka.guard import Guard
-from service.kafka.history import History
+from service.kafka.guard import ClientGuard
+from service.kafka.history import TopicHistory
 from service.kafka.records import Origin, mark_message
 from service.kafka.watchdog import Watchdog
 from service.ports import TimeMark
@@ -36,8 +36,8 @@ def test_read_from_the_new_begin(bootstrap: str, app: str) -> None:
     topic, admin = config.adoptions, KafkaAdminClient(bootstrap_servers=bootstrap)
     admin.create_topics([NewTopic(topic, 1, 1)])
     send(bootstrap, topic, range(3))
-    guard = Guard(app, Watchdog(0), FencedBefore(), lambda _: False, lambda _: False)
-    history = History(config, guard, lambda: None)
+    guard = ClientGuard(app, Watchdog(0), FencedBefore(), lambda _: False, lambda _: False)
+    history = TopicHistory(config, guard, lambda: None)
     history.open()
     try:
         assert [one.time_ms for one in history.past(SOURCE, 1).marks(1)] == [0, 1, 2]

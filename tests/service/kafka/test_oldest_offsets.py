@@ -10,8 +10,8 @@ from kafka.structs import TopicPartition
 
 from service.config.kafka import KafkaConfig
 from service.kafka.fencing import FencedBefore
-from service.kafka.guard import Guard
-from service.kafka.history import History
+from service.kafka.guard import ClientGuard
+from service.kafka.history import TopicHistory
 from service.kafka.oldest_offsets import OldestOffsets
 from service.kafka.records import Message, Origin, mark_message
 from service.kafka.watchdog import Watchdog
@@ -100,8 +100,8 @@ def marks(*times: int) -> list[Message]:
 @pytest.mark.parametrize("more", [[], [4], [4, 5]])
 def test_a_topic_that_was_created_again(more: list[int]) -> None:
     """It is read from its begin, also where it has as many records as the old one, or more; else only what is new."""
-    guard = Guard("a", Watchdog(0), FencedBefore(), lambda _: False, lambda _: False)
-    history, reader = History(SETTINGS, guard, lambda: None), FakeReader()
+    guard = ClientGuard("a", Watchdog(0), FencedBefore(), lambda _: False, lambda _: False)
+    history, reader = TopicHistory(SETTINGS, guard, lambda: None), FakeReader()
     history._reader = reader  # type: ignore[assignment]  # of what `past` calls
     found = lambda: [one.time_ms for one in history.past(Origin("in", 0), 1).marks(1)]  # noqa: E731
     reader.records = marks(1, 2, 3)
