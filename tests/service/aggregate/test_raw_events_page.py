@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sqlite3
 from collections import deque
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlite_outputs import outputs
 
 from service.aggregate.aggregator import Aggregator
 from service.cli import main
@@ -77,9 +75,7 @@ def test_forecasts_of_the_page(title: str, tmp_path: Path, monkeypatch: pytest.M
         main, ["run", "--config", "config.toml", "--input", name, "--data-dir", "data", "--port", "0", *small]
     )
     assert done.exit_code == 0, done.output
-    with closing(sqlite3.connect("data/forecasts.sqlite")) as database:
-        texts = database.execute("SELECT one.value FROM batches, json_each(forecasts) AS one").fetchall()
-    found = [json.loads(text) for (text,) in texts]
+    found = list(outputs(Path("data/forecasts.sqlite")))
     rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in example["table"].splitlines()]
     assert [(one["series"], one["source"]["window"]["start"], one["source"]["window"]["end"]) for one in found] == [
         (series, f"2026-11-22T{start}.000Z", f"2026-11-22T{end}.000Z") for series, start, end, _ in rows
