@@ -50,7 +50,7 @@ check: $(VENV)/.test-installed ## lint, format, types, import contracts
 chaos: $(VENV)/.test-installed ## everything that can break, many times, against real brokers; prints a table (KILLS=1000)
 	CHAOS_ROUNDS=$(ROUNDS) CHAOS_KILLS=$(KILLS) CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_DELAYS=$(DELAYS) \
 	$(BIN)/python -m pytest tests/broker/chaos --timeout 7200 $(ARGS)
-	CHAOS_WINDOW_KILLS=$(WINDOW_KILLS) $(BIN)/python -m pytest tests/e2e/test_kill.py -k open_windows
+	CHAOS_WINDOW_KILLS=$(WINDOW_KILLS) $(BIN)/python -m pytest tests/e2e/test_kill.py tests/broker/test_raw_events.py -k "open_windows or random_moments"
 	CHAOS_SHAPE_KILLS=$(SHAPE_KILLS) $(BIN)/python -m pytest tests/e2e/test_shape_kill.py -m ""
 	CHAOS_IDLE_KILLS=$(IDLE_KILLS) $(BIN)/python -m pytest tests/e2e/test_idle_kill.py tests/broker/test_idle_kill_on_kafka.py
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Final, NamedTuple
 
 from record_kinds import AT, READ, RECORD_TIME, Kind
@@ -221,6 +222,45 @@ TICKS: Final = (
 )
 LINES: Final = (Kind("the time of the record", b"cpu,host=b idle=2.5", (("cpu,host=b idle", RECORD_TIME, 2.5),)),)
 
+
+def _entry(path: str, behind: str = "", before: str = "") -> bytes:
+    """A line of an access log at `AT`."""
+    return f'{before}10.0.0.7 - - [22/Nov/2026:11:00:00 +0100] "GET {path} HTTP/1.1" 200 512{behind}'.encode()
+
+
+ENTRIES: Final = (
+    Kind("nginx, combined, seconds behind it", _entry("/a?page=2", ' "-" "curl/8.5" 2.500'), (("GET /a", AT, 2.5),)),
+    Kind("with names behind it", _entry("/b", ' "-" "curl/8.5" rt=2.5 urt="2.1"'), (("GET /b", AT, 2.5),)),
+    Kind(
+        "Apache with a virtual host, microseconds",
+        _entry("/c", ' "-" "curl/8.5" 2500', "example.org:443 "),
+        (("GET /c", AT, 2500.0),),
+    ),
+    Kind("common, without the time of the request", _entry("/d"), (("GET /d", AT, math.nan),)),
+    Kind(
+        "no request",
+        rb'10.0.0.7 - - [22/Nov/2026:10:00:00 +0000] "\x16\x03\x01" 400 0 "-" "-" 2.5',
+        (("- -", AT, 2.5),),
+    ),
+    Kind(
+        "an event as JSON",
+        b'{"method": "GET", "path": "/json", "timestamp": 1795341600000, "request_time": 2.5}',
+        (("GET /json", AT, 2.5),),
+    ),
+    Kind(
+        "a line of another log",
+        b"2026/11/22 10:00:00 [error] 7#7: connect() failed",
+        reason="undecodable",
+        says="expected an entry of an access log",
+    ),
+    Kind(
+        "a time that does not exist",
+        b'10.0.0.7 - - [31/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" 200 5',
+        reason="bad_timestamp",
+        says="22/Nov/2026",
+    ),
+)
+
 GROUPS: Final = (
     Group("No settings", {}, READ, in_daemon=True),
     Group("No settings: rejected, and what the reject says", {}, REJECTED, in_daemon=True),
@@ -257,4 +297,9 @@ GROUPS: Final = (
     ),
     Group("A unit of times", {"fields": {"time_unit": "us"}}, TICKS),
     Group("InfluxDB line protocol, also without times", {"format": "influx"}, LINES),
+    Group(
+        "Lines of an access log",
+        {"format": "access-log", "fields": {"series": "{method} {path}", "value": "request_time"}},
+        ENTRIES,
+    ),
 )

@@ -38,6 +38,7 @@ TITLES: Final = {
     "numbers-as-text.jsonl": "Times and values that are texts.",
     "telegraf.jsonl": "Telegraf's JSON.",
     "telegraf.lp": "InfluxDB line protocol, as Telegraf writes it; the text and the tags are no values.",
+    "access.log": "An access log of nginx or Apache, with the time that a request took; `[aggregate]` counts them.",
     "prometheus.json": "The answer of Prometheus to a range query, on one line.",
     "debezium.jsonl": "Debezium's change events, with times in microseconds.",
     "connect.jsonl": "Kafka Connect's JSON with schemas, and decimals in base64.",

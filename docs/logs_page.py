@@ -238,7 +238,8 @@ MEANINGS: Final = {
     ),
     "initial anomaly rules not written": "Like the previous line, for the initial anomaly rules of a partition.",
     "snapshot not shared": "See [ForecasterSnapshotsNotShared](operations.md#forecastersnapshotsnotshared).",
-    "shared snapshot not read": "The snapshot topics cannot be read; a local snapshot is used.",
+    "shared snapshot not read": "The snapshot topics cannot be read; a local snapshot is used. "
+    "Where the records or time marks behind it are gone, the start is repeated until they can be read.",
     "state deleted, its output no longer exists": (
         "The output of the snapshots of this data folder no longer exists, and a new one starts. The snapshots are "
         "deleted and all events are forecast again; models are kept. To continue with the old output, restore it "
@@ -295,6 +296,8 @@ MEANINGS: Final = {
         "A request that ends a transaction of Kafka may have been sent twice, because its connection broke or its "
         "response was late; a copy that arrives later is rejected. Many of these lines indicate a bad network."
     ),
+    "oldest offset not found": "The brokers did not say which records of a partition they hold: they are asked again, "
+    "and time marks are deleted later. Nothing to do.",
     "client did not close": "A Kafka client could not be closed and was abandoned. Nothing to do.",
     "could not be closed": "A part failed during shutdown; the others were closed. No committed data is lost.",
     "library ...": (

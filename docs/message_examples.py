@@ -56,6 +56,7 @@ CLOUD_EVENT: Final = (
 )
 
 POINT: Final = 'cpu,host=web1,cpu=cpu0 usage_idle=92.5,threads=12i,ok=t,state="up" 1795341600000000000'
+ENTRY: Final = '10.0.0.7 - - [22/Nov/2026:10:00:01 +0100] "GET /api?page=2 HTTP/1.1" 200 512 "-" "curl/8.5" 0.012'
 
 
 _OF_VIEWS: Final = {"stored_numbers", "step_numbers", "byte_numbers"}  # what the views are made of

@@ -10,6 +10,7 @@ from message_examples import (
     CLOUD_EVENT,
     CONTROL,
     CSV,
+    ENTRY,
     EVENTS,
     POINT,
     adoption,
@@ -30,6 +31,8 @@ from messages_texts import (
     CLOUD_TEXT,
     CONTROL_TEXT,
     CSV_TEXT,
+    ENTRIES_NAMES_TEXT,
+    ENTRIES_TEXT,
     HEADER_TEXT,
     INFLUX_NAMES_TEXT,
     INFLUX_TEXT,
@@ -183,6 +186,7 @@ def messages_page(note: str) -> str:
     parts += ["### InfluxDB line protocol\n", INFLUX_TEXT, _block(POINT, "text")]
     rows = [(f"`{series}`", f"{value:g}") for series, value in zip(points.series, points.value.tolist(), strict=True)]
     parts += [table(["series", "value"], rows), INFLUX_NAMES_TEXT]
+    parts += ["### Access logs\n", ENTRIES_TEXT, _block(ENTRY, "text"), ENTRIES_NAMES_TEXT]
     (control,) = decoded_lines(CONTROL).controls
     parts += ["### Control records\n", CONTROL_TEXT.format(control=control), _block(CONTROL)]
     parts += ["## Forecasts out\n", _pretty(forecast), table(["field", "meaning"], _marked(FORECAST_FIELDS))]

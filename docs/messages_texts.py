@@ -61,6 +61,39 @@ seconds are distinguished by their size.
 """
 
 
+ENTRIES_TEXT: Final = """Files with `input.format = "access-log"`, and files whose names say nothing and whose first \
+line is an entry, are access logs in the Common or the Combined Log Format of Apache and nginx, also compressed or \
+rotated.
+So are standard input with such a first line, and with that setting records of Kafka and pushed lines that are not JSON:
+"""
+
+
+ENTRIES_NAMES_TEXT: Final = """Settings of `input.fields` and `input.where` refer to the parts by these names:
+
+- `host`, `ident`, `user`, and `vhost` where the line begins with the name and port of a virtual host.
+- `time` is the event time; `input.fields.timestamp` needs not be set.
+  The server writes a line when it has answered, nginx with that time, Apache with the one at which the request began: \
+choose `aggregate.grace` accordingly.
+- `method`, `path`, `query` and `protocol` of the request; the path is without the query.
+  A client that does not speak HTTP leaves `-` in them, and an empty query.
+- `status` and `bytes` are numbers; `-` is a missing status, and 0 bytes.
+- `referer` and `agent`, `-` in the Common Log Format.
+- `request_time` is how long the request took, as the server writes it behind the agent; a missing value where it \
+does not.
+  It is the number that is called `request_time` or `rt` (`rt=0.012`), else one with `ms`, else the first one with a \
+fraction (nginx's `$request_time`, seconds), else the only one (Apache's `%D`, microseconds); of several whole \
+numbers none, so that one of `extra_1`, `extra_2`, ... is to be chosen.
+- Further numbers there are `extra_1`, `extra_2`, ..., or have their names (`urt=0.010`).
+  Texts in quotes without a name have no numbers, as clients may have written them.
+
+A file without settings is one series of its `request_time`, or of `bytes` where there is none, named like the file; \
+`input.fields.series = "path"` makes one of each path.
+Any other line is rejected as `undecodable`, one with a time that does not exist as `bad_timestamp`; blank lines are \
+skipped.
+Texts are as the server writes them, with `\\x22` in place of special characters.
+"""
+
+
 CONTROL_TEXT: Final = """A JSON record without the fields of an event can be a control record; it gets no forecast.
 There is one kind: events of `{control.series}` within the window are excluded from training, as by `forecaster \
 exclude` ([incidents](retraining.md#incidents)).
@@ -94,7 +127,8 @@ forecasts:
 HEADER_TEXT: Final = """A rejected record keeps its key, value and headers and gets those of Kafka Connect's \
 dead-letter queues.
 A rejected line of a CSV file has the header line of its file as `csv-header`, if that is not longer than 1 KiB; a \
-line of a file of InfluxDB line protocol has `input-format`, whose value is `influx`.
+line of a file of InfluxDB line protocol or of an access log has `input-format`, whose value is `influx` or \
+`access-log`.
 The example was too large to be sent and was cut:
 """
 

@@ -134,6 +134,14 @@ FORMATS: Final = (
     _kind(
         "line protocol without a time", "cpu,host=a idle=2.5", "undecodable", 'input.format = "influx"', format="influx"
     ),
+    _kind(
+        "a line of an access log",
+        '10.0.0.7 - - [22/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" 200 5 "-" "-" 2.5',
+        "undecodable",
+        'input.format = "access-log"',
+        format="access-log",
+        fields={"series": "path", "value": "request_time"},
+    ),
     _kind("a line of a log", "2026-11-22 10:00:00 INFO started", "undecodable", "expected JSON"),
     _kind("XML", "<event><series>s</series></event>", "undecodable", "expected JSON"),
     _kind("UTF-16", _PLAIN.encode("utf-16"), "undecodable", "UTF-8"),

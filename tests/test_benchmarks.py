@@ -20,6 +20,7 @@ import raw_events
 import records
 import sqlite_output
 import trend
+import window_snapshots
 
 
 def test_trend() -> None:
@@ -146,3 +147,12 @@ def test_mixed_cadences(tmp_path: Path) -> None:
         assert one.mixed == pytest.approx(one.alone, rel=0.01)
         assert 0 < one.mixed < min(one.one_network, one.piped)
     assert len(mixed_cadences.table(found).splitlines()) == 4
+
+
+def test_window_snapshots() -> None:
+    """Every series keeps as many windows as the bound, and every function and bound has a figure."""
+    rows = [line.strip("| ").split(" | ") for line in window_snapshots.table(20, (0, 3)).splitlines()[2:]]
+    assert [(row[0], int(row[1]), int(row[2])) for row in rows] == [
+        (name, within, 20 * within) for name in window_snapshots.FUNCTIONS for within in (0, 3)
+    ]
+    assert all(float(row[4]) > 0 for row in rows)

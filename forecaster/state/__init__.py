@@ -5,7 +5,7 @@ This package exports the reading and writing of snapshots; `forecaster` exports 
 
 from forecaster.state.capture import Capture
 from forecaster.state.checkpoint import checked, read_checkpoint, read_header
-from forecaster.state.checkpoint_stream import stream_checkpoint
+from forecaster.state.checkpoint_stream import Streamed, stream_checkpoint
 from forecaster.state.incremental import ROW_ARRAYS, ROWS, Mark, laid_over
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "ROW_ARRAYS",
     "Capture",
     "Mark",
+    "Streamed",
     "checked",
     "laid_over",
     "read_checkpoint",

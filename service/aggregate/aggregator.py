@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.state import Streamed
 from service.aggregate.closed_windows import ClosedWindows
 from service.aggregate.closing_rows import MOST_EMPTY, ClosingRows
 from service.aggregate.histogram_buckets import MOST_BUCKETS
@@ -26,6 +27,7 @@ from service.aggregate.window_arrays import (
     arrays_of,
     kept_arrays,
     kept_from,
+    kept_windows,
     marked_arrays,
     marked_from,
     table_from,
@@ -298,10 +300,18 @@ class Aggregator:
         if not series.open:
             self._watermark.resting[name] = window.end
 
+    def capture(self) -> tuple[dict[str, NDArray[Any]], dict[str, Streamed]]:
+        """Returns the state, without a copy of the closed windows that are kept: these are blocks that are read later.
+
+        Neither changes with further events.
+        """
+        state = arrays_of(self._table, self._watermark) | marked_arrays(self.marked, self.marked_ms)
+        return state | kept_arrays(self._table, self._late_within), {"kept": kept_windows(self._table)}
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Returns the state; it does not change with further events."""
-        state = arrays_of(self._table, self._watermark) | marked_arrays(self.marked, self.marked_ms)
-        return state | kept_arrays(self._table, self._late_within)
+        state, streamed = self.capture()
+        return state | {name: np.concatenate([*array.blocks()]) for name, array in streamed.items()}
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Restores what `arrays` returned.

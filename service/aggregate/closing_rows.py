@@ -15,7 +15,8 @@ MOST_EMPTY: Final = 1000
 """Empty windows of one gap, the newest ones; earlier ones are left out, like missing events."""
 
 MOST_REVISED: Final = 32
-"""Windows without events whose value follows that of a revised one, those directly behind it: each costs a repair."""
+"""Windows without events whose value follows that of a revised one, those directly behind it, and windows without
+events between one before the first of a series and this: each costs a repair."""
 
 Values = Sequence[float | None]
 """Of the functions of a window; None where it has none."""

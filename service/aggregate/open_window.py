@@ -12,6 +12,7 @@ import msgspec
 from service.aggregate.counter_increase import CounterSamples
 from service.aggregate.distinct_values import DistinctValues
 from service.aggregate.histogram_buckets import HistogramBuckets
+from service.aggregate.number_arrays import from_bytes, to_bytes
 from service.aggregate.value_sample import ValueSample
 from service.config.aggregate import HISTOGRAM, Function
 
@@ -153,3 +154,14 @@ class OpenWindow(msgspec.Struct, array_like=True, gc=False):
         if parts.sample is not None:
             return min(max(parts.sample.quantile(_LEVELS[function]), self.low), self.high)
         return math.nan
+
+
+ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=to_bytes)
+"""Encodes windows; the bytes of a window depend on its state alone."""
+
+_DECODER: Final = msgspec.msgpack.Decoder(OpenWindow, dec_hook=from_bytes)
+
+
+def decoded_window(state: bytes) -> OpenWindow:
+    """Returns the window that `ENCODER` has encoded."""
+    return _DECODER.decode(state)

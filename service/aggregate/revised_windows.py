@@ -5,9 +5,10 @@
     record     at its end, the changed values of each such window are events that replace those of their time
 
 A window that a straggler opens behind the newest closed one of its series closes at the end of the record. One before
-the first window of its series is the new first one. With `empty = "last"`, the first `MOST_REVISED` windows without
-events behind a revised one have its new value. So the values by time are those of a stream without stragglers, as far
-as functions do not depend on the order of arrival, and such gaps are not longer.
+the first window of its series is the new first one; where empty windows have values, at most `MOST_REVISED` may be
+between, each of which costs the forecaster a repair, and the event is late otherwise. With `empty = "last"`, the first
+`MOST_REVISED` windows without events behind a revised one have its new value. So the values by time are those of a
+stream without stragglers, as far as functions do not depend on the order of arrival, and such gaps are not longer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 from service.aggregate.closed_windows import ClosedWindows
 from service.aggregate.closing_rows import MOST_REVISED, ClosingRows, empty_values
-from service.aggregate.open_window import OpenWindow
+from service.aggregate.open_window import OpenWindow, decoded_window
 from service.aggregate.window_table import SeriesWindows, WindowTable
 
 
@@ -58,7 +59,7 @@ class RevisedWindows:
             return known.window
         if (due := series.open.get(end)) is not None:  # it waits for the next record to close
             return due
-        window, before = series.kept.get(end), None
+        kept, before = series.kept.get(end), None
         if series.closed_ms is None or end > series.closed_ms:
             if now is None or end + self._grace <= now - series.rule.kept_ms:
                 return None
@@ -66,11 +67,12 @@ class RevisedWindows:
                 return self._table.open(name, series, start, end)
             if not self._table.admit(name, series):
                 return None
-        elif end <= series.closed_ms - series.rule.kept_ms or end <= series.floor_ms:
+        elif end <= series.closed_ms - series.rule.kept_ms or end <= series.floor_ms or _is_before(series, end):
             return None
-        if window is None:
+        if kept is None:
             window = series.rule.open(start, end)
         else:
+            window = decoded_window(kept)
             before = window.values(series.rule.functions)
         self.of_record[end, name] = _Straggling(series, window, before)
         self._table.held.add(name)
@@ -97,6 +99,12 @@ class RevisedWindows:
         rows.move_to(closed, record)
 
 
+def _is_before(series: SeriesWindows, end: int) -> bool:
+    """Returns whether a window ends so long before the first one of its series that too many between have values."""
+    interval = series.rule.grid.interval_ms  # a window may be longer or shorter where the clock changes
+    return series.rule.fills and series.begun_ms - end > MOST_REVISED * interval + interval // 2
+
+
 def _revise(name: str, found: _Straggling, rows: ClosingRows, closed: ClosedWindows) -> None:
     series, window, before = found
     rule = series.rule
@@ -104,8 +112,7 @@ def _revise(name: str, found: _Straggling, rows: ClosingRows, closed: ClosedWind
         rows.close(name, series, window, closed)
         return
     values = window.values(rule.functions)
-    if before is None:
-        series.keep(window)
+    series.keep(window)
     if window.end <= series.begun_ms:
         # Not as revisions: the forecaster may know the series for longer than there are windows.
         rows.add(name, rule, window, values, revises=False)
@@ -120,7 +127,7 @@ def _revise(name: str, found: _Straggling, rows: ClosingRows, closed: ClosedWind
     if window.end == series.closed_ms:
         series.values = values
     elif any(rule.last):
-        behind = next(other.start for end, other in series.kept.items() if end > window.end)
+        behind, _ = rule.grid.bounds(next(end for end in series.kept if end > window.end) - 1)
         empty = zip(empty_values(rule, values), rule.last, changed, strict=True)
         filled = [value if last and new else None for value, last, new in empty]
         until = window.end

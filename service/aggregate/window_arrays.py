@@ -8,7 +8,7 @@ watermark            int64: whether there is one, the watermark, `behind`, `row`
 voters, voter_ends   series that have passed the target or rest, like `names`: those of refused events have no windows
 votes                (v, 5) int64: whether it has passed, its newest time, how long it has gone on; whether it rests,
                      the end of its last window
-kept                 the closed windows that are kept, like `windows`
+kept                 the closed windows that are kept, like `windows`, see `kept_windows`
 revisions            (s, 3) int64: number of kept windows, begin of the first closed window, end up to which none is
                      revised
 late_within          int64: for how many intervals windows are kept
@@ -17,6 +17,7 @@ marked               int64: whether there was a time mark, position and time of 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Any, Final
@@ -25,16 +26,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.state import checked
-from service.aggregate.number_arrays import from_bytes, to_bytes
-from service.aggregate.open_window import OpenWindow, WindowParts
+from forecaster.state import Streamed, checked
+from service.aggregate.number_arrays import from_bytes
+from service.aggregate.open_window import ENCODER, OpenWindow, WindowParts
 from service.aggregate.watermark import AGREEING, Watermark
 from service.aggregate.window_rules import WindowRules
 from service.aggregate.window_table import SeriesWindows, WindowTable
 from service.ports import TimeMark
 
 _WHERE: Final = "the state of open windows"
-_ENCODER: Final = msgspec.msgpack.Encoder(enc_hook=to_bytes)
+_LIST: Final = struct.Struct(">BI")  # the begin of a list of msgpack: its kind and length
+_LIST_KIND: Final = 0xDD
+_BLOCK: Final = 256  # windows that are copied at once, some kilobytes each at most
 _DECODER: Final = msgspec.msgpack.Decoder(list[OpenWindow], dec_hook=from_bytes)
 Arrays = dict[str, NDArray[Any]]
 
@@ -55,7 +58,7 @@ def arrays_of(table: WindowTable, watermark: Watermark) -> Arrays:
         "name_ends": _ends(names),
         "series": np.stack([np.fromiter(column, np.int64, len(held)) for column in series], axis=1),
         "values": np.array([value for one in held for value in one.values], np.float64),
-        "windows": np.frombuffer(_ENCODER.encode([window for one in held for window in one.open.values()]), np.uint8),
+        "windows": np.frombuffer(ENCODER.encode([window for one in held for window in one.open.values()]), np.uint8),
         "watermark": np.array(
             [
                 watermark.ms is not None, watermark.ms or 0, watermark.behind, watermark.row, len(tail), *tail,
@@ -159,15 +162,24 @@ def _check(windows: Iterable[OpenWindow], parts: WindowParts | None) -> None:
 
 
 def kept_arrays(table: WindowTable, late_within: int) -> Arrays:
-    """Returns the closed windows of all series that are kept, in the order of `table`."""
-    held = table.series.values()
-    numbers = [(len(one.kept), one.begun_ms, one.floor_ms) for one in held]
-    kept = [window for one in held for window in one.kept.values()]
+    """Returns what is known of the closed windows that are kept, in the order of `table`; `kept_windows` has these."""
+    numbers = [(len(one.kept), one.begun_ms, one.floor_ms) for one in table.series.values()]
     return {
-        "kept": np.frombuffer(_ENCODER.encode(kept), np.uint8),
         "revisions": np.array(numbers, np.int64).reshape(-1, 3),
         "late_within": np.array([late_within], np.int64),
     }
+
+
+def kept_windows(table: WindowTable) -> Streamed:
+    """Returns the array `kept` as blocks; they stay the same when the windows change, so that others may write them."""
+    kept = [window for one in table.series.values() for window in one.kept.values()]
+    kept.insert(0, _LIST.pack(_LIST_KIND, len(kept)))
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        for at in range(0, len(kept), _BLOCK):
+            yield np.frombuffer(b"".join(kept[at : at + _BLOCK]), np.uint8)
+
+    return Streamed((sum(map(len, kept)),), np.dtype(np.uint8), blocks)
 
 
 def kept_from(arrays: Arrays, series: dict[str, SeriesWindows], late_within: int) -> None:
@@ -191,7 +203,7 @@ def kept_from(arrays: Arrays, series: dict[str, SeriesWindows], late_within: int
                 raise ValueError(msg)
             _check(kept.values(), one.rule.parts())
             if before == late_within:
-                one.kept = kept
+                one.kept = {end: ENCODER.encode(window) for end, window in kept.items()}
             elif one.closed_ms is not None:
                 one.floor_ms = one.closed_ms
         if next(windows, None) is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from typing import Final
 
-from service.aggregate.open_window import OpenWindow
+from service.aggregate.open_window import ENCODER, OpenWindow
 from service.aggregate.window_rules import WindowRule, WindowRules
 
 WINDOWS_PER_SERIES: Final = 4
@@ -34,7 +34,8 @@ class SeriesWindows:
         recent: the window of its last event, None where it is closed.
         closed_ms: end of the last closed window, None without one.
         values: of that window, nan where it has none.
-        kept: closed windows that may be revised, by their end, rising.
+        kept: closed windows that may be revised, by their end, rising, as bytes: few of them change again, all go into
+            each snapshot, and a struct is larger.
         begun_ms: begin of the first closed window. floor_ms: windows that end by it are not revised.
     """
 
@@ -50,14 +51,14 @@ class SeriesWindows:
         """Removes all that is known of closed windows."""
         self.closed_ms: int | None = None
         self.values: list[float] = []
-        self.kept: dict[int, OpenWindow] = {}
+        self.kept: dict[int, bytes] = {}
         self.begun_ms = self.floor_ms = NEVER
 
     def keep(self, window: OpenWindow) -> None:
-        """Keeps a closed window, and removes those that have been closed for too long."""
+        """Keeps a closed window as it is now, and removes those that have been closed for too long."""
         oldest = (self.closed_ms or 0) - self.rule.kept_ms
-        in_order = not self.kept or next(reversed(self.kept)) < window.end
-        self.kept[window.end] = window
+        in_order = not self.kept or next(reversed(self.kept)) <= window.end
+        self.kept[window.end] = ENCODER.encode(window)
         if not in_order:
             self.kept = dict(sorted(self.kept.items()))
         while (end := next(iter(self.kept))) <= oldest:

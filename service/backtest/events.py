@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from forecaster import History
 from service.aggregate.aggregator import Aggregator
 from service.config.input import InputConfig
+from service.config.sections import Config
 from service.discovery.choice import settled
 from service.discovery.sample import sample_of_file
 from service.errors import ServiceError
-from service.messages.decode import CSV_HEADER, Decoder, reject_of
+from service.messages.decode import CSV_HEADER, Decoded, Decoder, reject_of
 from service.ports import Reject
 from service.sources.byte_source import open_bytes
 from service.sources.file_replay import as_records, headers_of
@@ -76,6 +77,12 @@ class _Names:
         return names, rank
 
 
+def read_file(path: Path, config: Config) -> EventTable:
+    """Reads a file with the fields, windows and late events of a configuration, see `read_events`."""
+    windows = Aggregator.of(config.aggregate, config.state.max_series, config.input.late_within)
+    return read_events(path, config.input, config.model.horizon, windows)
+
+
 def read_events(
     path: Path, settings: InputConfig, horizon: int = 1, aggregator: Aggregator | None = None
 ) -> EventTable:
@@ -83,7 +90,8 @@ def read_events(
 
     Events with equal times keep the order of the file. The fields that the configuration does not name are chosen as
     by `forecaster run` (`service.discovery.choice`). `horizon` steps of known future values are read. With an
-    aggregator, the events are the windows that the records of the file close, in its order, as in the daemon.
+    aggregator, the events are the windows that the records of the file close, in its order, as in the daemon: of a
+    window that late events revise, the last value; windows with equal begins are in the order of their names.
 
     Raises:
         ConfigurationError: format or columns cannot be determined.
@@ -96,6 +104,7 @@ def read_events(
     names, series = _Names(), [np.zeros(0, np.int64)]
     times, values = [np.zeros(0, np.int64)], [np.zeros(0)]
     covariates, future = list[NDArray[np.float32]](), list[NDArray[np.float32]]()
+    revises = list[NDArray[np.bool_]]()
     rejects, example = 0, None
     source = open_bytes(path, 0, form=sample.format)
     source.complete()
@@ -112,6 +121,7 @@ def read_events(
                     decoded = aggregator.values_of(decoded)
                     refused = () if decoded.windows is None else decoded.windows.refused
                     rejected = [*rejected, *(reject_of(records, at, problem) for at, problem in refused)]
+                    revises.append(_revises(decoded))
                 series.append(names.numbers(decoded.series))
                 times.append(decoded.timestamp_ms)
                 values.append(decoded.value)
@@ -131,8 +141,31 @@ def read_events(
         why = f"; the first of {rejects} rejected records:  {example.detail}" if example else ""
         msg = f"{path}: got no events, expected at least one{why}"
         raise ServiceError(msg)
-    columns = np.concatenate(times), np.concatenate(values), covariates, future
-    return _in_time_order(names, numbers, *columns, rejects, example)
+    columns = np.concatenate(times), np.concatenate(values)
+    if aggregator is not None:
+        keep = _last_values(names.ranked()[1][numbers], columns[0], np.concatenate(revises))
+        numbers, columns = numbers[keep], (columns[0][keep], columns[1][keep])
+    return _in_time_order(names, numbers, *columns, covariates, future, rejects, example)
+
+
+def _revises(decoded: Decoded) -> NDArray[np.bool_]:
+    """Returns of every value of a window whether it replaces an earlier one, shape (n,)."""
+    windows = decoded.windows
+    return np.zeros(len(decoded), np.bool_) if windows is None or windows.revises is None else windows.revises
+
+
+def _last_values(series: NDArray[np.int64], times: NDArray[np.int64], revises: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Returns which values of windows remain, by time and series: the last revision, or the first value without one.
+
+    Args:
+        series, times: of the values, shape (n,), in the order in which the windows closed or were revised.
+        revises: (n,) whether the value is a revision.
+    """
+    place = np.arange(len(series))
+    order = np.lexsort((np.where(revises, -1 - place, place), series, times))
+    again = (np.diff(series[order]) == 0) & (np.diff(times[order]) == 0)
+    kept: NDArray[np.int64] = order[np.concatenate([[True], ~again])]
+    return kept
 
 
 def events_of(history: History) -> EventTable:

@@ -66,7 +66,9 @@ class Flag:
 
 FLAGS = {
     "--input": Flag("input.files", "File, glob or - to read; repeat for more.", "PATH", multiple=True),
-    "--format": Flag("input.format", "Format: auto, csv, jsonl, json, parquet, avro, influx, protobuf.", "FORMAT"),
+    "--format": Flag(
+        "input.format", "Format: auto, csv, jsonl, json, parquet, avro, influx, access-log, protobuf.", "FORMAT"
+    ),
     "--follow": Flag("input.follow", "Wait at the end of the input for more data."),
     "--push": Flag("input.push", "Accept events over HTTP: JSON lines, or Prometheus remote write."),
     "--sink": Flag("output.sink", "Where forecasts are written: auto, sqlite, stdout or kafka.", "SINK"),

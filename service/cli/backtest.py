@@ -64,8 +64,7 @@ def backtest(
     Exit status: 0 done, 1 the file cannot be read or no forecast was made, 2 wrong command line or configuration.
     """
     config = without_groups(config)
-    from service.aggregate.aggregator import Aggregator  # noqa: PLC0415 - keeps the help page fast
-    from service.backtest.events import read_events  # noqa: PLC0415 - as above
+    from service.backtest.events import read_file  # noqa: PLC0415 - keeps the help page fast
     from service.backtest.origins import LEVELS, default_origins, read_origins, write_predictions  # noqa: PLC0415
     from service.backtest.run import assess, run  # noqa: PLC0415
 
@@ -73,8 +72,7 @@ def backtest(
         from service.backtest.report import require_plots, write_report  # noqa: PLC0415
 
         require_plots()
-    windows = Aggregator.of(config.aggregate, config.state.max_series)
-    events = read_events(data, config.input, config.model.horizon, windows)
+    events = read_file(data, config)
     if events.example is not None:
         click.echo(f"{data}: {events.rejects} records rejected, the first: {events.example.detail}", err=True)
     wanted, absent = (

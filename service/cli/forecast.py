@@ -44,12 +44,10 @@ def forecast(config: Config, data: Path, *, series: str, kind: str) -> None:
     Exit status: 0 done, 1 the file cannot be read or no series has a forecast, 2 wrong command line or configuration.
     """
     config = without_groups(config)
-    from service.aggregate.aggregator import Aggregator  # noqa: PLC0415 - keeps the help page fast
-    from service.backtest.events import read_events  # noqa: PLC0415 - as above
+    from service.backtest.events import read_file  # noqa: PLC0415 - keeps the help page fast
     from service.backtest.latest import latest  # noqa: PLC0415 - as above
 
-    windows = Aggregator.of(config.aggregate, config.state.max_series)
-    events = read_events(data, config.input, config.model.horizon, windows)
+    events = read_file(data, config)
     if events.example is not None:
         click.echo(f"{data}: {events.rejects} records rejected, the first: {events.example.detail}", err=True)
     with events_bar(show=sys.stderr.isatty()) as progress:

@@ -86,12 +86,10 @@ def tune(
 
 
 def _events(config: Config, data: Path | None) -> EventTable:
-    from service.aggregate.aggregator import Aggregator  # noqa: PLC0415 - as above
-    from service.backtest.events import events_of, read_events  # noqa: PLC0415 - as above
+    from service.backtest.events import events_of, read_file  # noqa: PLC0415 - as above
 
     if data is not None:
-        windows = Aggregator.of(config.aggregate, config.state.max_series)
-        return read_events(data, config.input, config.model.horizon, windows)
+        return read_file(data, config)
     from service.cli.models import open_registry  # noqa: PLC0415 - as above
     from service.monitoring.collectors import process_registry  # noqa: PLC0415 - as above
     from service.monitoring.metrics import Metrics  # noqa: PLC0415 - as above

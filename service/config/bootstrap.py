@@ -24,7 +24,7 @@ class BootstrapConfig(Section):
         description="Files with the history, or globs of them, read one after the other before the first live event. "
         "They must not change until the daemon has gone live. Formats as input.files.",
     )
-    format: Literal["auto", "csv", "jsonl", "json", "parquet", "avro", "influx", "annotated-csv"] = Field(
+    format: Literal["auto", "csv", "jsonl", "json", "parquet", "avro", "influx", "annotated-csv", "access-log"] = Field(
         "auto", description="Format of these files, as input.format."
     )
     fields: FieldNames | None = Field(

@@ -143,6 +143,17 @@ class FieldNames(Section):
             usual["values"] = ("*",)
         return FieldNames.model_validate(usual | own)
 
+    @cached_property
+    def of_entries(self) -> FieldNames:
+        """The names for access logs, whose time is called so."""
+        return FieldNames.model_validate(
+            {"timestamp": "time"} | {name: getattr(self, name) for name in self.model_fields_set}
+        )
+
+    def of_format(self, form: str) -> FieldNames:
+        """Returns the names for a format, as `InputConfig.format`."""
+        return {"influx": self.of_lines, "access-log": self.of_entries}.get(form, self)
+
     @model_validator(mode="after")
     def _differ(self) -> Self:
         if not self.timestamp:
@@ -177,17 +188,28 @@ class InputConfig(Section):
         "are decompressed. A pipe is read like standard input.",
     )
     format: Literal[
-        "auto", "csv", "jsonl", "json", "parquet", "avro", "influx", "annotated-csv", "protobuf", "json-schema"
+        "auto",
+        "csv",
+        "jsonl",
+        "json",
+        "parquet",
+        "avro",
+        "influx",
+        "annotated-csv",
+        "access-log",
+        "protobuf",
+        "json-schema",
     ] = Field(
         "auto",
         description="Format of the files; auto chooses by the suffix: .csv for CSV; .jsonl, .ndjson and .json for JSON "
         "lines; .parquet and .pq for Parquet; .avro for Avro; .lp, .line and .influx for InfluxDB line protocol. json: "
         "documents, an array of objects or one object. annotated-csv: the tables that InfluxDB writes, each with "
-        "annotations and a header of its own. "
+        "annotations and a header of its own. access-log: the Common or Combined Log Format of web servers, also with "
+        "the time of the request behind it. "
         "Parquet and Avro need the extras parquet and avro. On Kafka, auto reads the records of a schema registry by "
         "the type of their schema; avro, protobuf and json-schema reject those of another type. Kafka "
         "records and pushed lines that are not JSON are read as line protocol with influx, and with auto where their "
-        "first line has a timestamp.",
+        "first line has a timestamp, as entries of an access log with access-log.",
     )
     follow: bool = Field(
         default=False,

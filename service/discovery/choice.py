@@ -22,12 +22,14 @@ from service.config.csv_start import USUAL_START
 from service.config.field_paths import COLUMNS, parse_path
 from service.config.input import FieldNames, InputConfig
 from service.discovery.columns import Column, columns_of, notation_of
+from service.discovery.entries import choose_for_entries
 from service.discovery.points import reasons_for_points
 from service.discovery.readable import check_readable, format_text
 from service.discovery.sample import InputSample
 from service.discovery.time_choice import choose_time, default_order, is_clock, is_named_like_time, listed_columns
 from service.errors import ConfigurationError
 from service.messages.numbers import Notation
+from service.messages.parse_lines import LINE_FORMATS
 
 KNOWN: Final[Mapping[str, Sequence[str]]] = MappingProxyType({
     "series": (
@@ -121,17 +123,22 @@ def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({
         return replace(default_choice(sample), columns=columns, reasons={
             "format": format_text(sample), **reasons_for_points(columns, given)
         })  # fmt: skip
+    if sample.format == "access-log":
+        entries = choose_for_entries(columns, given)
+        chosen = {f"input.fields.{name}": value for name, value in entries.settings.items()}
+        reasons = {"format": format_text(sample)} | entries.reasons
+        return Choice(chosen | _form_settings(sample), reasons, columns)
     time = choose_time(sample, columns, given)
     values, why_values = _values(sample, columns, time.paths, given)
     series, why_series = _series(sample, columns, time.paths, values, given)
     if "series" not in given and not {"value", "values"} & given.keys():
         values, series, why_series = _with_categories(sample, columns, time.paths, values, series, why_series)
-    chosen: dict[str, Any] = {"timestamp": time.setting, "series": series}
-    chosen |= {"value": values[0]} if len(values) == 1 and "values" not in given else {"values": list(values)}
-    chosen |= _unusual(notation) | {"date_order": time.order}
+    fields: dict[str, Any] = {"timestamp": time.setting, "series": series}
+    fields |= {"value": values[0]} if len(values) == 1 and "values" not in given else {"values": list(values)}
+    fields |= _unusual(notation) | {"date_order": time.order}
     usual = {"timestamp": "timestamp", "series": "series", "value": "value", "date_order": "ymd"}
     settings: dict[str, Any] = {
-        f"input.fields.{name}": value for name, value in chosen.items() if usual.get(name) != value
+        f"input.fields.{name}": value for name, value in fields.items() if usual.get(name) != value
     }
     settings |= _form_settings(sample)
     reasons = {"format": format_text(sample), "time": time.why, "values": why_values, "series": why_series}
@@ -140,7 +147,7 @@ def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({
 
 def has_default_fields(sample: InputSample) -> bool:
     """Returns whether the records have the fields of an event with their default names."""
-    return sample.format != "influx" and {"series", "timestamp", "value"} <= set(sample.paths)
+    return sample.format not in LINE_FORMATS and {"series", "timestamp", "value"} <= set(sample.paths)
 
 
 def settled(sample: InputSample, settings: InputConfig) -> InputConfig:

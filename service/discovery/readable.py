@@ -11,6 +11,7 @@ _SEPARATORS: Final = {",": "commas", ";": "semicolons", "tab": "tabs", "|": "ver
 _FORMATS: Final = {
     "jsonl": "JSON lines", "json": "a JSON document", "parquet": "Parquet", "avro": "Avro",
     "influx": "InfluxDB line protocol", "annotated-csv": "annotated CSV of InfluxDB",
+    "access-log": "an access log",
 }  # fmt: skip
 _START_SHOWN: Final = 60  # characters of an unreadable record
 
@@ -29,9 +30,12 @@ def check_readable(sample: InputSample) -> None:
         "they are longer than input.max_record_bytes" if "too_large" in problems
         else f"the first one begins with {start!a}"
     )  # fmt: skip
+    expected = "objects, or lines below a header"
+    if sample.format == "access-log":
+        expected = "lines in the Common or the Combined Log Format"
     msg = (
         f"{sample.source}: got {len(sample.records)} records that cannot be read as {format_text(sample)} ({why}); "
-        "expected objects, or lines below a header. Another format: --format"
+        f"expected {expected}. Another format: --format"
     )
     raise ServiceError(msg)
 

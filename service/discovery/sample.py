@@ -21,15 +21,19 @@ from service.config.input import InputConfig
 from service.discovery.csv_layout import find_csv_start
 from service.discovery.times import is_time
 from service.errors import ConfigurationError, ServiceError
+from service.messages.access_log import parse_entry
 from service.messages.decode import CSV_HEADER
 from service.messages.depth import too_deep
 from service.messages.envelopes import NotAnEvent, parsed_text, unwrap
 from service.messages.frames import Frames, json_payload, schema_id
-from service.messages.line_protocol import is_blank, lines_of, parse_line
+from service.messages.line_protocol import is_blank, parse_line
 from service.messages.numbers import Notation
+from service.messages.parse_access_log import begins_with_entry
 from service.messages.parse_csv import SEPARATORS, column_names, split
 from service.messages.parse_influx import InfluxParser
+from service.messages.parse_lines import LINE_FORMATS
 from service.messages.record_filter import RecordFilter
+from service.messages.text_lines import lines_of
 from service.messages.timestamps import parse_time
 from service.ports import Records
 from service.sources.annotated_csv import ANNOTATIONS
@@ -124,7 +128,7 @@ def sample_of_file(entry: str, settings: InputConfig, most: int = MOST_RECORDS, 
     if header is not None:
         found = _of_csv(entry, records, header, settings, csv)
     else:
-        found = of_points(entry, records) if kind == "influx" else of_json(entry, records, settings)
+        found = of_lines(entry, records, kind) if kind in LINE_FORMATS else of_json(entry, records, settings)
     several = Catalog(entry).is_glob
     return replace(
         found, format=kind, complete=complete, several_files=several, guessed=guessed, csv=csv, section=section
@@ -224,25 +228,29 @@ def check_header(entry: str, header: bytes, columns: Sequence[str]) -> None:
 
 
 def of_topic(source: str, records: Records, settings: InputConfig, frames: Frames | None = None) -> InputSample:
-    """Returns the sample of records whose format is not known: line protocol or JSON."""
+    """Returns the sample of records whose format is not known: line protocol, an access log or JSON."""
+    entries = settings.format in {"auto", "access-log"}
+    if entries and sum(map(begins_with_entry, records.values)) * 2 > len(records):
+        return replace(of_lines(source, records, "access-log"), guessed=True)
     influx = InfluxParser(settings)
     if sum(map(influx.recognises, records.values)) * 2 > len(records):
-        return replace(of_points(source, records), guessed=True)
+        return replace(of_lines(source, records), guessed=True)
     return of_json(source, records, settings, frames)
 
 
-def of_points(source: str, records: Records) -> InputSample:
-    """Returns the sample of records of line protocol."""
+def of_lines(source: str, records: Records, form: Format = "influx") -> InputSample:
+    """Returns the sample of records of line protocol, or of an access log."""
+    parse = parse_entry if form == "access-log" else parse_line
     rows = list[Row]()
     for value in records.values:
         for line in lines_of(value):
             try:
                 text = line.decode()
                 if not is_blank(text) and len(rows) < _MOST_ROWS:
-                    rows.append(parse_line(text))
+                    rows.append(parse(text))
             except ValueError:
                 continue
-    return InputSample(source, records, rows, "influx")
+    return InputSample(source, records, rows, form)
 
 
 def of_json(source: str, records: Records, settings: InputConfig, frames: Frames | None = None) -> InputSample:

@@ -60,7 +60,7 @@ def other_files(entry: str, settings: InputConfig, first: InputSample, chosen: I
 def lacking_fields(sample: InputSample, chosen: InputConfig) -> list[str]:
     """Returns the fields of the settings that a sample does not have."""
     have = set(sample.paths)
-    fields = chosen.fields.of_lines if sample.format == "influx" else chosen.fields
+    fields = chosen.fields.of_format(sample.format)
     return [path.text for path in fields.paths if not is_glob(path) and not {path.text, path.name} & have]
 
 

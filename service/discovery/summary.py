@@ -114,6 +114,8 @@ def summarise(
         events = aggregator.values_of(decoded)
         found.windows = len(events)
     elif (advice := advise(several)) is not None:
+        if sample.format == "access-log" and settings.fields.value == "request_time":
+            advice = advice.of_requests()
         found.advice, windows = advice, AggregateConfig.model_validate(advice.settings)
         events, interval_ms = Aggregator(windows, len(rows)).values_of(decoded), round(windows.interval * 1000)
     else:

@@ -62,6 +62,10 @@ class WindowAdvice(NamedTuple):
     settings: Mapping[str, Any]
     reason: str
 
+    def of_requests(self) -> WindowAdvice:
+        """Returns the same windows for times of requests: how many there were, and how long most of them took."""
+        return self._replace(settings=dict(self.settings) | {"functions": ["count", "p95"]})
+
 
 def advise(series: Sequence[Series]) -> WindowAdvice | None:
     """Returns the windows for series; None where most of them need none, or have too few events."""

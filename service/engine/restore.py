@@ -26,7 +26,7 @@ from service.config.sections import Config
 from service.engine.moved_series import move_series
 from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
 from service.engine.schema_lookups import SchemaLookups
-from service.errors import ConfigurationError, SourceGoneError
+from service.errors import ConfigurationError, SourceGoneError, UnreachableError
 from service.messages.decode import Decodes
 from service.monitoring.metrics import Metrics
 from service.partitions.grouping import Grouping
@@ -98,6 +98,7 @@ class Restorer:
         Raises:
             SourceGoneError: the source no longer holds the records to read again, or changed settings would decode them
                 differently, and the configuration says stop.
+            UnreachableError: the same, while a shared snapshot that may have made it unnecessary could not be read.
             OSError: the settings cannot be recorded.
             RegistryError, CheckpointError: a model of an adoption is missing or damaged.
         """
@@ -128,6 +129,9 @@ class Restorer:
                     self._on_training_due(group)
             yield from self._replay(partition, committed, adoptions)
         except SourceGoneError as error:
+            if name in self._store.unanswered:
+                msg = f"{error}. A shared snapshot may be newer, but could not be read: it is tried again"
+                raise UnreachableError(msg) from error
             if self._state.on_source_gone == "stop":
                 raise
             self._metrics.cold_starts.inc()

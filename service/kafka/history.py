@@ -68,18 +68,21 @@ class TopicHistory:
     def past(self, source: Origin, partitions: int) -> Past:
         """Returns runs, adoptions and time marks of a partition; reads what was written since the last call.
 
+        A topic that was deleted and created again is read from its begin. It is recognised by its identity, or, with
+        brokers older than 2.8, by its offsets, if it has fewer records than the last one.
+
         Args:
             source: the partition.
             partitions: number of partitions of the topic of adoptions.
         """
         with self._guarded("adoptions"):
             where = TopicPartition(self._settings.adoptions, source.partition % partitions)
-            known = self._adoptions.setdefault(where, PastRecords())
+            known, topic_id = self._adoptions.get(where, PastRecords()), self.reader.topic_id(where.topic)
             end = self.reader.end(where)
-            if end != known.end:
+            if end != known.end or topic_id != known.topic_id:
                 begin = self.reader.earliest(where)
-                if not begin <= known.end <= end:
-                    known = PastRecords()  # the first read, or the topic was deleted and created again
+                if not begin <= known.end <= end or topic_id != known.topic_id:
+                    known = PastRecords(topic_id)  # the first read, or the topic was deleted and created again
                 for batch in self.reader.read(where, max(begin, known.end), end, 1000):
                     for record in batch:
                         known.add(record.key or b"", record.value)

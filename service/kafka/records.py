@@ -317,11 +317,12 @@ class PastRecords:
     """The records of a partition of the topic of adoptions, of which the last one of a key applies.
 
     Attributes:
+        topic_id: identity of the topic, "" where it is not known; a topic that is created again has another one.
         end: the offset up to which they were read.
     """
 
-    def __init__(self) -> None:
-        self.end = -1
+    def __init__(self, topic_id: str = "") -> None:
+        self.topic_id, self.end = topic_id, -1
         self._contents: dict[bytes, Mapping[str, object]] = {}
 
     def add(self, key: bytes, value: bytes | None) -> None:

@@ -6,6 +6,7 @@ sink cannot be used again, because the library's state is unknown.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
@@ -16,6 +17,7 @@ from kafka.structs import TopicPartition
 from service.errors import TransportError
 from service.kafka.client import Producer
 from service.kafka.models import ModelShelf, ModelsTopic
+from service.kafka.oldest_offsets import OldestOffsets
 from service.kafka.passed_headers import PassedHeaders
 from service.kafka.records import Message, Origin, Past
 from service.kafka.session import KafkaSession
@@ -98,7 +100,8 @@ class KafkaSink(Sink):
         self._producer: Producer | None = None
         self._staged = 0  # number of forecasts of the next unit already sent
         self._marks: dict[str, list[TimeMark]] = {}  # all that are stored of the partitions of this process
-        self._released: dict[str, int] = {}  # by partition: time marks before it go with the next unit
+        self._released: dict[str, float] = {}  # by partition: time marks before it go with the next unit
+        self._oldest = OldestOffsets(settings)
         self._identity = OutputIdentity()
 
     def open(self) -> None:
@@ -154,21 +157,28 @@ class KafkaSink(Sink):
         """
         past, run = self._past(partition), self._positions.run(partition)
         found = self._marks[partition] = past.marks(run)
+        if found:
+            self._oldest_offset(self._origin(partition))  # is known by the first `release`
         return marks_from(partition, found, start, past.deleted.get(run))
 
     def release(self, partition: str, position: int) -> None:
         """Deletes the time marks before a position with the next unit of the partition.
 
         While snapshots of a topic's partition are not shared, another process may restore it from the topic alone: then
-        only those go that are before the oldest record that the brokers hold.
+        only those go that are before the oldest record that the brokers hold, once they have said which that is.
         """
         marks, origin = self._marks.get(partition), self._origin(partition)
         if not marks or marks[0].position >= position:
             return
+        oldest = self._oldest_offset(origin)
+        if oldest is not None:
+            self._released[partition] = min(position, oldest)
+
+    def _oldest_offset(self, origin: Origin) -> float | None:
+        """Returns the offset from which on another process may need the time marks; None: not known yet."""
         if origin.kafka and not self._settings.share_snapshots:
-            earliest = self._session.history.earliest(TopicPartition(origin.topic, origin.partition))
-            position = min(position, earliest)
-        self._released[partition] = position
+            return self._oldest.of(TopicPartition(origin.topic, origin.partition))
+        return math.inf
 
     def _deleted(self, partition: str) -> list[TimeMark]:
         """Returns the time marks that go with the next unit of a partition; they no longer count as stored."""
@@ -203,6 +213,7 @@ class KafkaSink(Sink):
         self._positions.forget()
         self._marks.clear()
         self._released.clear()
+        self._oldest.forget()
 
     def stage(self, partition: str, forecasts: Encoded) -> None:
         """Sends forecasts in the unit's transaction, if the client can send while the engine continues to encode.

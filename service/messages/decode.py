@@ -7,10 +7,10 @@ Event in, as JSON (field names are configurable):
 
 With a transport that has keys and record times (Kafka), events may lack the fields for series and time. An event may
 also be a line of CSV whose header line is the record header "csv-header"; and a record may be lines of InfluxDB line
-protocol, see parse_influx.py. `timestamp` may be epoch milliseconds or seconds. A value of null, NaN or infinity is a
-missing observation. Known future values are one list per name, the next step first; values beyond the horizon are
-ignored. Records of other shapes are read as `input.fields` says: see mapping.py. The stream may also have control
-records: see controls.py.
+protocol or of an access log, see parse_lines.py. `timestamp` may be epoch milliseconds or seconds. A value of null, NaN
+or infinity is a missing observation. Known future values are one list per name, the next step first; values beyond the
+horizon are ignored. Records of other shapes are read as `input.fields` says: see mapping.py. The stream may also have
+control records: see controls.py.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from service.config.input import InputConfig
 from service.messages.controls import Exclude, Tombstone, series_of_key
 from service.messages.event_bounds import EventBounds
 from service.messages.frames import Frames
+from service.messages.parse_access_log import AccessLogParser
 from service.messages.parse_csv import CsvParser
-from service.messages.parse_influx import FORMAT_HEADER, INFLUX, InfluxParser
+from service.messages.parse_influx import InfluxParser
 from service.messages.parse_json import JsonParser
+from service.messages.parse_lines import FORMAT_HEADER
 from service.messages.parsed import Around, Parsed, Parser, Problem
 from service.messages.timestamps import EXPECTED as EXPECTED_TIME
 from service.messages.timestamps import count_clock_changes, on_both_sides, to_epoch_ms
@@ -205,8 +207,9 @@ class Decoder:
         self._bounds = EventBounds(settings)
         self._key_field = str(settings.fields.series) if settings.tombstone == "forget" else ""
         self._conversion = UnitConversion(settings.units)
-        self._influx = InfluxParser(settings, horizon)
-        self._json = JsonParser(settings, horizon, frames, self._influx)
+        lines = InfluxParser(settings, horizon), AccessLogParser(settings, horizon)
+        self._lines = {parser.form.encode(): parser for parser in lines}
+        self._json = JsonParser(settings, horizon, frames, lines)
         self._csv = CsvParser(settings, horizon)
 
     def decode(self, records: Records) -> Decoded:
@@ -241,7 +244,7 @@ class Decoder:
         """Returns the parser for records with these headers."""
         if CSV_HEADER in headers:
             return self._csv.with_header(headers[CSV_HEADER])
-        return self._influx if headers.get(FORMAT_HEADER) == INFLUX else self._json
+        return self._lines.get(headers.get(FORMAT_HEADER, b""), self._json)
 
     def _runs(
         self, records: Records, problems: dict[int, Problem]

@@ -13,8 +13,9 @@ from typing import Final
 MAX_DEPTH: Final = 128
 """Largest nesting depth of arrays and objects in a record, in fields that are used or not."""
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # an unterminated string extends to the end
-_NO_BRACKET: Final = re.compile(rb"[^][{}]++")
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # an unterminated string extends to the end
+_TOKEN: Final = re.compile(_STRING.pattern + rb"|([\[{]++)|[\]}]++", re.DOTALL)
+_QUOTE: Final = ord('"')
 
 
 def without_strings(value: bytes) -> bytes:
@@ -23,14 +24,21 @@ def without_strings(value: bytes) -> bytes:
 
 
 def too_deep(value: bytes) -> bool:
-    """Returns whether a record is nested more than `MAX_DEPTH` levels deep, as far as it is JSON."""
+    """Returns whether a record is nested more than `MAX_DEPTH` levels deep, as far as it is JSON.
+
+    It is read piece by piece: the parts of a text of brackets would take seventy times its memory.
+    """
     if len(value) <= MAX_DEPTH or value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
         return False
     depth = 0
-    for bracket in _NO_BRACKET.sub(b"", without_strings(value)):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_DEPTH:
-            return True
+    for token in _TOKEN.finditer(value):
+        start, end = token.span()
+        if token.lastindex:
+            depth += end - start
+            if depth > MAX_DEPTH:
+                return True
+        elif value[start] != _QUOTE:
+            depth -= end - start
     return False
 
 

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
 from service.messages.numbers import MalformedNumber, PlainText
+from service.messages.text_lines import Cells, LineError
 
 MOST_FIELDS: Final = 10_000
 """Largest number of fields of a line, and of tags."""
@@ -50,16 +51,6 @@ _ESCAPED_IN_NAME: Final = re.compile(r"\\([,= ])")
 _ESCAPED_IN_STRING: Final = re.compile(r'\\(["\\])')
 _IN_MEASUREMENT: Final = str.maketrans({",": r"\,", " ": r"\ "})
 _IN_NAME: Final = str.maketrans({",": r"\,", " ": r"\ ", "=": r"\="})
-
-Cells = dict[str, object]
-
-
-class LineError(ValueError):
-    """A line is not line protocol; `reason` is the code for its reject."""
-
-    def __init__(self, detail: str, reason: str = "undecodable") -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 def is_blank(line: str) -> bool:
@@ -230,13 +221,3 @@ def _no_field(text: str) -> LineError:
 
 def _too_many(what: str) -> LineError:
     return LineError(f"got more than {MOST_FIELDS} {what} in a line, expected at most as many", "too_large")
-
-
-def lines_of(value: bytes) -> Iterator[bytes]:
-    """Yields the lines of a record, one at a time, as a list of many short ones would need far more memory."""
-    begin = 0
-    while begin < len(value):
-        end = value.find(b"\n", begin)
-        end = len(value) if end < 0 else end
-        yield value[begin:end]
-        begin = end + 1

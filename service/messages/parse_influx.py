@@ -1,36 +1,22 @@
-"""Parses records of InfluxDB line protocol, of one line or several, to columns of raw event fields.
-
-Each line is an object with the names that `line_protocol` gives its parts, and is read by `RecordMapping` as any other
-one. A record with several lines has their events in their order, and one position.
-"""
+"""Parses records of InfluxDB line protocol to columns of raw event fields, see `line_protocol` for their names."""
 
 from __future__ import annotations
 
-import re
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import Final
+from typing import ClassVar, Final
 
 from service.config.input import InputConfig
-from service.messages.line_protocol import Cells, LineError, is_blank, lines_of, parse_line
-from service.messages.mapping import MOST_EVENTS, RecordMapping
-from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
+from service.messages.line_protocol import is_blank, parse_line
+from service.messages.parse_lines import LineParser
+from service.messages.parsed import Around
+from service.messages.text_lines import Cells, LineError, lines_of
 
-FORMAT_HEADER: Final = "input-format"
-"""Name of the record header with the format of the record's file, where its lines are not JSON lines or CSV."""
-
-INFLUX: Final = b"influx"
-"""Its value for InfluxDB line protocol."""
-
-_NO_LINE: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*+(?:[{\[\0]|$)")  # JSON, and the wire format of a registry
-_NO_TIME: Final = Problem(
-    "missing_field",
-    "got a line without a timestamp, expected a number at its end: only records of Kafka have a time of their own",
+_NO_TIME: Final = (
+    "got a line without a timestamp, expected a number at its end: only records of Kafka have a time of their own"
 )
 
 
-class InfluxParser:
+class InfluxParser(LineParser):
     """Parses lines; comments and blank lines have no events.
 
     Args:
@@ -38,37 +24,16 @@ class InfluxParser:
         horizon: steps of known future values to keep.
     """
 
+    form: ClassVar[str] = "influx"
+    shows_itself: ClassVar[bool] = True
+
     def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
         names = settings.fields.of_lines
-        self._mapping = RecordMapping(settings.model_copy(update={"fields": names}), horizon)
-        self._format, self._ends_in_time = settings.format, names.timestamp == "timestamp"
-
-    def parse(
-        self,
-        values: Sequence[bytes],
-        indices: Sequence[int],
-        into: Parsed,
-        problems: dict[int, Problem],
-        around: Around = NOTHING_AROUND,
-    ) -> None:
-        """See `Parser`."""
-        for index in indices:
-            problem = self.add(values[index], index, around, into)
-            if problem is not None:
-                problems[index] = problem
-
-    def recognises(self, value: bytes) -> bool:
-        """Returns whether a record that may be in another format is line protocol.
-
-        JSON never is. Where the format is not configured, the first point needs a timestamp: `error code=5` is a point
-        without one, and a line of a log as well.
-        """
-        if self._format not in {"auto", "influx"} or _NO_LINE.match(value):
-            return False
-        return self._format == "influx" or begins_with_point(value)
+        super().__init__(settings, names, horizon)
+        self._ends_in_time = names.timestamp == "timestamp"
 
     def hint(self, value: bytes) -> str:
-        """Returns what would read a record that is not JSON, if it is line protocol; else the empty text."""
+        """See `LineParser`; with a timestamp, it would have been recognised."""
         if self._format != "auto" or first_point(value) is None:
             return ""
         return (
@@ -76,33 +41,18 @@ class InfluxParser:
             'input.format = "influx"'
         )
 
-    def add(self, value: bytes, index: int, around: Around, into: Parsed) -> Problem | None:
-        """Appends the rows of a record; returns the problem of a record without any."""
-        points = self._points(value, around)
-        first = next(points, None)
-        if first is None:
-            return None
-        return self._mapping.add_each(((point, None) for point in chain([first], points)), index, around, into)
+    def _shows(self, value: bytes) -> bool:
+        """Returns whether the first point has a timestamp: `error code=5` is a point, and a line of a log as well."""
+        return begins_with_point(value)
 
-    def _points(self, value: bytes, around: Around) -> Iterator[object]:
-        """Yields the cells of every point, or its problem; of a record with more lines than events, of the first."""
-        needs_time = self._ends_in_time and around.timestamps_ms is None
-        count = 0
-        for line in lines_of(value.removeprefix(BOM_UTF8)):
-            try:
-                text = line.decode()
-                if is_blank(text):
-                    continue
-                if (count := count + 1) > MOST_EVENTS:
-                    yield Problem("too_large", f"got more than {MOST_EVENTS} lines in one record; the first are read")
-                    return
-                cells = parse_line(text)
-            except UnicodeDecodeError as error:
-                yield Problem("undecodable", str(error))
-            except LineError as error:
-                yield Problem(error.reason, str(error))
-            else:
-                yield _NO_TIME if needs_time and "timestamp" not in cells else cells
+    def _is_blank(self, line: str) -> bool:
+        return is_blank(line)
+
+    def _cells(self, line: str, around: Around) -> Cells:
+        cells = parse_line(line)
+        if self._ends_in_time and around.timestamps_ms is None and "timestamp" not in cells:
+            raise LineError(_NO_TIME, "missing_field")
+        return cells
 
 
 def begins_with_point(start: bytes) -> bool:

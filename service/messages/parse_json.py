@@ -21,7 +21,7 @@ from service.messages.frames import FrameError, Frames, json_payload, schema_id
 from service.messages.hints import of_no_json
 from service.messages.mapping import RecordMapping
 from service.messages.outside import is_cloudevent
-from service.messages.parse_influx import InfluxParser
+from service.messages.parse_lines import LineParser
 from service.messages.parsed import NOTHING_AROUND, Around, Parsed, Problem
 from service.messages.record_struct import NotWantedError, RecordStruct
 
@@ -38,11 +38,12 @@ class JsonParser:
         settings: the fields and the envelope.
         horizon: steps of known future values to keep.
         frames: decodes the records in its wire format, in whatever format these are; None without one.
-        influx: parses the records that it recognises.
+        lines: parsers of other formats; each parses the records that it recognises, or says what would.
     """
 
-    def __init__(self, settings: InputConfig, horizon: int, frames: Frames | None, influx: InfluxParser) -> None:
-        self._mapping, self._frames, self._influx = RecordMapping(settings, horizon), frames, influx
+    def __init__(self, settings: InputConfig, horizon: int, frames: Frames | None, lines: Sequence[LineParser]) -> None:
+        self._mapping, self._frames, self._lines = RecordMapping(settings, horizon), frames, lines
+        self._expected = [one for one in lines if one.is_expected]
         self._struct, self._envelope = RecordStruct.of(settings, horizon), settings.envelope
 
     def parse(
@@ -170,8 +171,9 @@ class JsonParser:
         self, value: bytes, index: int, around: Around, into: Parsed, *, is_framed: bool
     ) -> Problem | None:
         """Reads a record that is no usual event; appends its rows or its control, or returns its problem."""
-        if not is_framed and self._influx.recognises(value):
-            return self._influx.add(value, index, around, into)
+        for lines in () if is_framed else self._expected:
+            if lines.recognises(value):
+                return lines.add(value, index, around, into)
         try:
             if is_framed and self._frames is not None:
                 record = self._frames.decode(value)
@@ -180,7 +182,8 @@ class JsonParser:
         except FrameError as error:
             return error.problem
         except (ValueError, RecursionError) as error:
-            return Problem("undecodable", self._influx.hint(value) or of_no_json(value, str(error), around))
+            hint = next((text for lines in self._lines if (text := lines.hint(value))), "")
+            return Problem("undecodable", hint or of_no_json(value, str(error), around))
         rows = len(into.index)
         problem = self._add(record, index, around, into)
         is_filtered = problem is None and len(into.index) == rows

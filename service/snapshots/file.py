@@ -32,6 +32,7 @@ from forecaster.state import (
     ROWS,
     Capture,
     Mark,
+    Streamed,
     checked,
     laid_over,
     read_checkpoint,
@@ -75,6 +76,7 @@ class Snapshot:
             "" where there is none, see `OutputIdentity`.
         settings: the settings at the position, see `replay_settings`; None in snapshots of older releases.
         run: of the partition, see `ports.Transport.run`.
+        streamed: further arrays of a captured state, whose blocks are read when it is written.
         groups: the states of the other groups by name, each with its own arrays, library, progress and capture.
     """
 
@@ -90,6 +92,7 @@ class Snapshot:
     start: str = ""
     settings: Mapping[str, Any] | None = None
     run: int = 1
+    streamed: Mapping[str, Streamed] = field(default_factory=dict)
     groups: Mapping[str, Snapshot] = field(default_factory=dict)
 
     @property
@@ -239,7 +242,7 @@ def _write(root: Path, snapshot: Snapshot, keep: int, pause: Callable[[], None])
         }
     arrays: dict[str, Any] = {}
     for name, one in snapshot.of_all_groups.items():
-        own = one.arrays | ({} if one.live is None else one.live.arrays(pause))
+        own = {**one.arrays, **one.streamed, **({} if one.live is None else one.live.arrays(pause))}
         arrays |= {_name_of(name, array): content for array, content in own.items()}
     sha256 = stream_checkpoint(path, arrays, header, KIND if base is None else CHANGES, pause)
     paths = [other for other in newest_first(folder) if other == path or position_of(other) != snapshot.position]

@@ -47,7 +47,9 @@ def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
     if partition.overlap is not None:
         found.arrays.update({f"seam.{name}": array for name, array in partition.overlap.arrays().items()})
     if partition.aggregator is not None:
-        found.arrays.update({f"{_WINDOWS}.{name}": array for name, array in partition.aggregator.arrays().items()})
+        arrays, streamed = partition.aggregator.capture()
+        found.arrays.update({f"{_WINDOWS}.{name}": array for name, array in arrays.items()})
+        found = dataclasses.replace(found, streamed={f"{_WINDOWS}.{name}": array for name, array in streamed.items()})
         found.library[_WINDOWS] = {"settings": partition.aggregator.settings, "open": len(partition.aggregator)}
     return found
 

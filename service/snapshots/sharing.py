@@ -66,7 +66,7 @@ class SharedSnapshots:
         self._shared_at[partition], self._offered[partition] = now, position
         self._metrics.snapshots_shared.inc()
 
-    def bring(self, partition: str, here: int, committed: int, folder: Path) -> None:
+    def bring(self, partition: str, here: int, committed: int, folder: Path) -> bool:
         """Downloads the shared snapshot to `folder` if it is closer to the committed position than the local ones.
 
         Args:
@@ -74,21 +74,25 @@ class SharedSnapshots:
             here: position of the newest local snapshot that is not ahead, -1 for none.
             committed: the committed position; snapshots ahead of it are useless.
             folder: folder of the partition's snapshots.
+
+        Returns:
+            Whether the storage answered; else there may be one that is closer.
         """
         try:
             position = self._exchange.newest(partition)
             if position is None or not here < position <= committed:
-                return
+                return True
             data = self._exchange.fetch(partition)
         except Exception as error:  # noqa: BLE001 - the state can be computed from the input
             self._metrics.snapshot_share_failures.inc()
             _log.warning("shared snapshot not read", partition=partition, error=str(error))
-            return
+            return False
         if data is None:
-            return
+            return True
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{position:020d}.snapshot"
         path.with_suffix(".received").write_bytes(data)
         path.with_suffix(".received").replace(path)  # verified again when it is read, like every snapshot
         self._metrics.snapshots_fetched.inc()
         _log.info("shared snapshot of another machine used", partition=partition, position=position, bytes=len(data))
+        return True

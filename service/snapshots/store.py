@@ -68,6 +68,7 @@ class SnapshotStore:
     Attributes:
         output: returns the identity of the output that positions are committed to.
         settings: the present settings, see `replay_settings`.
+        unanswered: partitions of which `newest` could not read the shared snapshot.
     """
 
     def __init__(self, root: Path, keep: int, metrics: Metrics, shared: SharedSnapshots | None = None) -> None:
@@ -76,6 +77,7 @@ class SnapshotStore:
         self.output: Callable[[], OutputIdentity] = OutputIdentity
         self.settings: Mapping[str, Any] = {}
         self._runs: dict[str, int] = {}  # of partitions that are not in their first run
+        self.unanswered: set[str] = set()
 
     def enter_run(self, partition: str, run: int) -> None:
         """Sets the run of a partition: snapshots of earlier runs are deleted, and so are their initial rules."""
@@ -162,7 +164,8 @@ class SnapshotStore:
             here = max(
                 (at for path in newest_first(folder) if (at := position_of(path)) <= committed), default=NO_POSITION
             )
-            self._shared.bring(self._shared_as(partition), here, committed, folder)
+            answered = self._shared.bring(self._shared_as(partition), here, committed, folder)
+            (self.unanswered.discard if answered else self.unanswered.add)(partition)
         for path in newest_first(folder):
             if position_of(path) > committed:
                 self._refuse(

@@ -10,7 +10,7 @@ from service.config.csv_start import USUAL_START, CsvStart
 from service.errors import SourceGoneError
 from service.messages.decode import CSV_HEADER
 from service.messages.outside import FILE_NAME
-from service.messages.parse_influx import FORMAT_HEADER, INFLUX
+from service.messages.parse_lines import FORMAT_HEADER, LINE_FORMATS
 from service.ports import Records
 from service.sources.byte_source import CheckedBytes, open_bytes
 from service.sources.lines import Lines, TakenLines
@@ -34,10 +34,10 @@ def as_records(partition: str, taken: TakenLines, headers: Headers) -> Records:
 def headers_of(path: str, header: bytes | None, *, named: bool, form: Format) -> Headers:
     """Returns the headers of the records of a file: its CSV header, if it is known, and its name, if `named`.
 
-    Line protocol has a header that says so.
+    Line protocol and access logs have a header that says so.
     """
     found: Headers = ((CSV_HEADER, header),) if header is not None else ()
-    found = ((FORMAT_HEADER, INFLUX), *found) if form == "influx" else found
+    found = ((FORMAT_HEADER, form.encode()), *found) if form in LINE_FORMATS else found
     return (*found, (FILE_NAME, stem_of(path).encode("utf-8", "replace"))) if named else found
 
 

@@ -14,19 +14,21 @@ from typing import Final, Literal
 
 from service.errors import EXHAUSTED, ConfigurationError
 from service.messages.depth import without_strings
+from service.messages.parse_access_log import begins_with_entry
 from service.messages.parse_influx import begins_with_point
 from service.sources.annotated_csv import ANNOTATIONS
 from service.sources.byte_source import ROW_FORMS, content_checksum
 
-Format = Literal["csv", "jsonl", "json", "parquet", "avro", "influx", "annotated-csv"]
+Format = Literal["csv", "jsonl", "json", "parquet", "avro", "influx", "annotated-csv", "access-log"]
 HEAD_BYTES = 4096  # bytes of a file's start that are hashed: enough to distinguish files, cheap at every restart
 _SUFFIXES: Final[Mapping[str, Format]] = {
     ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
     ".parquet": "parquet", ".pq": "parquet", ".avro": "avro", ".lp": "influx", ".line": "influx", ".influx": "influx",
+    ".access-log": "access-log",
 }  # fmt: skip
 _FORMATS: Final[Mapping[str, Format]] = {
     "csv": "csv", "jsonl": "jsonl", "json": "json", "parquet": "parquet", "avro": "avro", "influx": "influx",
-    "annotated-csv": "annotated-csv",
+    "annotated-csv": "annotated-csv", "access-log": "access-log",
 }  # fmt: skip
 _ON_KAFKA: Final = frozenset({"protobuf", "json-schema"})
 _COMPRESSED: Final = frozenset({"parquet", "avro"})  # by themselves: there is no .gz around them
@@ -254,7 +256,8 @@ def sniff_format(start: bytes) -> Format | None:
     Returns:
         "parquet" and "avro" by their magic numbers; "json" for an array, and for an object that does not end in its
         first line; "jsonl" for an object in one line; "influx" for line protocol whose first line has a timestamp;
-        "annotated-csv" for the annotations of InfluxDB; None for all else, such as CSV and gzip.
+        "access-log" for an entry of one; "annotated-csv" for the annotations of InfluxDB; None for all
+        else, such as CSV and gzip.
     """
     if start.startswith(b"PAR1"):
         return "parquet"
@@ -266,7 +269,7 @@ def sniff_format(start: bytes) -> Format | None:
     if text.startswith(b"["):
         return "json"
     if not text.startswith(b"{"):
-        return "influx" if begins_with_point(text) else None
+        return "influx" if begins_with_point(text) else "access-log" if begins_with_entry(text) else None
     line, line_end, _ = text.partition(b"\n")
     brackets = without_strings(line)
     # A first line that is longer than the sample may be an object of any length: as one line it is the same in both.

@@ -17,7 +17,9 @@ import structlog
 
 from service.config.csv_start import USUAL_START, CsvStart
 from service.folder_lock import sync_folder
+from service.messages.parse_access_log import begins_with_entry
 from service.messages.parse_influx import begins_with_point
+from service.messages.parse_lines import LINE_FORMATS
 from service.sources.byte_source import open_bytes
 from service.sources.lines import Lines
 from service.sources.manifest import Format, file_format
@@ -35,8 +37,8 @@ class Spool:
 
     Args:
         folder: of the segments.
-        format_setting: "auto" (the first lines say whether they are JSON lines, line protocol or CSV), "csv", "jsonl"
-            or "influx".
+        format_setting: "auto" (the first lines say whether they are JSON lines, line protocol, an access log or CSV),
+            "csv", "jsonl", "influx" or "access-log".
         descriptor: the stream; standard input by default.
         pipe: a named pipe to open instead; opening waits for its writer.
         again: whether to reopen the pipe when its writer has ended; the next writer begins a new stream.
@@ -167,7 +169,9 @@ class Spool:
         """Creates the first segment; the first bytes, including a complete line, determine the format."""
         text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
         kind: Format = "jsonl" if text.startswith(b"{") else "influx" if begins_with_point(start) else "csv"
-        if self._format in {"csv", "jsonl", "influx"}:
+        if kind == "csv" and begins_with_entry(start):
+            kind = "access-log"
+        if self._format in {"csv", "jsonl", *LINE_FORMATS}:
             kind = file_format("", self._format)
         number = max((int(path.stem) for path in self.segments()), default=0) + 1
         self._segment, self._size = self.folder / f"{number:012d}.{kind}", 0

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 
 import pytest
 from daemons import Daemons
+from idle_kills import KILLED, SECTIONS, assert_once, undisturbed
 from kafka_tools import produce, read_topic
 
+from service.config.sections import Config
+
+KILLS = int(os.environ.get("CHAOS_WINDOW_KILLS", "6"))
 TIME = 1_700_000_040_000  # a whole minute
 
 
@@ -47,3 +53,45 @@ def test_killed_with_windows_over_a_topic(bootstrap, topics, app, tmp_path):
     begun_anew = [*range(10), *range(14, 24)]
     assert fresh == dict(zip(names, [begun_anew, begun_anew, list(range(10)), list(range(10))], strict=True))
     assert read_topic(bootstrap, f"{app}.rejects") == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600 + 30 * KILLS)
+def test_killed_at_random_moments(bootstrap, topics, app, tmp_path):
+    """Kills at random moments with windows open, without time marks, do not change a byte of what is published.
+
+    The long form is a part of `make chaos`: CHAOS_WINDOW_KILLS=200.
+    """
+    topic, rng = topics(), random.Random(18)
+    windows = {"interval": "1m", "functions": ["count", "max", "p90"], "grace": "5s", "idle": "1h"}
+    sections = SECTIONS | {"aggregate": windows, "input": SECTIONS["input"] | {"max_poll_records": 8}}
+    with Daemons(tmp_path, bootstrap, app, topic, sections, stop_at_end=False) as daemons:
+        for kill in range(KILLS):
+            events = []
+            for at in range(60 * kill, 60 * kill + 60):
+                late = 70_000 if at % 17 == 5 else 0
+                one = {"series": "abc"[at % 3], "timestamp": TIME + at * 5_000 - late, "value": at * 7 % 101}
+                events.append(json.dumps(one).encode())
+            produce(bootstrap, topic, events)
+            assert daemons.run(seconds=rng.uniform(0.5, 5.0)) == KILLED
+    with Daemons(tmp_path, bootstrap, app, topic, sections) as daemons:
+        assert daemons.finish() == 0, daemons.log()
+    found = [record.value.decode() for record in read_topic(bootstrap, f"{app}.forecasts")]
+    rejects = [
+        (int(dict(one.headers)["__connect.errors.offset"]), one.value)
+        for one in read_topic(bootstrap, f"{app}.rejects")
+    ]
+    kafka = {"bootstrap": bootstrap, "app": app, "topics": [topic], "membership": "alone", "instance": "quiet"}
+    quiet = sections | {
+        "kafka": kafka | {"group": f"{app}q", "stop_at_end": True},
+        "input": SECTIONS["input"] | {"max_poll_records": 1},
+        "output": {"sink": "sqlite", "format": "json"},
+        "state": {"data_dir": str(tmp_path / "quiet")},
+    }
+    expected, refused = undisturbed(Config.model_validate(quiet), {})
+
+    assert len(found) > 20 * KILLS
+    assert_once(found)
+    assert list(map(json.loads, found)) == list(map(json.loads, expected))
+    assert len(rejects) > KILLS
+    assert rejects == refused

@@ -1,7 +1,8 @@
-"""A daemon that reads Parquet, Avro or annotated CSV and is killed leaves the output of a run without kills."""
+"""A daemon over Parquet, Avro, annotated CSV or an access log leaves, killed, the output of a run without kills."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -88,6 +89,33 @@ def test_annotated_after_kills(tmp_path: Path) -> None:
         assert expected["rejects"]
         shutil.rmtree(tmp_path / "data")
         for step, passage in ((3, 2), (4, 5), (5, 3)):
+            assert start.run(kill_at=f"step:{step}:{passage}") == KILLED
+        assert start.run() == 0
+        assert_whole(tmp_path, expected)
+
+
+@pytest.mark.slow
+def test_access_log_after_kills(tmp_path: Path) -> None:
+    """Counts and percentiles of a compressed access log are byte for byte those of a run without kills."""
+    log = Path(__file__).parents[2] / "examples" / "access.log.gz"
+    lines = gzip.decompress(log.read_bytes()).splitlines()
+    lines[300:300] = [b"", b"not an entry", lines[10]]
+    (tmp_path / "access.log.gz").write_bytes(gzip.compress(b"\n".join(lines) + b"\n"))
+    more = """[aggregate]
+interval = "1m"
+functions = ["count", "p95"]
+rules = [{series = "/cart", functions = ["distinct", "max"], empty = "last"}]
+"""
+    config = write_config(tmp_path, [tmp_path / "access.log.gz"], more)
+    fields = '[input]\nformat = "access-log"\nfields = {series = "path", value = "request_time"}\n'
+    config.write_text(config.read_text().replace("[input]\n", fields))
+    with launcher(config) as start:
+        assert start.run() == 0
+        expected = content(tmp_path)
+        assert {"/.count", "/.p95", "/cart.distinct", "/cart.max"} <= {row[2] for row in expected["forecasts"]}
+        assert [row[2] for row in expected["rejects"]] == ["undecodable", "late"]
+        shutil.rmtree(tmp_path / "data")
+        for step, passage in ((3, 2), (4, 5), (5, 3), (4, 9)):
             assert start.run(kill_at=f"step:{step}:{passage}") == KILLED
         assert start.run() == 0
         assert_whole(tmp_path, expected)

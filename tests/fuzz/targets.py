@@ -35,7 +35,7 @@ from service.http.framed_bodies import IN_BASE64, ONE_RECORD, FramedBodies, Fram
 from service.http.web_config import load_web_config
 from service.lifecycle import SystemClock
 from service.messages.decode import CSV_HEADER, Decoder
-from service.messages.parse_influx import FORMAT_HEADER, INFLUX
+from service.messages.parse_lines import FORMAT_HEADER
 from service.ports import Records
 from service.registry import exclusions
 from service.registry.models import Registry
@@ -49,6 +49,9 @@ ARCHIVE: Final = Path(__file__).parents[1] / "upgrades" / "0.1.0.tar.gz"
 EVENT: Final = b'{"series": "a", "timestamp": "2026-01-05T00:00:00Z", "value": 1.5, "load": [1, null]}'
 CLOUD: Final = b'{"specversion": "1.0", "id": "1", "type": "t", "source": "/s", "data": %s}' % EVENT
 POINT: Final = rb'm\ 1,a=b,c\,d=e\=f g=1.5,h=2i,i="x, \" y",j=t 1767571200000000000'
+ENTRIES: Final = rb"""a.org:443 ::1 - Ann Lee [22/Nov/2026:10:00:01 +0100] "GET /a?b HTTP/1.1" 200 51 "-" "x \" y" rt=5
+10.0.0.7 - - [22/Nov/2026:10:00:01 +0000] "\x16" 400 - "-" "-" "1.2.3.4" 12 0.25 [up] 3ms
+"""
 POINTS: Final = b"# comment\n" + POINT + b"\nm g=1\n"
 TABLES: Final = b"""#group,false,false,true,false,true,true,true\r
 #datatype,string,long,dateTime:RFC3339,double,string,string,string\r
@@ -165,7 +168,7 @@ def cloud_events(data: bytes) -> None:
 def line_protocol(data: bytes) -> None:
     """Decodes lines of a file, and all of them as one record: each is events, a comment or a reject with its bytes."""
     lines = data.split(b"\n")
-    headers = [((FORMAT_HEADER, INFLUX),)] * len(lines)
+    headers = [((FORMAT_HEADER, b"influx"),)] * len(lines)
     decoded = Decoder(InputConfig()).decode(Records("p", range(len(lines)), len(lines), lines, headers=headers))
     found = {*decoded.positions, *(one.position for one in decoded.rejects)}
     comments = {at for at, line in enumerate(lines) if line.strip(b"\xef\xbb\xbf \t\r")[:1] in {b"", b"#"}}
@@ -174,6 +177,20 @@ def line_protocol(data: bytes) -> None:
         assert one.value == lines[one.position]
         assert one.detail
     Decoder(InputConfig(format="influx")).decode(Records("p", [0], 1, [data], timestamps_ms=[0]))
+
+
+def access_log(data: bytes) -> None:
+    """Decodes lines of an access log: each is an event, blank, or a reject with its bytes."""
+    lines = data.split(b"\n")
+    headers = [((FORMAT_HEADER, b"access-log"),)] * len(lines)
+    settings = InputConfig.model_validate({"fields": {"series": "{method} {path}", "value": "request_time"}})
+    decoded = Decoder(settings).decode(Records("p", range(len(lines)), len(lines), lines, headers=headers))
+    found = {*decoded.positions, *(one.position for one in decoded.rejects)}
+    blank = {at for at, line in enumerate(lines) if not line.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r")}
+    assert found | blank == set(range(len(lines)))
+    for one in decoded.rejects:
+        assert one.value == lines[one.position]
+        assert one.detail
 
 
 def tables(path: Path) -> None:
@@ -265,6 +282,7 @@ def targets() -> dict[str, Target]:
         "JSON events": Target((EVENT + b"\n" + EVENT, EVENT), events),
         "CSV events": Target((b'series,timestamp,value\na,1767571200000,1.5\n"b",2026-01-05T00:00:00Z,\n',), csv),
         "line protocol": Target((POINTS,), line_protocol),
+        "access log": Target((ENTRIES,), access_log),
         "annotated CSV": Target((TABLES,), at("tables.csv", tables)),
         "pushed records": Target((pushed(avro_events.PAYLOAD),), pushed_records, (FramedBodyError,)),
         "CloudEvents": Target((CLOUD + b"\n" + EVENT, CLOUD), cloud_events),

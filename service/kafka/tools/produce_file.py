@@ -21,7 +21,7 @@ from service.kafka.construct import reached
 from service.messages.decode import CSV_HEADER, Decoder
 from service.messages.line_protocol import is_blank
 from service.messages.parse_csv import column_names, listed, separator_of
-from service.messages.parse_influx import FORMAT_HEADER
+from service.messages.parse_lines import FORMAT_HEADER
 from service.ports import Records
 from service.sources.file_source import FileSource
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_columns import TICK, Raw, aggregator_of, columns, rows, take, ticks
+from raw_columns import TICK, Raw, aggregator_of, bytes_of, columns, rows, take, ticks
 
 from forecaster import CheckpointError
 from service.aggregate.aggregator import Aggregator
@@ -165,7 +165,7 @@ class TestBound:
     def test_off(self) -> None:
         """Without a bound nothing is kept."""
         aggregator, _ = after(minutes(*range(12)), 0)
-        assert not len(aggregator.arrays()["kept"]) > 1
+        assert not aggregator.arrays()["revisions"][:, 0].any()
         assert len(take(aggregator, minutes(10.5)).refused) == 1
 
     def test_memory(self) -> None:
@@ -198,6 +198,23 @@ class TestWindows:
         aggregator, _ = after([*minutes(*range(9), series="b"), *minutes(8)], empty="zero")
         closed = take(aggregator, [*minutes(9), *minutes(9, series="b"), *minutes(6.5)])
         assert shown(closed)[2:] == [(6.0, 1.0, False), (7.0, 0.0, False)]
+
+    @pytest.mark.parametrize("empty", ["zero", "last", "missing"])
+    def test_long_before_the_first_window(self, empty: str) -> None:
+        """One straggler adds a bounded number of windows; where empty ones have no value, it may be as early as any."""
+        for between in (MOST_REVISED, MOST_REVISED + 1, 900):
+            others = [*minutes(*range(1002), series="b"), *minutes(*range(1002), series="c")]
+            mine = sorted([*others, *minutes(1000, 1001)], key=lambda one: one.time_ms)
+            aggregator, _ = after(mine, 1000, empty=empty)
+            closed = take(aggregator, minutes(999.5 - between, value=7.0))
+            if empty == "missing":
+                assert shown(closed) == [(999.0 - between, 1.0, False)]
+            elif between > MOST_REVISED:
+                assert [problem.reason for _, problem in closed.refused] == ["late"]
+                assert len(closed) == 0
+            else:
+                assert len(closed) == 1 + MOST_REVISED
+                assert shown(closed)[0] == (999.0 - between, 1.0, False)
 
     def test_behind_the_last_window(self) -> None:
         """A straggler of a series that has been silent since closes its window at once."""
@@ -331,6 +348,19 @@ def test_damaged_states(name: str, damage: Any) -> None:
     arrays[name] = damage(arrays[name])
     with pytest.raises(CheckpointError):
         after([])[0].restore(arrays)
+
+
+def test_captured_windows_stay() -> None:
+    """What a snapshot writes later is the state at its time, whatever happens to the windows meanwhile."""
+    aggregator, _ = after(minutes(*range(9)), 4)
+    expected = {name: array.copy() for name, array in aggregator.arrays().items()}
+    arrays, streamed = aggregator.capture()
+    take(aggregator, minutes(4.5, 5.5, 9, 10, 11, 12, 13, 14))
+    arrays |= {name: np.concatenate([*array.blocks()]) for name, array in streamed.items()}
+
+    assert {name: array.shape for name, array in streamed.items()} == {"kept": expected["kept"].shape}
+    assert bytes_of(arrays) == bytes_of(expected)
+    assert bytes_of(aggregator.arrays()) != bytes_of(expected)
 
 
 def test_values_without_a_number() -> None:

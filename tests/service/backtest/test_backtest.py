@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.aggregate.aggregator import Aggregator
-from service.backtest.events import read_events
+from service.backtest.events import read_events, read_file
 from service.backtest.origins import LEVELS, read_origins, write_predictions
 from service.backtest.run import retrain_positions
 from service.cli import main
@@ -244,3 +244,62 @@ def test_windows_over_raw_events(tmp_path: Path) -> None:
     assert events.rejects == 1
     assert events.example is not None
     assert events.example.reason == "late"
+
+
+def raw_requests(steps: int) -> list[Row]:
+    """Returns raw events of two series, some in each minute, in time order."""
+    rng, found = np.random.RandomState(3), list[Row]()
+    for step in range(steps):
+        for name in "ab":
+            offsets = sorted(rng.choice(59, rng.randint(2, 6), replace=False).tolist())
+            found += [(name, T0 + step * STEP + 1000 * at, float(rng.randint(1, 9) + step % 5)) for at in offsets]
+    return sorted(found, key=lambda row: row[1])
+
+
+def disorderly(events: Sequence[Row], most_ms: int) -> list[Row]:
+    """Returns events in an order in which a fifth of them arrives late, by at most `most_ms`."""
+    rng = np.random.RandomState(4)
+    delays = np.where(rng.random_sample(len(events)) < 0.2, rng.randint(1, most_ms, len(events)), 0)
+    arrival = [(row[1] + delay, at) for at, (row, delay) in enumerate(zip(events, delays.tolist(), strict=True))]
+    return [events[at] for _, at in sorted(arrival)]
+
+
+REPAIRS = {"input.late": "repair", "input.late_within": "6"}
+WINDOWS = {"aggregate.interval": "1m", "aggregate.functions": "count,max", "aggregate.grace": "5s"}
+
+
+@pytest.mark.parametrize("empty", ["zero", "last", "missing"])
+def test_windows_of_late_events(tmp_path: Path, empty: str) -> None:
+    """Windows that late events revise have their last value, as if the file had been sorted and aggregated before."""
+    events = [row for row in raw_requests(80) if row[0] == "a" or (row[1] - T0) // STEP % 7]
+    late = disorderly(events, 5 * STEP)
+    config = load_config(None, WINDOWS | REPAIRS | {"aggregate.empty": empty})
+    found, expected = (
+        read_file(write(tmp_path / f"{name}.csv", rows), config) for name, rows in (("late", late), ("sorted", events))
+    )
+    dropped = read_file(tmp_path / "late.csv", load_config(None, WINDOWS | {"aggregate.empty": empty}))
+
+    assert found.names == expected.names == ["a.count", "a.max", "b.count", "b.max"]
+    assert (found.rejects, dropped.rejects > 20) == (0, True)
+    ends = min(found.timestamp_ms.max(), expected.timestamp_ms.max())  # the late file's last windows may close sooner
+    for column in ("series", "timestamp_ms", "value"):
+        got, want = (getattr(one, column)[one.timestamp_ms <= ends] for one in (found, expected))
+        np.testing.assert_array_equal(got, want, column)
+
+
+def test_backtest_of_late_events(tmp_path: Path) -> None:
+    """The backtest of a disorderly raw file is that of the values of its windows, sorted before."""
+    events = raw_requests(240)
+    settings = load_config(None, WINDOWS)
+    sums = read_file(write(tmp_path / "sorted.csv", events), settings)
+    values = list(zip(sums.series_names, sums.timestamp_ms.tolist(), sums.value.tolist(), strict=True))
+    write(tmp_path / "values.csv", values)
+    write(tmp_path / "late.csv", disorderly(events, 5 * STEP))
+    options = [part for pair in (WINDOWS | REPAIRS).items() for part in ("--set", "=".join(pair))]
+    out = tmp_path / "predictions.npz"
+    expected = predictions(tmp_path / "values.csv", out)
+    found = predictions(tmp_path / "late.csv", out, *options)
+
+    assert found.keys() == expected.keys()
+    for key, row in expected.items():
+        np.testing.assert_array_equal(found[key], row, str(key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from sqlite_outputs import outputs
 
 from service.backtest.latest import training_positions
 from service.cli import main
@@ -55,6 +57,33 @@ def test_as_the_daemon(folder: Path) -> None:
             assert forecast["origin"] == origin
             np.testing.assert_allclose(json.loads(quantiles), forecast["quantiles"], atol=1e-3)
     assert found["b"]["targets"] == [f"2026-01-05T00:{minute}:00.000Z" for minute in range(51, 55)]
+
+
+WINDOWS = ["--set", "aggregate.interval=1m", "--set", "aggregate.functions=count,max", "--set", "aggregate.grace=5s"]
+REPAIRS = ["--set", "input.late=repair", "--set", "input.late_within=6"]
+
+
+@pytest.mark.parametrize("options", [REPAIRS, [*WINDOWS, *REPAIRS], WINDOWS], ids=["events", "windows", "dropped"])
+def test_late_events_as_the_daemon(folder: Path, options: list[str]) -> None:
+    """The newest forecast of a file with late events is the last one that a daemon publishes, revisions included."""
+    rng, windows = random.Random(7), "aggregate.interval=1m" in options
+    events = sorted(rng.sample(range(3600), 300)) if windows else list(range(0, 3600, 60))
+    arrival = sorted(events, key=lambda at: at + (rng.random() < 0.2) * rng.randrange(290))
+    lines = [f"{T0 + at},{name},{at // 60 % 12 + (name == 'b')}" for at in arrival for name in "ab"]
+    (folder / "late.csv").write_text("\n".join(["timestamp,series,value", *lines]) + "\n")
+
+    done = call("forecast", "late.csv", "--as", "json", *SMALL, *options)
+    assert done.exit_code == 0, done.stderr
+    found = {one["series"]: one for one in map(json.loads, done.stdout.splitlines())}
+    exact = ["--set", "output.format=json", *options]
+    assert call("run", "--input", "late.csv", "--data-dir", "data", "--port", "0", *SMALL, *exact).exit_code == 0
+    published = list(outputs(Path("data/forecasts.sqlite")))
+    assert (sum(one.get("revision") == 1 for one in published) > 10) == (options != WINDOWS)
+    assert len(found) == (4 if windows else 2)
+    for name, forecast in found.items():
+        newest = max(forecast["origin"], *(one["origin"] for one in published if one["series"] == name))
+        last = [one for one in published if (one["series"], one["origin"]) == (name, newest)][-1]
+        assert last["quantiles"] == forecast["quantiles"]
 
 
 def test_table_and_csv(folder: Path) -> None:

@@ -41,6 +41,7 @@ EXPECTED = {
         | {r"disk,device=sda1,host=web0,path=/var/lib/my\ data free"},
         240,
     ),
+    "access.log": ({"access"}, 48),
     "prometheus.json": ({"web0:9100", "web1:9100"}, 96),
     "debezium.jsonl": ({"tea", "rice"}, 96),
     "connect.jsonl": ({"m1"}, 48),

@@ -14,6 +14,7 @@ from parts import Bench, event
 
 from service.errors import SourceGoneError
 from service.ports import Records, Unit
+from service.snapshots.sharing import SharedSnapshots
 from service.transport.memory import (
     ABORT_POLL,
     ABORT_PUBLISH,
@@ -256,6 +257,41 @@ class TestSourceGone:
             [orjson.loads(text)["quantiles"] for text in log.forecasts("0")[-50:]] for log in (bench.log, cold.log)
         ]
         assert quantiles[0] == quantiles[1]
+
+    @pytest.mark.parametrize("way", ["stop", "cold"])
+    def test_a_shared_snapshot_that_cannot_be_read_yet(self, way: str, tmp_path: Path) -> None:
+        """Where one may make the lost records unnecessary, the start is repeated until the storage has answered."""
+        first = straight(tmp_path, list(EVENTS[:30]))
+        (path,) = (tmp_path / "snapshots" / "0").glob("*.snapshot")
+        held, asked = path.read_bytes(), list[str]()
+        for one in (tmp_path / "snapshots" / "0").iterdir():
+            one.unlink()
+
+        class Exchange:
+            """Storage that answers the third question."""
+
+            def offer(self, partition: str, position: int, path: Path) -> None:
+                """Does nothing."""
+
+            def newest(self, partition: str) -> int | None:
+                """Returns the position of the copy."""
+                asked.append(partition)
+                if len(asked) < 3:
+                    raise OSError("not reachable")
+                return 30
+
+            def fetch(self, partition: str) -> bytes | None:
+                """Returns the copy."""
+                return held
+
+        log = MemoryLog({"0": EVENTS}, units=first.log.units, earliest={"0": 10})
+        bench = Bench(tmp_path, log, {"state": {"on_source_gone": way}})
+        bench.store._shared = SharedSnapshots(Exchange(), 1e9, bench.metrics, bench.clock)
+        bench.run()
+
+        assert asked == ["0"] * 3
+        assert bench.sample("cold_starts_total") == 0
+        assert bench.log.forecasts("0") == straight(tmp_path / "straight", list(EVENTS)).log.forecasts("0")
 
 
 class TestBackPressure:

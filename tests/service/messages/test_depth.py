@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +86,43 @@ def test_brackets_in_texts_do_not_count(value: object) -> None:
         for more in (0, MAX_DEPTH - levels, MAX_DEPTH + 1 - levels):
             text = b"[" * more + json.dumps(wrapped).encode() + b"]" * more
             assert too_deep(text) == (levels + more > MAX_DEPTH)
+
+
+def naive_depth(text: bytes) -> int:
+    """Returns the greatest depth of brackets outside of strings, byte by byte."""
+    depth, most, quoted, escaped = 0, 0, False, False
+    for at in range(len(text)):
+        sign = text[at : at + 1]
+        if quoted:
+            quoted, escaped = escaped or sign != b'"', not escaped and sign == b"\\"
+        elif sign == b'"':
+            quoted = True
+        elif sign in {b"[", b"{"}:
+            depth += 1
+            most = max(most, depth)
+        elif sign in {b"]", b"}"}:
+            depth -= 1
+    return most
+
+
+@given(st.lists(st.sampled_from([b"[", b"{", b"]", b"}", b'"', b"\\", b"x", b"\n", b"[" * 90, b"]" * 40]), max_size=40))
+def test_any_bytes_as_a_naive_reader(parts: list[bytes]) -> None:
+    """The depth of any bytes is that which a reader of single bytes finds, also in texts that are cut off."""
+    text = b"".join([b"[]" * (MAX_DEPTH + 1), *parts])
+    assert too_deep(text) == (naive_depth(text) > MAX_DEPTH)
+
+
+@pytest.mark.parametrize("part", [b"[],", b'"",', b"\\n", b"x"])
+def test_memory_of_a_long_record(part: bytes) -> None:
+    """A record of a megabyte is checked without a copy, whatever it is made of."""
+    text = b'["' * (part in {b"\\n", b"x"}) + part * (1_000_000 // len(part)) + b"[]" * (MAX_DEPTH + 1)
+    tracemalloc.start()
+    try:
+        too_deep(text)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 100_000
 
 
 def test_envelopes_stay_closed() -> None:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from service.config.input import InputConfig
 from service.messages.decode import REASONS, Decoded, Decoder
-from service.messages.line_protocol import LineError, parse_line
+from service.messages.line_protocol import parse_line
 from service.messages.mapping import MOST_EVENTS
-from service.messages.parse_influx import FORMAT_HEADER, INFLUX
+from service.messages.parse_lines import FORMAT_HEADER
+from service.messages.text_lines import LineError
 from service.ports import Records
 
 NANOSECONDS = 1_767_571_200_000_000_000  # 2026-01-05T00:00:00Z
@@ -32,7 +33,7 @@ def decoder(config: str) -> Decoder:
 
 def decode(*values: bytes, times: list[int] | None = None, of_file: bool = False, **config: Any) -> Decoded:
     """Decodes one batch by the given input settings; `of_file`: as lines of a file of line protocol."""
-    headers = [((FORMAT_HEADER, INFLUX),)] * len(values) if of_file else None
+    headers = [((FORMAT_HEADER, b"influx"),)] * len(values) if of_file else None
     records = Records("p", range(len(values)), len(values), values, headers=headers, timestamps_ms=times)
     return decoder(json.dumps(config)).decode(records)
 
