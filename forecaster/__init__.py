@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     )
     from forecaster.forecaster import Forecaster
     from forecaster.inspection import member_names, mixture_weights
+    from forecaster.kernels.setting import use_kernels, used_kernels
     from forecaster.model import Model, load_model, save_model
+    from forecaster.observe.kernel import kernel_form
     from forecaster.pretrained.start import is_pretrained, start_model
     from forecaster.rollout import rollout
     from forecaster.sequences.batch import Sequences, padded
@@ -118,11 +120,16 @@ _MODULES = {
         "member_names",
         "mixture_weights",
     ),
+    "kernels.setting": (
+        "use_kernels",
+        "used_kernels",
+    ),
     "model": (
         "Model",
         "load_model",
         "save_model",
     ),
+    "observe.kernel": ("kernel_form",),
     "pretrained.start": (
         "is_pretrained",
         "start_model",
@@ -228,6 +235,7 @@ __all__ = [
     "install_command",
     "is_observed",
     "is_pretrained",
+    "kernel_form",
     "load_model",
     "member_names",
     "mixture_weights",
@@ -243,4 +251,6 @@ __all__ = [
     "steps_between",
     "target_times",
     "tracked_horizons",
+    "use_kernels",
+    "used_kernels",
 ]

@@ -100,13 +100,15 @@ class Chunk:
         back = transposed(layout, params) if learn else self._nothing
         if learn:
             self.gradient[...] = 0
-        span = ChunkSpan(len(windows.first), int(windows.steps.max(initial=0)), k1, int(learn), self.batch, self.steps)
-        self._kernel(
+        length = int(windows.steps.max(initial=0))
+        span = ChunkSpan(len(windows.first), length, k1, int(learn), self.batch, self.steps, self._kernel.numbers)
+        arguments = (
             weights, back, self.gradient, _columns(data),
             ChunkWindows(windows.first, windows.steps, windows.loss_from, windows.limit), span,
             self.carried.reshape(-1), self._layers, self._heads, self._levels, self._totals,
             calendar_table(layout.config.timezone, layout.config.holidays),
         )  # fmt: skip
+        self._kernel.select(arguments)(*arguments)
         loss, naive, count = self._totals
         return float(loss), float(naive), int(count)
 
