@@ -76,7 +76,7 @@ class Chunk:
         self.gradient: NDArray[Any] = buffer(layout.n_params, dtype)
         self.carried: NDArray[Any] = np.zeros((layers, batch, max(1, state)), dtype)
         self._totals = np.zeros(3)
-        self._kernel = chunk_kernel(layout)
+        self._kernel, self._sizes = chunk_kernel(layout)
         self._nothing: NDArray[Any] = np.zeros(1, dtype)
 
     def run(
@@ -101,14 +101,13 @@ class Chunk:
         if learn:
             self.gradient[...] = 0
         length = int(windows.steps.max(initial=0))
-        span = ChunkSpan(len(windows.first), length, k1, int(learn), self.batch, self.steps, self._kernel.numbers)
-        arguments = (
+        span = ChunkSpan(len(windows.first), length, k1, int(learn), self.batch, self.steps, self._sizes)
+        self._kernel(
             weights, back, self.gradient, _columns(data),
             ChunkWindows(windows.first, windows.steps, windows.loss_from, windows.limit), span,
             self.carried.reshape(-1), self._layers, self._heads, self._levels, self._totals,
             calendar_table(layout.config.timezone, layout.config.holidays),
         )  # fmt: skip
-        self._kernel.select(arguments)(*arguments)
         loss, naive, count = self._totals
         return float(loss), float(naive), int(count)
 

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from numba.core import event
 
-from forecaster import Batch, Forecaster, ModelConfig, TrainConfig, use_kernels, used_kernels
+from forecaster import Batch, Forecaster, ModelConfig, use_kernels, used_kernels
 from forecaster.kernels.forms import Forms, is_compiled
 from forecaster.kernels.jit import kernel
 from forecaster.kernels.setting import AUTO, FORMS, GENERAL, LITERAL
 from forecaster.layout import layout_of
 from forecaster.observe import observe_kernel
-from forecaster.training.chunk_kernel import chunk_kernel
 
 SHAPES = {name: (cases.STREAMING | cases.POOLED)[name] for name in (
     "gru-1-pool", "gru-2-covariates-calendar-learnt", "lstm-2-bare-learnt", "decoder-calendar",
@@ -59,20 +58,6 @@ def test_forms_have_equal_bits(name: str) -> None:
     expected = outputs(config, batch, [LITERAL] * 4, cuts)
     assert outputs(config, batch, [GENERAL] * 4, cuts) == expected
     assert outputs(config, batch, [GENERAL, LITERAL, GENERAL, LITERAL], cuts) == expected
-
-
-@pytest.mark.parametrize("name", ["gru-2-covariates-calendar-learnt", "decoder-calendar"])
-def test_trainings_have_equal_bits(name: str) -> None:
-    """Both forms train to the same weights."""
-    weights = set()
-    for form in (GENERAL, LITERAL):
-        use_kernels(form)
-        forecaster = Forecaster(replace(SHAPES[name], pretrained=False))
-        forecaster.observe(cases.stream(SHAPES[name], 900, series=3, seed=4))
-        forecaster.fit(TrainConfig(k1=6, k2=12, batch=4, max_steps=3, evaluate_every=1, warmup_steps=1, min_windows=1))
-        assert chunk_kernel(forecaster.model.layout).form == form
-        weights.add(forecaster.model.params.tobytes())
-    assert len(weights) == 1
 
 
 def test_auto_takes_what_is_compiled() -> None:

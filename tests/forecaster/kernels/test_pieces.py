@@ -176,7 +176,7 @@ class TestMadeOf:
     def test_files_of_the_classes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Files of the classes of arguments, and of literals closed over and nested in them, count in the key."""
         layout = layout_of(ModelConfig(horizon=2))
-        observe, chunk = observe_kernel(layout).literal, chunk_kernel(layout).general
+        observe, chunk = observe_kernel(layout).literal, chunk_kernel(layout)[0]
         for name in ("observe/buffers.py", "layout.py", "operands.py", "quantile_output.py"):
             assert jit._file_digest(str(FORECASTER.joinpath(*PLACES.get(name, ()), name))) in sources(observe), name
         assert jit._file_digest(str(FORECASTER / "training" / "chunk_kernel.py")) in sources(chunk)
