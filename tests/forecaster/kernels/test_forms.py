@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cases
+import numba
 import numpy as np
 import pytest
 from numba.core import event
@@ -15,7 +17,7 @@ from forecaster import Batch, Forecaster, ModelConfig, use_kernels, used_kernels
 from forecaster.kernels.forms import Forms, is_compiled
 from forecaster.kernels.jit import kernel
 from forecaster.kernels.setting import AUTO, FORMS, GENERAL, LITERAL
-from forecaster.layout import layout_of
+from forecaster.layout import feature_layout, layout_of
 from forecaster.observe import observe_kernel
 
 SHAPES = {name: (cases.STREAMING | cases.POOLED)[name] for name in (
@@ -60,9 +62,16 @@ def test_forms_have_equal_bits(name: str) -> None:
     assert outputs(config, batch, [GENERAL, LITERAL, GENERAL, LITERAL], cuts) == expected
 
 
+@pytest.fixture
+def _fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder of compiled code, for kernels that the test makes."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_fresh_cache")
 def test_auto_takes_what_is_compiled() -> None:
     """Without a literal kernel the general one answers; once it is compiled, the next selection is the literal one."""
-    forms = Forms(lambda sizes: _kernel(repr(sizes)), layout_of(ModelConfig(horizon=3)).gates)
+    forms = Forms(lambda sizes: _kernel(repr(sizes)), feature_layout(layout_of(ModelConfig(horizon=3))))
     use_kernels(AUTO)
     arguments = (np.zeros(3),)
     assert forms.form == ""
@@ -90,6 +99,7 @@ def _kernel(name: str) -> Any:
     return _made[name]
 
 
+@pytest.mark.usefixtures("_fresh_cache")
 def test_loads_from_disk() -> None:
     """A kernel that another process has compiled is loaded and runs; for other types there is none."""
 
