@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numba.core import event
 
-from forecaster import Batch, Forecaster, ModelConfig, use_kernels, used_kernels
+from forecaster import Batch, Forecaster, ModelConfig, kernel_form, use_kernels, used_kernels
 from forecaster.kernels.forms import Forms, is_compiled
 from forecaster.kernels.jit import kernel
 from forecaster.kernels.setting import AUTO, FORMS, GENERAL, LITERAL
@@ -43,6 +43,7 @@ def outputs(config: ModelConfig, batch: Batch, forms: list[str], cuts: list[int]
     for number, (form, start, end) in enumerate(zip(forms, cuts, cuts[1:], strict=False)):
         use_kernels(form)
         found = forecaster.observe(cases.part(batch, start, end))
+        assert kernel_form(config) == form
         out += [found.quantiles.tobytes(), found.anomaly.tobytes(), found.steps.tobytes(), found.status.tobytes()]
         if number == 1:
             arrays = {name: np.array(array) for name, array in forecaster.state().items()}
