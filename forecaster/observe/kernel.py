@@ -75,9 +75,13 @@ def observe_kernel(layout: Layout) -> Forms[ObserveLayout]:
 
 
 def kernel_form(config: ModelConfig) -> str:
-    """Returns the form in which events of a configuration are observed: "general" or "literal".
+    """Returns the form in which events of a network are observed in this process.
 
-    It is "" before the first event in this process, and after a call of `use_kernels`.
+    Args:
+        config: of the network.
+
+    Returns:
+        "general" or "literal"; "" before its first event, and from a call of `use_kernels` to the next event.
     """
     return observe_kernel(layout_of(config)).form
 
