@@ -22,9 +22,11 @@ import matplotlib as mpl
 mpl.use("svg")
 import matplotlib.pyplot as plt
 
-from forecaster import Forecaster, ModelConfig
+from forecaster import Forecaster, ModelConfig, use_kernels
 from forecaster.inspection.speed import observe_work
 from service.capacity.bench import pin
+
+use_kernels("literal")  # what a daemon that runs for long uses
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 BASE = ModelConfig(seasons=(24,), interval_ms=60_000)

@@ -11,6 +11,7 @@ virtual machines rarely have.
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import mmap
 import os
@@ -22,12 +23,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from forecaster import use_kernels, used_kernels
+
 RECORDED = Path(__file__).with_name("instructions.json")
 COMPILER = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
 TOLERANCE = 0.03  # another release of LLVM moves the counts by a percent or two
 ROWS, CALLS = 64, 4
 SERIES = 128  # of `observe`, whose call from Python is shared by a batch
 AGE = 60  # events that every series has seen before those that are counted: a day, a horizon and more
+OBSERVE = {"literal": "observe", "general": "observe general"}  # forms of the kernel, see forecaster/kernels/forms.py
 CELLS, SIZES = ("elman", "gru", "lstm"), (32,)
 
 # Client requests of valgrind.h: the magic is a no-op on a real processor. rax points to six words, rdx is the answer.
@@ -61,10 +65,19 @@ def works() -> dict[str, tuple[Callable[[], None], int]]:
     from forecaster.inspection.speed import observe_work, step_work
 
     found = {f"step {cell} {size}": (step_work(cell, size, ROWS)[0], ROWS) for cell in CELLS for size in SIZES}
-    observe = observe_work(ModelConfig(horizon=24, seasons=(24, 168)), SERIES, SERIES)[0]
-    for _ in range(AGE):
-        observe()
-    return found | {"observe": (observe, SERIES)}
+    for form, name in OBSERVE.items():
+        use_kernels(form)
+        observe = observe_work(ModelConfig(horizon=24, seasons=(24, 168)), SERIES, SERIES)[0]
+        for _ in range(AGE):
+            observe()
+        found[name] = functools.partial(_in_form, form, observe), SERIES
+    return found
+
+
+def _in_form(form: str, observe: Callable[[], None]) -> None:
+    if used_kernels() != form:
+        use_kernels(form)
+    observe()
 
 
 def run() -> None:
@@ -107,7 +120,7 @@ def count() -> dict[str, int]:
             totals = re.search(r"^totals: (\d+)", text, re.MULTILINE)
             if name and totals:
                 found[name[1].replace("_", " ")] = round(int(totals[1]) / CALLS)
-    return {name: number // (SERIES if name == "observe" else ROWS) for name, number in found.items()}
+    return {name: number // (SERIES if name in OBSERVE.values() else ROWS) for name, number in found.items()}
 
 
 def main() -> int:

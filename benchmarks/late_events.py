@@ -15,7 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from forecaster import Batch, Forecaster, Model, ModelConfig, Status, start_model
+from forecaster import Batch, Forecaster, Model, ModelConfig, Status, start_model, use_kernels
+
+use_kernels("literal")  # what a daemon that runs for long uses
 
 MINUTE, T0_MS, BATCH = 60_000, 1_767_571_200_000, 4096
 SHARES = (0.0, 0.01, 0.1)

@@ -18,12 +18,14 @@ import httpx
 import numpy as np
 import orjson
 
-from forecaster import Forecaster, ModelConfig
+from forecaster import Forecaster, ModelConfig, use_kernels
 from service.cli._daemon import Daemon
 from service.config.sections import Config
 from service.messages.decode import Decoded
 from service.messages.encode import encode
 from service.recent import RecentStore
+
+use_kernels("literal")  # what a daemon that runs for long uses
 
 SECONDS = 4.0
 HEADERS = {"content-type": "application/x-ndjson"}

@@ -20,8 +20,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster import Batch, Forecaster, Model, ModelConfig, Shadow, start_model
+from forecaster import Batch, Forecaster, Model, ModelConfig, Shadow, start_model, use_kernels
 from forecaster.evaluation.e_process import BETS, EProcess
+
+use_kernels("literal")  # what a daemon that runs for long uses
 
 CONFIG = ModelConfig(seasons=(24,), horizon=12, calendar=False)
 SERIES, BEFORE, LIMIT, CHECK, BAR = 5, 240, 5000, 250, 20.0

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from forecaster import Batch, Forecaster, ModelConfig
+from forecaster import Batch, Forecaster, ModelConfig, use_kernels
 from forecaster.state.incremental import COLUMNS, fill
 from service.lifecycle import SystemClock
 from service.monitoring.metrics import Metrics
@@ -33,6 +33,8 @@ from service.partitions.schedule import Progress
 from service.snapshots.file import folder_of, newest_first, take
 from service.snapshots.store import SnapshotStore
 from service.snapshots.writer import SnapshotWriter
+
+use_kernels("literal")  # what a daemon that runs for long uses
 
 IDLE_BATCHES = 600
 MOST_SNAPSHOTS = 12  # of the same, where one is written in a few batches

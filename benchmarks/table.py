@@ -30,12 +30,14 @@ from peers import deep_river, holt_winters, jax_gru, snarimax, torch_compiled
 from training import BATCH as STREAMS
 from training import CELLS, SIZES, WINDOW, jax_step, multiply_adds, own_step, torch_step
 
-from forecaster import ModelConfig
+from forecaster import ModelConfig, use_kernels
 from forecaster.inspection.speed import observe_work, peak_work, step_work
 from forecaster.observe.observed_rows import ObservedRows
 from service.capacity.bench import pin, this_processor
 from service.cli._bench_daemon import seconds_per_event
 from service.config.sections import Config
+
+use_kernels("literal")  # what a daemon that runs for long uses
 
 BATCH = 256
 Work = Callable[[], Any]

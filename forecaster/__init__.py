@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     )
     from forecaster.forecaster import Forecaster
     from forecaster.inspection import member_names, mixture_weights
+    from forecaster.kernels.setting import use_kernels, used_kernels
     from forecaster.model import Model, load_model, same_shape, save_model
+    from forecaster.observe.kernel import kernel_form
     from forecaster.pretrained.start import is_pretrained, start_model, transferred
     from forecaster.rollout import rollout
     from forecaster.sequences.batch import Sequences, padded
@@ -118,12 +120,17 @@ _MODULES = {
         "member_names",
         "mixture_weights",
     ),
+    "kernels.setting": (
+        "use_kernels",
+        "used_kernels",
+    ),
     "model": (
         "Model",
         "load_model",
         "same_shape",
         "save_model",
     ),
+    "observe.kernel": ("kernel_form",),
     "pretrained.start": (
         "is_pretrained",
         "start_model",
@@ -230,6 +237,7 @@ __all__ = [
     "install_command",
     "is_observed",
     "is_pretrained",
+    "kernel_form",
     "load_model",
     "member_names",
     "mixture_weights",
@@ -247,4 +255,6 @@ __all__ = [
     "target_times",
     "tracked_horizons",
     "transferred",
+    "use_kernels",
+    "used_kernels",
 ]

@@ -98,7 +98,7 @@ def outcome_level(Q: int, levels: Block, one_step: Block, y: float, scale: float
     """Returns the level of `y` in the distribution whose quantiles are `one_step`; updates its tails.
 
     Args:
-        Q: literal, number of levels.
+        Q: number of levels.
         levels: (Q,) quantile levels.
         one_step: (Q,) the quantiles, followed by the row's anomaly state, overwritten.
         y: the observation.

@@ -1,7 +1,7 @@
 """One flat parameter buffer with named views: a stack of recurrent layers and the head on top.
 
-`Layout` holds all sizes and offsets: of parameters, of a row's state, of the scratch of a kernel. Its numbers are the
-literals that kernels are compiled with. Parameter offsets are multiples of 16, so that a vector never straddles two
+`Layout` holds all sizes and offsets: of parameters, of a row's state, of the scratch of a kernel. Kernels take its
+numbers as data, see kernels/sizes.py. Parameter offsets are multiples of 16, so that a vector never straddles two
 tensors.
 """
 
@@ -22,7 +22,7 @@ from forecaster.ensemble.combine import EnsembleLayout, EnsembleShape, ensemble_
 from forecaster.features.head_inputs import head_columns, horizon_places, phase_floats, season_fading, target_steps
 from forecaster.features.step_inputs import N_STATISTICS, calendar_columns
 from forecaster.kernels.buffers import buffer, padded_width
-from forecaster.kernels.operands import literals
+from forecaster.kernels.sizes import sized
 from forecaster.network import gru
 from forecaster.network.decoder_head import decoder_floats
 from forecaster.network.layer import CELLS, Gates, gates_of
@@ -31,9 +31,9 @@ from forecaster.network.quantile_output import HeadLayout, cumulation, place_ter
 WARM_STEPS = 64  # steps that a row re-encodes from its own ring under new weights
 
 
-@literals
+@sized(layers=8)
 class StackLayout(NamedTuple):
-    """Sizes of the stack of recurrent layers and offsets of its weights in W: literals of a kernel.
+    """Sizes of the stack of recurrent layers and offsets of its weights in W.
 
     Attributes:
         gates: constants of the cell.
@@ -57,9 +57,9 @@ class StackLayout(NamedTuple):
     stride: int
 
 
-@literals
+@sized(seasons=3, calendar=2)
 class FeatureLayout(NamedTuple):
-    """Inputs of the network, and offsets of the head's inputs in their buffer: literals of a kernel.
+    """Inputs of the network, and offsets of the head's inputs in their buffer.
 
     Attributes:
         seasons: steps of each.
@@ -85,9 +85,9 @@ class FeatureLayout(NamedTuple):
     past: int
 
 
-@literals
+@sized()
 class RowLayout(NamedTuple):
-    """Offsets and sizes of the parts of a row: literals of a kernel.
+    """Offsets and sizes of the parts of a row.
 
     Attributes:
         state: float32 numbers of one layer's state. states: those of all layers, at the start of a row.
@@ -240,7 +240,7 @@ def layout_of(config: ModelConfig) -> Layout:
 
 
 def calendar_code(config: ModelConfig) -> int:
-    """Returns the calendar inputs as a kernel literal: 0 = none, 1 = hour and weekday, 2 = also holidays."""
+    """Returns the calendar inputs as a number: 0 = none, 1 = hour and weekday, 2 = also holidays."""
     return (2 if config.holidays else 1) if config.calendar else 0
 
 

@@ -13,7 +13,14 @@ import file_order
 import pytest
 import structlog
 
+from forecaster import use_kernels
+
 pytest.register_assert_rewrite("contract", "kafka_tools")  # shows the values of a failed assertion in shared test code
+
+# One form of the compiled functions serves all shapes, here and in the daemons that tests start; without this most of
+# the time would go into compilations. tests/forecaster/kernels/test_forms.py proves that the other form has equal bits.
+KERNELS = os.environ.setdefault("FORECASTER_KERNELS", "general")
+use_kernels(KERNELS)
 
 TESTS = Path(__file__).parent
 SLOW_COLLECTION = 0.05  # seconds of a full collection above which its survivors are frozen

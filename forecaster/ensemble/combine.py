@@ -47,8 +47,9 @@ from forecaster.ensemble.weights import (
 from forecaster.kernels.buffers import padded_width
 from forecaster.kernels.half import store_halves
 from forecaster.kernels.jit import inlined, products
-from forecaster.kernels.operands import HeadInputs, Rows, Strided, literals
+from forecaster.kernels.operands import HeadInputs, Rows, Strided
 from forecaster.kernels.simd import fma, load, minimum, reduce_sum, select, splat, store
+from forecaster.kernels.sizes import sized
 
 # A few events determine the errors to come only roughly, as with Student's t: quantiles of a young series are further
 # from the median, by this share over the number of its steps.
@@ -76,9 +77,9 @@ class EnsembleShape:
     floats: int
 
 
-@literals
+@sized("q_vectors", members=11, tracked=11)
 class EnsembleLayout(NamedTuple):
-    """Sizes of the ensemble, and the offsets of its state and constants: literals of a kernel.
+    """Sizes of the ensemble, and the offsets of its state and constants.
 
     Attributes:
         members: size of the ensemble, 0 where the mixture is disabled.
@@ -169,7 +170,8 @@ def store_points(
     A[origin] = ref
     A[origin + 1] = scale
     at = 2 * (ensemble_at + 2 * horizon)
-    for k in tracked:
+    for j in range(len(tracked)):
+        k = tracked[j]
         for v in range(0, QP, 16):
             store_halves(A, at + (step % k) * Q + v, Q - v, load(S, q + (k - 1) * QP + v))
         at += k * Q
@@ -213,7 +215,7 @@ def combine_members(
     the last sum is a product; u is 1 for experts and the error implied by the forecast for the network.
 
     Args:
-        ensemble: literals.
+        ensemble: sizes.
         W: parameters and constants.
         A, ensemble_at: row; the ensemble starts at `ensemble_at`.
         steps: steps of the row, this one included.
@@ -320,7 +322,7 @@ def order(ensemble: EnsembleLayout, W: Any, S: Any, q: int) -> None:
     """Makes the quantiles of every horizon non-decreasing, outwards from the median: offsets can make them cross.
 
     Args:
-        ensemble: literals.
+        ensemble: sizes.
         W: parameters and constants.
         S, q: quantiles (horizon, 16*QV), overwritten.
     """

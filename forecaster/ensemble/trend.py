@@ -65,7 +65,7 @@ def trend_step(tracked: Any, A: Any, trend: int, diff: float, elapsed: float, co
     """Updates the lines by a value that lies `diff` above the previous one, `elapsed` steps earlier.
 
     Args:
-        tracked: tuple of literals.
+        tracked: tracked horizons.
         A, trend: the row; its trend, overwritten.
         count: number of changes, this one included.
         jump: `NO_JUMP`, `JUMP` or `REPLACED`.
@@ -109,7 +109,7 @@ def trend_follow(
     """Updates the trend by the value of step `newest`, which is in the ring and not yet in the statistics.
 
     Args:
-        tracked, R: literals.
+        tracked, R: tracked horizons, length of the ring.
         A, trend, ring: the row, its trend, overwritten, and its ring.
         newest, y: the step and its value.
         D, d: statistics of the row.
@@ -174,7 +174,7 @@ def trend_ahead(tracked: Any, A: Any, trend: int, u: float, S: Any, at: int) -> 
     """Writes the line's forecast change of every tracked horizon, in scales: S[at + j], and damped S[at + 16 + j].
 
     Args:
-        tracked: tuple of literals, sixteen at most.
+        tracked: tracked horizons, sixteen at most.
         A, trend: the row and its trend.
         u: 1 / scale.
         S, at: output of 32 numbers; those without a tracked horizon are not written.

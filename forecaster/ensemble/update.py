@@ -69,7 +69,7 @@ def recall_points(
     the caller should do other work in between, see `gather_losses`.
 
     Args:
-        ensemble: literals. seasons: tuple of literals.
+        ensemble: sizes. seasons: steps of each.
         row: the ring of the row and its newest step.
         ensemble_at: where the ensemble starts in row.array; the damping of the trend in it is updated.
         value: of the step.
@@ -112,11 +112,11 @@ def recall_points(
             if unit > TINY:
                 trend_learn(A, trend, K, index, k, above, (value - ref) / unit, newest + 1 - k)
         changes += k
-        if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
+        if len(seasons) > 0:  # numba prunes the branch of literals; it cannot index an empty tuple
             origin = lag_value(row, k)
             cell += SEASONAL_FROM
-            for season in seasons:
-                season_past(season, k, origin, row, value, S, cell)
+            for i in range(len(seasons)):
+                season_past(seasons[i], k, origin, row, value, S, cell)
                 cell += PER_SEASON
         pending += k * Q
 
@@ -163,7 +163,7 @@ def score_members(
     """Scores every member on the forecasts whose target is step `newest`, and updates their offsets.
 
     Args:
-        ensemble: literals.
+        ensemble: sizes.
         W: parameters and constants.
         A, ensemble_at: row, overwritten; its ensemble starts at `ensemble_at`.
         newest: step.

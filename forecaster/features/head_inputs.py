@@ -164,8 +164,8 @@ def date_features(
     """Overwrites rows of f from f[at] on, `apart` numbers apart, by the dates of the targets of an origin `ts`.
 
     Sin and cos of the hour of day, of twice that, of the weekday, of twice that, then the holiday; target h at index
-    h - 1 of a row. Numbers up to the next multiple of 16 are scratch. W[steps:] is `target_steps`. `calendar` is a
-    literal, as in `head_columns`.
+    h - 1 of a row. Numbers up to the next multiple of 16 are scratch. W[steps:] is `target_steps`. `calendar` is as
+    in `head_columns`.
     """
     if calendar > 0:
         n = calendar_table[0]
@@ -192,7 +192,7 @@ def phase(season: int, back: int, horizon: int, ring: Ring, ref: float, u: float
     Relative to ref; nan where there is none.
 
     Args:
-        season, back: literals; the values lie `back` seasons before the targets. Where the horizon is longer than the
+        season, back: the values lie `back` seasons before the targets. Where the horizon is longer than the
             season, before the first target of the same phase.
         horizon, ring, ref, u: as in `season_targets`.
         f, at: output; the value of the target h steps ahead at f[at + h - 1].
@@ -227,7 +227,7 @@ def season_targets(
     """Overwrites SEASONAL rows of `out` by the seasonal inputs of every target, relative to ref.
 
     Args:
-        season, phases, horizon: literals; `phases` is the number of values of one phase in their mean, two or more.
+        season, phases, horizon: `phases` is the number of values of one phase in their mean, two or more.
         ring, fading: as in `horizon_features`.
         ref, u: last observed value and 1 / scale.
         shift: of the last value against one season before, in scales.
@@ -266,7 +266,7 @@ def horizon_features(
     Known future values (known_future.py) and dates (`date_features`) are not included.
 
     Args:
-        seasons: as in `step_features`; horizon: literal.
+        seasons: as in `step_features`. horizon: number of targets.
         ring: of values, at least twice as long as the longest season.
         statistics: of the row, float64.
         fading: `season_fading`, in whole vectors.
@@ -281,7 +281,8 @@ def horizon_features(
     row = inputs.target
     number = moment + 1
     if len(seasons) > 0:  # as in step_features
-        for season in seasons:
+        for i in range(len(seasons)):
+            season = seasons[i]
             now = lag_value(ring, season)
             shift = 0.0 if math.isnan(now) else clip_lag((ref - now) * u)
             f[number] = shift

@@ -126,7 +126,7 @@ def follow_run(learns: int, counters: Any, w: int, ts: int, agreed: int, merged:
     """Adds an event to the run of gaps that disagree with the interval, or begins one.
 
     Args:
-        learns: literal; 0: only the first gap is stored.
+        learns: 0: only the first gap is stored.
         counters, w: the row, before its times are updated; overwritten.
         ts: of the event.
         agreed, merged: of the run; agreed is 0 where there is none.
@@ -170,7 +170,7 @@ def place_event(learns: int, counters: Any, w: int, ts: int) -> tuple[int, int, 
     """Determines the step of an event of a row that has earlier ones, and updates the row's times.
 
     Args:
-        learns: literal; 0 where the interval is configured.
+        learns: 0 where the interval is configured.
         counters, w: the row is counters[w:], overwritten.
         ts: event time, epoch milliseconds.
 

@@ -24,7 +24,7 @@ def follow_future(futures: int, horizon: int, future: Any, at: int, D: Any, d: i
     """Updates level and scale of every known-future covariate by the nearest step ahead that is known.
 
     Args:
-        futures, horizon: literals.
+        futures, horizon: number of known-future covariates and of horizons.
         future, at: the event's lists (futures, horizon), starting at future[at], nan where missing.
         D, d: level and scale of each, starting at D[d], overwritten; a level is initially nan.
         rate: of both.
@@ -44,7 +44,7 @@ def future_features(
     """Overwrites the last 2 * futures of the head's inputs of every target, except for its date.
 
     Args:
-        futures, horizon: literals.
+        futures, horizon: number of known-future covariates and of horizons.
         future, at: as in `follow_future`.
         since: steps since the event with these lists, 0 at the event itself.
         D, d: level and scale of each, starting at D[d].

@@ -81,7 +81,7 @@ def is_extreme(Q: int, spread: float, A: Any, one_step: int, v: float, center: f
     """Returns whether a value lies far beyond its forecast.
 
     Args:
-        Q: literal, number of levels.
+        Q: number of levels.
         spread: 1 / (z_u - z_l), 0 for one level.
         A, one_step: A[one_step:] holds the quantiles forecast for the value, nan where there are none.
         v: the value. center: its replacement. scale: of the row before it.
@@ -195,7 +195,7 @@ def count_extremes(
     """Updates the rates of extreme values of a row, and whether these persist.
 
     Args:
-        A, slots, ring: the row, its slots and its ring, overwritten. R: literal, length of the ring.
+        A, slots, ring: the row, its slots and its ring, overwritten. R: length of the ring.
         steps, v, expected: step of the value, the value, and its forecast.
         extreme: whether it is extreme.
         observed: number of earlier values.
@@ -262,15 +262,16 @@ def screen(
     """Returns whether an extreme value is to be replaced.
 
     Args:
-        seasons: tuple of literals. R: literal, length of the ring.
+        seasons: steps of each. R: length of the ring.
         A, slots, ring: the row, its slots and its ring, overwritten.
         steps: step of the value. v: the value. expected: its replacement. usual: result of `count_extremes`.
         runs: result of `recent_runs` before this value.
         D, d: statistics of the row, overwritten where a change persists.
     """
     near = 0.5 * abs(v - expected)
-    if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
-        for season in seasons:
+    if len(seasons) > 0:  # numba prunes the branch of literals; it cannot index an empty tuple
+        for i in range(len(seasons)):
+            season = seasons[i]
             if abs(v - lag_value(Ring(A, ring, R, steps), season)) < near:
                 return False
             if runs > FEW and not repeats(A, slots, ring, R, steps, 2 * season, v, near):

@@ -92,7 +92,7 @@ def calendar_columns(calendar: int) -> int:
 def calendar_features(calendar: int, calendar_table: Any, moment: int, out: Any, at: int) -> None:
     """Overwrites out[at:at+4] by sin, cos of the hour of day and of the weekday, local, out[at+4] by the holiday.
 
-    `moment` is epoch milliseconds; `calendar` as in `calendar_columns`, a literal; `calendar_table` see calendar.py.
+    `moment` is epoch milliseconds; `calendar` as in `calendar_columns`; `calendar_table` see calendar.py.
     """
     ts = local_time(calendar_table, moment)
     if calendar == 2:
@@ -144,9 +144,9 @@ def step_features(
     """Overwrites `out`, n_x numbers, by the inputs of the newest step of a row whose statistics already include it.
 
     Args:
-        seasons: tuple of literals.
-        calendar: literal, see `calendar_columns`.
-        covariates: literal, their number.
+        seasons: steps of each.
+        calendar: see `calendar_columns`.
+        covariates: their number.
         ring: of values; it includes the step's own value, nan if missing.
         statistics: of the row, float64.
         calendar_table: local time and holidays.
@@ -163,9 +163,9 @@ def step_features(
     before = lag_value(ring, 1)
     X[x + 1] = 0.0 if missing or math.isnan(before) else squash((value - before) * u)
     at = x + 2
-    if len(seasons) > 0:  # numba prunes the branch; it cannot iterate an empty tuple
-        for season in seasons:
-            before = lag_value(ring, season)
+    if len(seasons) > 0:  # numba prunes the branch of literals; it cannot index an empty tuple
+        for i in range(len(seasons)):
+            before = lag_value(ring, seasons[i])
             X[at] = 0.0 if missing or math.isnan(before) else squash((value - before) * u)
             at += 1
     X[at] = 1.0 if missing else 0.0

@@ -1,6 +1,6 @@
 """The only Numba options of the library, and the matrix products of its kernels.
 
-    kernel      a function that Python calls: compiled once per size, cached on disk, releases the GIL
+    kernel      a function that Python calls: compiled once, cached on disk, releases the GIL
     inlined     a piece of a kernel: always part of its caller, so that the caller's literals are constants in it
     product     rows times a panel of 16*G lanes, accumulators in registers; operands see operands.py
     products    the same for any number of rows, in tiles; `narrow_products` in taller ones

@@ -1,8 +1,8 @@
 """One recurrent layer of any cell: a step forward for a tile of events, the same step backward, its weight gradients.
 
-All buffers are 1-D and contiguous, of one float type, and passed by the caller; sizes are literals at compile time. The
-slab row of an event is `[h (H) | c (H, LSTM only) | x (n_in)]`. A step writes the new hidden state to a separate
-buffer, as other blocks still need the old one.
+All buffers are 1-D and contiguous, of one float type, and passed by the caller. The slab row of an event is
+`[h (H) | c (H, LSTM only) | x (n_in)]`. A step writes the new hidden state to a separate buffer, as other blocks still
+need the old one.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from forecaster.kernels.jit import TILE, inlined, narrow_products, products
-from forecaster.kernels.operands import Rows, Strided, literals
+from forecaster.kernels.operands import Rows, Strided
 from forecaster.kernels.reductions import column_sum
 from forecaster.kernels.simd import load, store
+from forecaster.kernels.sizes import literals
 from forecaster.network import elman, gru, lstm
 from forecaster.network.elman import elman_gates, elman_gates_backward
 from forecaster.network.gru import gru_gates, gru_gates_backward

@@ -17,7 +17,7 @@ Outputs are stored in that order ("slots"), padded to whole vectors.
 
 Every head takes, for one event:
 
-    head                      `HeadLayout`, literals
+    head                      `HeadLayout`
     W                         parameters and constants, see `kernel_weights` in layout.py
     given                     `Block`, contribution of place and date, as written by `write_date_terms`
     inputs                    `HeadInputs`; dates follow the targets
@@ -45,13 +45,14 @@ from numpy.typing import NDArray
 
 from forecaster.kernels.activations import squareplus
 from forecaster.kernels.jit import TALL, fresh_products, inlined, narrow_products, products
-from forecaster.kernels.operands import Rows, Strided, literals
+from forecaster.kernels.operands import Rows, Strided
 from forecaster.kernels.simd import load, select, splat, store
+from forecaster.kernels.sizes import sized
 
 
-@literals
+@sized("decoder", "z_vectors", "q_vectors", n_place=3, n_moment=10)
 class HeadLayout(NamedTuple):
-    """Sizes of the head, and the offsets of its weights and constants in W: literals of a kernel.
+    """Sizes of the head, and the offsets of its weights and constants in W.
 
     Attributes:
         decoder: 1 for the decoder, 0 for the direct head.

@@ -12,7 +12,7 @@ from forecaster.ensemble.update import learn_floats
 from forecaster.features.first_values import YOUNG_FLOATS
 from forecaster.kernels.buffers import buffer, padded_width
 from forecaster.kernels.jit import TILE
-from forecaster.kernels.operands import literals
+from forecaster.kernels.sizes import sized
 from forecaster.layout import (
     FeatureLayout,
     Layout,
@@ -30,7 +30,7 @@ from forecaster.network.quantile_output import HeadLayout
 MACRO_TILE = 4 * TILE  # events that pass the network together: its weights evict all other data from the L1 cache
 
 
-@literals
+@sized()
 class ScratchLayout(NamedTuple):
     """Offsets of the parts of the float scratch.
 
@@ -64,9 +64,9 @@ class ScratchLayout(NamedTuple):
     floats: int
 
 
-@literals
+@sized()
 class ObserveLayout(NamedTuple):
-    """Everything that the observe kernel is compiled for.
+    """All sizes of the observe kernel.
 
     Attributes:
         features, stack, head, ensemble, row, scratch: see their classes.
@@ -185,7 +185,7 @@ def scratch_layout(layout: Layout) -> ScratchLayout:
 
 
 def observe_layout(layout: Layout) -> ObserveLayout:
-    """Returns the sizes that the kernel of a layout is compiled for."""
+    """Returns the sizes of the kernel of a layout."""
     c = layout.config
     return ObserveLayout(
         feature_layout(layout), stack_layout(layout), head_layout(layout), ensemble_layout(layout), row_layout(layout),

@@ -152,7 +152,7 @@ def write_quantiles(
     """Writes anchor + ref + scale * quantiles, within the limits, without the padding: docs/model.md, "Limits".
 
     Args:
-        head: literals.
+        head: sizes.
         S, q: quantiles (horizon, 16*QV) in units of scale, overwritten.
         ref, scale, anchor: of the series.
         rule: the rules of anomaly.py, followed by the lower and the upper limit, which float32 can hold.

@@ -16,7 +16,8 @@
         7 out       anchor + ref + scale * quantiles, finite           ensemble/prior.py where there is no scale
 
 Stages 2 and 3 are in stages.py, 4 to 7 in forecast.py, their arguments in buffers.py. The kernel allocates nothing: the
-caller passes scratch and outputs. Its sizes are literals; each set of sizes is compiled once and cached on disk.
+caller passes scratch and outputs. It has two forms, see kernels/forms.py: one is compiled for a cell, a kind and size
+of the head, and a number of vectors of quantiles, and serves any other configuration; one is compiled for all sizes.
 """
 
 from __future__ import annotations
@@ -27,13 +28,16 @@ from typing import Any
 
 import numpy as np
 
+from forecaster.config import ModelConfig
 from forecaster.features.counters import EVENT, INTERVAL, STEPS
 from forecaster.features.head_inputs import date_features
 from forecaster.features.interval import DUPLICATE, SAME, is_near
+from forecaster.kernels.forms import Forms
 from forecaster.kernels.jit import TILE, kernel
 from forecaster.kernels.operands import Block, Rows
 from forecaster.kernels.simd import load, store
-from forecaster.layout import Layout
+from forecaster.kernels.sizes import bind
+from forecaster.layout import Layout, layout_of
 from forecaster.network.direct_head import direct_shared
 from forecaster.network.quantile_output import write_date_terms
 from forecaster.observe.buffers import (
@@ -62,28 +66,46 @@ from forecaster.observe.stages import (
 OK, IS_MISSING = 0, 1  # batch.Status, as literals
 
 
-def observe_kernel(layout: Layout) -> Callable[..., None]:
-    """Returns the compiled kernel for a layout, one per set of sizes; see `observe` inside for its arguments."""
-    return _build(observe_layout(layout))
+def observe_kernel(layout: Layout) -> Forms[ObserveLayout]:
+    """Returns the kernel for a layout, in two forms; see `observe` inside for its arguments.
+
+    Layouts of the same cell, kind and size of the head, and vectors of quantiles share a general kernel.
+    """
+    return _forms(observe_layout(layout))
+
+
+def kernel_form(config: ModelConfig) -> str:
+    """Returns the form in which events of a network are observed in this process.
+
+    Args:
+        config: of the network.
+
+    Returns:
+        "general" or "literal"; "" before its first event, and from a call of `use_kernels` to the next event.
+    """
+    return observe_kernel(layout_of(config)).form
 
 
 @functools.lru_cache(maxsize=32)
-def _build(sizes: ObserveLayout) -> Callable[..., None]:
-    features, stack, head, scratch_at = sizes.features, sizes.stack, sizes.head, sizes.scratch
-    layers, H, state, n_x = stack.layers, stack.H, sizes.row.state, stack.n_x
-    members, calendar, tile, prefetch_distance = sizes.ensemble.members, features.calendar, MACRO_TILE, TILE
-    date_at = scratch_at.f + features.date
+def _forms(sizes: ObserveLayout) -> Forms[ObserveLayout]:
+    return Forms(_build, sizes)
+
+
+@functools.lru_cache(maxsize=64)
+def _build(variant: ObserveLayout) -> Callable[..., None]:
+    tile, prefetch_distance = MACRO_TILE, TILE
 
     @kernel
     def observe(
-        W: Any, scratch: Any, table: Any, events: Any, outputs: Any, rule: Any, prior: Any, calendar_table: Any,
-        first_event: int, model: int,
+        numbers: Any, W: Any, scratch: Any, table: Any, events: Any, outputs: Any, rule: Any, prior: Any,
+        calendar_table: Any, first_event: int, model: int,
     ) -> None:  # fmt: skip
         """Updates the row of every event and writes its forecast.
 
         Groups are passed as plain tuples, see kernels/operands.py.
 
         Args:
+            numbers: sizes and offsets, see kernels/sizes.py.
             W: parameters and constants, see `kernel_weights`.
             scratch: `Scratch`, overwritten.
             table: `TableRows`, overwritten.
@@ -96,6 +118,11 @@ def _build(sizes: ObserveLayout) -> Callable[..., None]:
             model: tag of the weights; rows with another one are re-encoded.
         """
         buffers, table_rows, batch, out = Scratch(*scratch), TableRows(*table), Events(*events), EventOutputs(*outputs)
+        sizes = bind(variant, numbers)
+        features, stack, head, scratch_at = sizes.features, sizes.stack, sizes.head, sizes.scratch
+        layers, H, state, n_x = stack.layers, stack.H, sizes.row.state, stack.n_x
+        members, calendar = sizes.ensemble.members, features.calendar
+        date_at = scratch_at.f + features.date
         S, tile_rows, tile_events, tile_units = buffers.floats, buffers.rows, buffers.events, buffers.units
         rows, ts, value, status = batch.rows, batch.ts, batch.value, out.status
         counters, counters_row = table_rows.counters, table_rows.counters_row

@@ -59,7 +59,8 @@ class ObservedRows:
     ) -> None:
         layout, config = model.layout, model.config
         self._ahead = len(config.future_covariates), config.horizon
-        self._kernel, self._scratch = observe_kernel(layout), make_scratch(layout)
+        self._kernel = observe_kernel(layout)
+        self._scratch = make_scratch(layout)
         self.use(model)
         self.prior = first_prior()
         self._rules = np.array([*rules(anomaly), *limits(config)])
@@ -147,10 +148,11 @@ class ObservedRows:
 
     def _run_kernel(self, events: Any, outputs: Any, prior: NDArray[np.float64], first: int) -> None:
         """Runs the kernel; see `observe` in observe/kernel.py."""
-        self._kernel(
-            self._weights, self._scratch, self._rows, events, outputs, self._rules, prior, self._calendar_table, first,
-            self.model.tag,
+        arguments = (
+            self._kernel.numbers, self._weights, self._scratch, self._rows, events, outputs, self._rules, prior,
+            self._calendar_table, first, self.model.tag,
         )  # fmt: skip
+        self._kernel.select(arguments)(*arguments)
 
     def observe_rows(self, rows: NDArray[np.int64], taken: Columns) -> None:
         """Observes events of rows (n,) that exist, without returning forecasts; for a state that is built from others.

@@ -32,6 +32,7 @@ class ChunkSpan(NamedTuple):
         k1: the state after k1 steps is carried on (after the last step, if there are fewer).
         learn: 0 = losses only.
         batch, room: sizes of the buffers.
+        numbers: sizes and offsets of the network, see kernels/sizes.py.
     """
 
     streams: int
@@ -40,6 +41,7 @@ class ChunkSpan(NamedTuple):
     learn: int
     batch: int
     room: int
+    numbers: Any
 
 
 class ChunkWindows(NamedTuple):

@@ -18,7 +18,7 @@ from forecaster.errors import TrainingError
 from forecaster.features.anchor import LARGE
 from forecaster.features.calendar import calendar_table
 from forecaster.features.step_inputs import N_STATISTICS
-from forecaster.layout import Layout, calendar_code, rates
+from forecaster.layout import Layout
 from forecaster.state.history import History
 from forecaster.training.cadence import begin_steps, pieces
 from forecaster.training.prepare_kernel import GridSteps, StepInputs, prepare_kernel
@@ -167,15 +167,14 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
     x = np.zeros((base, layout.n_x), np.float32)
     stats = np.zeros((base, N_STATISTICS))
     scaled = np.zeros(max(1, base * width), np.float32)
-    prepare = prepare_kernel(config.seasons, calendar_code(config), width, futures, config.horizon, layout.n_x,
-                              rates(layout))  # fmt: skip
+    prepare, sizes = prepare_kernel(layout)
     scratch = np.zeros(N_STATISTICS + 2 * (width + futures))
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)
     days = calendar_table(config.timezone, config.holidays)
     steps = GridSteps(flat["lags"], flat["ts"], flat["gap"], raw, future, flat["future_at"], flat["since"])
     out = StepInputs(x.reshape(-1), stats.reshape(-1), future_stats.reshape(-1))
     for first in np.unique(flat["start"]).tolist():
-        prepare(steps, out, scaled, scratch, days, first, int(flat["end"][first]))
+        prepare(sizes, steps, out, scaled, scratch, days, first, int(flat["end"][first]))
     observed = np.sort(flat["ts"][np.isfinite(flat["y"])])
     if not len(observed):
         msg = "not enough history: every value is missing"

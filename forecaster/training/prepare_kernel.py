@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forecaster.features.known_future import follow_future
 from forecaster.features.step_inputs import N_STATISTICS, observe_value, scale_covariates, step_features
 from forecaster.kernels.jit import kernel
 from forecaster.kernels.operands import Block, Ring
+from forecaster.kernels.sizes import bind, sized, split
+from forecaster.layout import FeatureLayout, Layout, feature_layout, rates
 
 
 class GridSteps(NamedTuple):
@@ -45,24 +48,38 @@ class StepInputs(NamedTuple):
     future_stats: Any
 
 
-@functools.lru_cache(maxsize=32)
-def prepare_kernel(
-    seasons: tuple[int, ...], calendar: int, covariates: int, futures: int, horizon: int, n_x: int,
-    rate: tuple[float, float],
-) -> Callable[..., None]:  # fmt: skip
-    """Returns the compiled kernel for these sizes; see `prepare` inside for its arguments."""
-    level_rate, scale_rate = rate
-    followed = covariates + futures
-    columns = N_STATISTICS + 2 * followed
-    future_at = N_STATISTICS + 2 * covariates
+@sized()
+class PrepareLayout(NamedTuple):
+    """Sizes of the kernel.
 
+    Attributes:
+        features: inputs of the network.
+        n_x: inputs of a step.
+        level_rate, scale_rate: smallest learning rates of level and scale.
+    """
+
+    features: FeatureLayout
+    n_x: int
+    level_rate: float
+    scale_rate: float
+
+
+def prepare_kernel(layout: Layout) -> tuple[Callable[..., None], NDArray[np.int64]]:
+    """Returns the compiled kernel, which serves every layout, and the `numbers` of this one; see `prepare` inside."""
+    variant, numbers = split(PrepareLayout(feature_layout(layout), layout.n_x, *rates(layout)))
+    return _build(variant), numbers
+
+
+@functools.lru_cache(maxsize=2)
+def _build(variant: PrepareLayout) -> Callable[..., None]:
     @kernel
     def prepare(
-        grid: GridSteps, out: StepInputs, scaled: Any, D: Any, calendar_table: Any, first: int, end: int
+        numbers: Any, grid: GridSteps, out: StepInputs, scaled: Any, D: Any, calendar_table: Any, first: int, end: int
     ) -> None:
         """Updates the statistics over steps first..end-1 of one series and writes the inputs of each step.
 
         Args:
+            numbers: sizes and offsets, see kernels/sizes.py.
             grid: read-only.
             out: overwritten from `first` to `end`.
             scaled: (N * C,) float32 scratch, one number where C = 0, overwritten by scaled covariates.
@@ -70,6 +87,13 @@ def prepare_kernel(
             calendar_table: local time and holidays.
             first, end: first step of the series, and the one after its last.
         """
+        sizes = bind(variant, numbers)
+        features, n_x, level_rate, scale_rate = sizes.features, sizes.n_x, sizes.level_rate, sizes.scale_rate
+        seasons, calendar, covariates, futures = (
+            features.seasons, features.calendar, features.covariates, features.futures,
+        )  # fmt: skip
+        horizon, followed = features.horizon, covariates + futures
+        columns, future_at = N_STATISTICS + 2 * followed, N_STATISTICS + 2 * covariates
         y, ts, since = grid.y, grid.ts, grid.since
         for c in range(columns):
             D[c] = 0.0

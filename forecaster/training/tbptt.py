@@ -76,7 +76,7 @@ class Chunk:
         self.gradient: NDArray[Any] = buffer(layout.n_params, dtype)
         self.carried: NDArray[Any] = np.zeros((layers, batch, max(1, state)), dtype)
         self._totals = np.zeros(3)
-        self._kernel = chunk_kernel(layout)
+        self._kernel, self._sizes = chunk_kernel(layout)
         self._nothing: NDArray[Any] = np.zeros(1, dtype)
 
     def run(
@@ -100,7 +100,8 @@ class Chunk:
         back = transposed(layout, params) if learn else self._nothing
         if learn:
             self.gradient[...] = 0
-        span = ChunkSpan(len(windows.first), int(windows.steps.max(initial=0)), k1, int(learn), self.batch, self.steps)
+        length = int(windows.steps.max(initial=0))
+        span = ChunkSpan(len(windows.first), length, k1, int(learn), self.batch, self.steps, self._sizes)
         self._kernel(
             weights, back, self.gradient, _columns(data),
             ChunkWindows(windows.first, windows.steps, windows.loss_from, windows.limit), span,

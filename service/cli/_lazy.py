@@ -12,6 +12,7 @@ from service.cli._errors import as_failure
 from service.cli._examples import add_examples
 from service.cli._kernel_cache import ensure_cache_folder
 from service.engine.malloc import share_arena
+from service.kernels import use_kernels_of_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class LazyGroup(click.Group):
             click.echo(
                 "forecaster: kernels are compiled at every start; set NUMBA_CACHE_DIR to a writable folder", err=True
             )
+        use_kernels_of_environment()
         command: click.Command = getattr(importlib.import_module(f"service.cli.{entry.module}"), entry.name)
         add_examples(cmd_name, command)
         return command

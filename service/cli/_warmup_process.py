@@ -12,6 +12,7 @@ from service.cli._bench_daemon import STEP_MS, covariate_fields, throwaway, writ
 from service.cli._daemon import Daemon
 from service.cli._logging import configure_logging
 from service.config.sections import Config
+from service.kernels import use_kernels_of_environment
 
 _SERIES: Final = 4
 
@@ -22,6 +23,7 @@ def main(text: str) -> int:
     Returns:
         The exit status: 1 where the training failed, so that some kernels may not be compiled.
     """
+    use_kernels_of_environment()
     given = Config.model_validate_json(text)
     model, train = given.library_model(), given.library_train()
     # Twice what a training needs, because the newest part is held out and the first steps have no target yet.

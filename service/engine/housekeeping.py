@@ -1,7 +1,7 @@
 """The work of the engine between batches: some of it in every iteration, most of it once a second.
 
 every iteration   heartbeat, trainings that have ended or were requested, settings that have changed
-every second      anomaly rules, champion, trials, gauges and status, left partitions, memory, retention
+every second      anomaly rules, champion, trials, gauges and status, left partitions, memory, kernels, retention
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 from service.config.sections import Config
 from service.engine.conditions import Conditions
 from service.engine.group_parts import GroupParts
+from service.engine.literal_kernels import LiteralKernels
 from service.engine.malloc_trim import MallocTrimmer
 from service.engine.partition_set import PartitionSet
 from service.engine.retention import Retention
@@ -38,6 +39,7 @@ class Kept:
     snapshots: SnapshotTimer
     trainer: Trainer
     trimmer: MallocTrimmer
+    kernels: LiteralKernels
 
 
 class Housekeeping:
@@ -91,6 +93,7 @@ class Housekeeping:
         self.show(partitions, transport)
         partitions.drop_left()
         kept.trimmer.trim_if_due()
+        kept.kernels.poll()
         if not partitions.queue:
             kept.retention.run(transport)
 

@@ -29,6 +29,7 @@ from service.engine.group_parts import GroupParts
 from service.engine.group_units import publications_of
 from service.engine.housekeeping import Housekeeping, Kept
 from service.engine.idle_marks import IdleMarks
+from service.engine.literal_kernels import LiteralKernels
 from service.engine.malloc_trim import MallocTrimmer
 from service.engine.partition_set import PartitionSet
 from service.engine.pipeline import InFlightBatch, Pipeline
@@ -150,8 +151,9 @@ class Engine:
         conditions = Conditions(config.health, config.state.data_dir, health, metrics)
         kept = Kept(
             [*self._groups.values()], conditions, exported, self._retention, self._snapshots, trainer,
-            MallocTrimmer(clock),
+            MallocTrimmer(clock), LiteralKernels(clock),
         )  # fmt: skip
+        self._kernels = kept.kernels
         self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
         self.summary = summary or RunSummary(inspection(config))
         published_from = {name: config.of_group(name).output.publish_from_ms for name in config.group_names}
@@ -218,6 +220,7 @@ class Engine:
         finally:
             self._health.enter("stopping")
             self._schemas.close()
+            self._kernels.close()
             self._trainer.close()
 
     # Start and end -------------------------------------------------------------------------------------------
@@ -235,6 +238,7 @@ class Engine:
         self._health.enter("compiling")
         for model in models.values():
             compile_kernels(model, repairs=self._config.input.late_within > 0)
+        self._kernels.want([model.config for model in models.values()])
         gc.collect()  # the compiler leaves some hundred megabytes of garbage, and collections are rare
         restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,

@@ -25,12 +25,14 @@ def main(path: Path) -> None:
     request: dict[str, Any] = json.loads(path.read_text("utf-8"))
     os.nice(int(request["nice"]))
     # Imported only now: loading compiled kernels is work that should have the lower priority already.
+    from service.kernels import use_kernels_of_environment  # noqa: PLC0415 - see above
     from service.lifecycle import SystemClock  # noqa: PLC0415 - see above
     from service.monitoring.metrics import Metrics  # noqa: PLC0415 - see above
     from service.registry.models import Registry  # noqa: PLC0415 - see above
     from service.snapshots.store import SnapshotStore  # noqa: PLC0415 - see above
     from service.trainer.job import retrain  # noqa: PLC0415 - see above
 
+    use_kernels_of_environment()
     config = Config.model_validate(request["config"])
     data_dir = config.state.data_dir
     store = SnapshotStore(data_dir / "snapshots", config.state.snapshots_kept, Metrics())

@@ -74,16 +74,23 @@ port = 0
     return path
 
 
+# All but the order of the commits, which depends on batches.
+_COLUMNS = (
+    "partition, position, series, origin, interval_ms, model, status, levels, quantiles, anomaly, flagged, value, "
+    "origin_ms, revision"
+)
+
+
 def content(folder: Path) -> Content:
     """Returns everything a reader of the output sees, in an order that does not depend on batches."""
     with closing(sqlite3.connect(f"file:{folder / 'data' / 'forecasts.sqlite'}?mode=ro", uri=True)) as database:
         return {
-            table: database.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall()
-            for table, order in (
-                ("forecasts", "partition, position, series, origin"),
-                ("rejects", "1, 2"),
-                ("positions", "1, 2"),
-                ("adoptions", "1, 2"),
+            table: database.execute(f"SELECT {columns} FROM {table} ORDER BY {order}").fetchall()
+            for table, columns, order in (
+                ("forecasts", _COLUMNS, "partition, position, series, origin"),
+                ("rejects", "*", "1, 2"),
+                ("positions", "*", "1, 2"),
+                ("adoptions", "*", "1, 2"),
             )
         }
 

@@ -53,8 +53,10 @@ def event(step: int, series: str = "a", value: float | None = None) -> bytes:
 
 
 def config_of(folder: Path, **sections: Any) -> Config:
-    """Returns a configuration with a tiny network."""
-    merged: dict[str, Any] = {"model": dict(MODEL), "state": {"data_dir": str(folder)}}
+    """Returns a configuration with a tiny network; its forecasts are JSON, which tests read, whatever the sink."""
+    merged: dict[str, Any] = {
+        "model": dict(MODEL), "state": {"data_dir": str(folder)}, "output": {"format": "json"}
+    }  # fmt: skip
     for name, values in sections.items():
         merged[name] = values if name == "group" else merged.get(name, {}) | values
     return Config.model_validate(merged)

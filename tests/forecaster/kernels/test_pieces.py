@@ -16,7 +16,8 @@ from numba.core.codegen import JITCodeLibrary
 from forecaster.config import ModelConfig
 from forecaster.kernels import jit
 from forecaster.kernels.jit import inlined, kernel, product, sources
-from forecaster.kernels.operands import Rows, Strided, literals
+from forecaster.kernels.operands import Rows, Strided
+from forecaster.kernels.sizes import literals
 from forecaster.layout import layout_of
 from forecaster.observe import observe_kernel
 from forecaster.training.chunk_kernel import chunk_kernel
@@ -152,7 +153,7 @@ class TestMadeOf:
 
     def test_source_of_a_piece(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A changed source file changes the keys of the kernels that have a piece of that file, and no others."""
-        observe = observe_kernel(layout_of(ModelConfig(horizon=2)))
+        observe = observe_kernel(layout_of(ModelConfig(horizon=2))).literal
         before = sources(observe), sources(build(1.0))
         digest = jit._file_digest
         monkeypatch.setattr(jit, "_file_digest", lambda path: "changed" if path.endswith("trend.py") else digest(path))
@@ -175,7 +176,7 @@ class TestMadeOf:
     def test_files_of_the_classes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Files of the classes of arguments, and of literals closed over and nested in them, count in the key."""
         layout = layout_of(ModelConfig(horizon=2))
-        observe, chunk = observe_kernel(layout), chunk_kernel(layout)
+        observe, chunk = observe_kernel(layout).literal, chunk_kernel(layout)[0]
         for name in ("observe/buffers.py", "layout.py", "operands.py", "quantile_output.py"):
             assert jit._file_digest(str(FORECASTER.joinpath(*PLACES.get(name, ()), name))) in sources(observe), name
         assert jit._file_digest(str(FORECASTER / "training" / "chunk_kernel.py")) in sources(chunk)
@@ -189,7 +190,7 @@ class TestMadeOf:
 
     def test_files_without_pieces(self) -> None:
         """Sources without a piece of the kernel do not count in the key: editing them recompiles nothing."""
-        found = sources(observe_kernel(layout_of(ModelConfig(horizon=2))))
+        found = sources(observe_kernel(layout_of(ModelConfig(horizon=2))).literal)
         others = "training/compare.py", "state/history.py", "state/checkpoint.py", "evaluation/scores.py"
         for path in (*others, "interop/frames.py"):
             assert jit._file_digest(str(FORECASTER / path)) not in found
@@ -199,9 +200,11 @@ class TestMadeOf:
         program = (
             "import hashlib; from forecaster.kernels.jit import sources; from forecaster.observe import observe_kernel;"
             "from forecaster.config import ModelConfig; from forecaster.layout import layout_of;"
-            "print(hashlib.sha256(repr(sorted(sources(observe_kernel(layout_of(ModelConfig(horizon=2)))))).encode()).hexdigest())"
+            "print(hashlib.sha256(repr(sorted(sources(observe_kernel(layout_of(ModelConfig(horizon=2))).literal))).encode()).hexdigest())"
         )
         run = [sys.executable, "-c", program]
         first, second = (subprocess.run(run, capture_output=True, text=True, check=True).stdout for _ in range(2))
         assert first == second
-        assert not [text for text in sources(observe_kernel(layout_of(ModelConfig(horizon=2)))) if ADDRESS in text]
+        forms = observe_kernel(layout_of(ModelConfig(horizon=2)))
+        for form in (forms.literal, forms.general):
+            assert not [text for text in sources(form) if ADDRESS in text]
