@@ -23,7 +23,7 @@ def main() -> None:
     os.nice(_LOWEST_PRIORITY)
     # Imported only now: loading compiled kernels is work that should have the lower priority already.
     from forecaster import ModelConfig, start_model, use_kernels  # noqa: PLC0415 - see above
-    from service.engine.champion import compile_kernels  # noqa: PLC0415 - see above
+    from service.trainer.compile import compile_kernels  # noqa: PLC0415 - see above
 
     use_kernels("literal")
     for settings in request["networks"]:

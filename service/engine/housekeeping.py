@@ -93,6 +93,8 @@ class Housekeeping:
         self.show(partitions, transport)
         partitions.drop_left()
         kept.trimmer.trim_if_due()
+        models = (group.champion.model for group in kept.groups)
+        kept.kernels.want([model.config for model in models if model is not None])
         kept.kernels.poll()
         if not partitions.queue:
             kept.retention.run(transport)

@@ -40,6 +40,7 @@ class LiteralKernels:
         self._clock, self._command, self._delay = clock, command, delay
         self._process: subprocess.Popen[bytes] | None = None
         self._wanted: list[ModelConfig] = []
+        self._asked: frozenset[ModelConfig] = frozenset()
         self._due = self._began = 0.0
 
     @property
@@ -48,9 +49,14 @@ class LiteralKernels:
         return self._process is not None
 
     def want(self, networks: Collection[ModelConfig]) -> None:
-        """Requests the literal kernels of those networks whose kernel is general now."""
-        self._wanted = []
-        if used_kernels() == "auto" and self._process is None:
+        """Requests the literal kernels of those networks whose kernel is general now.
+
+        The same networks again change nothing, and those that come while the process runs wait for the next call.
+        """
+        if self._process is not None or self._asked == frozenset(networks):
+            return
+        self._asked, self._wanted = frozenset(networks), []
+        if used_kernels() == "auto":
             self._wanted = [network for network in networks if kernel_form(network) == "general"]
         self._due = self._clock.monotonic() + self._delay
 

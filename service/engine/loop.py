@@ -238,7 +238,6 @@ class Engine:
         self._health.enter("compiling")
         for model in models.values():
             compile_kernels(model, repairs=self._config.input.late_within > 0)
-        self._kernels.want([model.config for model in models.values()])
         gc.collect()  # the compiler leaves some hundred megabytes of garbage, and collections are rare
         restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,

@@ -132,6 +132,28 @@ def test_the_request_has_the_networks(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert ModelConfig.from_dict(given) == NETWORK
 
 
+def test_networks_that_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that is adopted later is compiled after its own delay; those that were requested are not again."""
+    general(monkeypatch)
+    now = Now()
+    kernels = LiteralKernels(now, ENDED, delay=20.0)
+    kernels.want([NETWORK])
+    now.seconds = 30.0
+    kernels.want([NETWORK])
+    kernels.poll()
+    assert kernels.running
+    kernels.want([NETWORK, ModelConfig()])  # while it runs
+    wait(kernels)
+    kernels.want([NETWORK, ModelConfig()])
+    now.seconds = 49.0
+    kernels.poll()
+    assert not kernels.running
+    now.seconds = 50.0
+    kernels.poll()
+    assert kernels.running
+    wait(kernels)
+
+
 @pytest.mark.parametrize("form", ["general", "literal"])
 def test_a_chosen_form_stays(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is compiled in the background where the environment names a form."""
