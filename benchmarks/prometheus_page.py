@@ -28,6 +28,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 
 from service.cli._daemon import Daemon
@@ -72,6 +73,11 @@ def write_prometheus(folder: Path, daemon: str, step_seconds: float) -> None:
     (folder / "prometheus.yml").write_text(quick + config)
 
 
+def is_ready(url: str) -> bool:
+    """Returns whether the daemon has compiled its kernels and reads events."""
+    return httpx.get(f"{url}/readyz", trust_env=False, timeout=30).status_code == 200
+
+
 def run(folder: Path, seconds: float, step_seconds: float, *, seasons: bool) -> Path:
     """Runs Prometheus and the daemon for some seconds of traffic; returns the daemon's output."""
     program = shutil.which("prometheus")
@@ -82,7 +88,7 @@ def run(folder: Path, seconds: float, step_seconds: float, *, seasons: bool) -> 
     running = threading.Thread(target=daemon.run, args=(stop,))
     running.start()
     try:
-        while not daemon._http.url:
+        while not daemon._http.url or not is_ready(daemon._http.url):
             time.sleep(0.05)
         write_prometheus(folder, daemon._http.url.removeprefix("http://"), step_seconds)
         command = [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,11 +19,13 @@ import forecast_formats
 import history
 import late_events
 import mixed_cadences
+import prometheus_page
 import raw_events
 import records
 import sqlite_output
 import trend
 import window_snapshots
+import without_hints
 
 
 def test_trend() -> None:
@@ -74,6 +79,35 @@ def test_history() -> None:
     rows = [line.strip("| ").split(" | ") for line in history.table(3_000, 20).splitlines()[2:]]
     assert [row[0] for row in rows] == ["history", "live"]
     assert all(float(row[1].replace(",", "")) > 0 for row in rows)
+
+
+def test_without_hints(tmp_path: Path) -> None:
+    """A file of hours with a day scores the same with and without the interval and the season given, to a tenth."""
+    lines = ["series,timestamp,value"]
+    for hour in range(600):
+        time = f"2026-01-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z"
+        lines += [f"{name},{time},{10 + at + 5 * math.sin(hour * math.pi / 12)}" for at, name in enumerate("ab")]
+    file = tmp_path / "hours.csv"
+    file.write_text("\n".join(lines) + "\n")
+    small = ["--set", "model.hidden_size=16", "--set", "model.head_size=16", "--set", "retrain.every_events=0"]
+    found = without_hints.compare(file, {"freq_s": 3600, "season": 24, "horizon": 4}, 0.3, small)
+    assert found[0][1] == found[1][1] > 1000
+    cells = without_hints.line("hours", found).strip("| ").split(" | ")
+    assert cells[0] == "hours"
+    assert 0.9 < float(cells[3]) < 1.1
+
+
+@pytest.mark.timeout(300)
+def test_prometheus_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three days of 24 steps through a real Prometheus, by the page: each day after the first has a score."""
+    if shutil.which("prometheus") is None:
+        assert not os.environ.get("CI"), "got no prometheus under CI, expected the Debian package: run `make system`"
+        pytest.skip("no prometheus here: `make system` installs it")
+    monkeypatch.setattr(prometheus_page, "DAY", 24)
+    output = prometheus_page.run(tmp_path, 3.5 * 24 * 0.2, 0.2, seasons=True)
+    table, _ = prometheus_page.scores(output)
+    assert len(table) >= 2
+    assert all(count > 0 and 0.0 < ratio < 10.0 for _, count, ratio in table)
 
 
 def test_sqlite_output() -> None:
