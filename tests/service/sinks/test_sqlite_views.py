@@ -20,6 +20,7 @@ from service.messages.decode import Decoded
 from service.messages.encode import JSON, encode
 from service.ports import Unit
 from service.sinks.sqlite_sink import SqliteSink
+from service.sinks.stored_forecasts import stored_forecasts
 
 LEVELS = (0.1, 0.5, 0.9)
 SERIES = ["a", "b", 'c"{x="é"}']
@@ -152,6 +153,36 @@ def test_verified_is_what_pandas_joins(tmp_path):
     np.testing.assert_allclose(middle, [one[1] for one in joined["quantiles"]])
     np.testing.assert_allclose(found["error"], found["actual"] - found["forecast"])
     np.testing.assert_allclose(found["forecast"], middle)
+
+
+def test_numbers_without_codes(tmp_path):
+    """A forecast whose range is not a number is shown as in JSON, step by step too."""
+    found = {}
+    for name, output in (("json", JSON), ("compact", CompactFormat())):
+        decoded, forecasts = batch(12)
+        forecasts.quantiles[7] = [-1e308, 0.0, 1e308]
+        publish(tmp_path / name, decoded, forecasts, output)
+        of_all = rows(tmp_path / name, "SELECT status, quantiles FROM forecasts WHERE position = 7")
+        of_steps = rows(tmp_path / name, "SELECT step, quantiles FROM steps WHERE position = 7 ORDER BY step")
+        found[name] = [dict(row, quantiles=json.loads(row["quantiles"])) for row in (*of_all, *of_steps)]
+    assert found["compact"] == found["json"]
+    assert [row.get("status") for row in found["json"]] == ["ok", None, None, None]
+
+
+@pytest.mark.parametrize("output", [JSON, CompactFormat()])
+def test_corrected_by_one_record(tmp_path, output):
+    """Where a record with several events has corrected a forecast twice, the last one is read, with its targets."""
+    decoded, forecasts = batch(9)
+    series, times = decoded.series[8], int(forecasts.origin_ms[8])
+    for at in (6, 7):  # late events in the record of the newest one
+        decoded.series[at], forecasts.origin_ms[at], forecasts.status[at] = series, times, Status.REPAIRED
+    decoded.positions[6:] = [6, 6, 6]
+    publish(tmp_path / "f", decoded, forecasts, output)
+    (found,) = stored_forecasts(tmp_path / "f", "c*", times, 1)
+    assert found.targets == [row["target"] for row in rows(
+        tmp_path / "f", f"SELECT DISTINCT step, target FROM steps WHERE origin_ms = {times} AND series LIKE 'c%'"
+    )]  # fmt: skip
+    np.testing.assert_allclose(found.quantiles, forecasts.quantiles[7], atol=0.05)
 
 
 def test_a_fourth_of_the_size(tmp_path):
