@@ -52,15 +52,15 @@ def batch(count: int, seed: int = 0, *, steps: int = 3, start: int = START) -> t
     return decoded, found
 
 
-def publish(path: Path, decoded: Decoded, forecasts: Forecasts, output=None) -> None:
+def publish(path: Path, decoded: Decoded, forecasts: Forecasts, output=None, partition="p") -> None:
     """Writes the forecasts of a batch to a file."""
     made = encode(
-        decoded, forecasts, partition="p", levels=LEVELS, model_sha256="ab" * 32, output=output or CompactFormat()
+        decoded, forecasts, partition=partition, levels=LEVELS, model_sha256="ab" * 32, output=output or CompactFormat()
     )
     sink = SqliteSink(path)
     sink.open()
-    begin = sink.committed("p") or 0
-    sink.publish(Unit("p", begin, begin + len(decoded), made.series, made.forecasts, positions=made.positions))
+    begin = sink.committed(partition) or 0
+    sink.publish(Unit(partition, begin, begin + len(decoded), made.series, made.forecasts, positions=made.positions))
     sink.close()
 
 
@@ -155,6 +155,15 @@ def test_verified_is_what_pandas_joins(tmp_path):
     np.testing.assert_allclose(found["forecast"], middle)
 
 
+def test_verified_by_its_own_partition(tmp_path):
+    """Series of the same name in two partitions are two series: each forecast has the actuals of its own."""
+    for partition, seed in (("p", 1), ("q", 2)):
+        publish(tmp_path / partition, *batch(30, seed), partition=partition)
+        publish(tmp_path / "both", *batch(30, seed), partition=partition)
+    query = "SELECT * FROM verified ORDER BY partition, series, origin, step"
+    assert rows(tmp_path / "both", query) == [*rows(tmp_path / "p", query), *rows(tmp_path / "q", query)]
+
+
 def test_numbers_without_codes(tmp_path):
     """A forecast whose range is not a number is shown as in JSON, step by step too."""
     found = {}
@@ -211,3 +220,12 @@ def test_series_come_one_by_one(tmp_path):
     plan = [row["detail"] for row in rows(path, f"EXPLAIN QUERY PLAN {query}")]
     assert any("INDEX stored_forecasts_of_series (series=?)" in line for line in plan)
     assert not any("USE TEMP B-TREE FOR ORDER BY" in line for line in plan)
+
+
+@pytest.mark.parametrize("where", ["step = 1", "series = 'b'", "series = 'b' AND origin_ms = 5 AND partition = 'p'"])
+def test_actuals_are_found_by_their_time(tmp_path, where):
+    """An actual is looked up in the index by series and time, so that a query takes no time for other events."""
+    path = tmp_path / "f.sqlite"
+    publish(path, *batch(60))
+    plan = rows(path, f"EXPLAIN QUERY PLAN SELECT actual FROM verified WHERE {where}")
+    assert any("SEARCH a" in row["detail"] and "origin_ms>? AND origin_ms<?" in row["detail"] for row in plan)
