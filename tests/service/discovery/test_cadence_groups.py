@@ -220,6 +220,26 @@ def test_several_files_and_a_rare_series(tmp_path: Path, monkeypatch: pytest.Mon
     assert series_of(settle_groups(config)) == {"auto-1s": ("c",), "auto-1h": ("d",)}
 
 
+def test_no_event_among_many_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that are all rejected or filtered show no series."""
+    for name, value in (("_READ", 10), ("_ALWAYS", 20)):
+        monkeypatch.setattr(series_scan, name, value)
+    file = write(tmp_path / "in.jsonl", MIXED)
+    config = config_for(tmp_path, file, input__where='series == "none"')
+    assert settle_groups(config).groups == {}
+
+
+def test_a_name_for_each_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every record has a series of its own, little is read ahead."""
+    for name, value in (("_READ", 10), ("_ALWAYS", 10), ("_MOST_SERIES", 25)):
+        monkeypatch.setattr(series_scan, name, value)
+    file = write(tmp_path / "in.jsonl", {f"s{number}": MINUTE for number in range(400)}, 1)
+    config = config_for(tmp_path, file)
+    scan = series_scan.SeriesScan([(str(file), config.input, None)])
+    assert len(scan.names) == 30
+    assert not scan.events.complete
+
+
 @given(
     patterns=st.lists(st.text("ab*?[]!", min_size=1, max_size=4), max_size=6),
     names=st.lists(st.text("ab*?[]!", max_size=4)),
