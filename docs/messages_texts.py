@@ -193,7 +193,8 @@ middle), the actual, and the error.
 How good were the forecasts of one step ahead since yesterday:
 
 ```sql
-SELECT series, avg(abs(error)) FROM verified WHERE step = 1 AND target > datetime('now', '-1 day') GROUP BY series;
+SELECT series, avg(abs(error)) FROM verified
+WHERE step = 1 AND target > strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 day') GROUP BY series;
 ```
 
 An event belongs to a target that is less than half an interval away; events without a published forecast are not in \

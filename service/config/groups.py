@@ -17,7 +17,8 @@ DEFAULT_GROUP: Final = "default"
 MOST_GROUPS: Final = 20
 """Groups of a configuration: each has a network, a table of rows and a history, and values of the label `group`."""
 
-_OF_DAEMON: Final = ("sink", "format", "path")  # keys of [output] that all groups share: a unit goes to one sink
+# Keys of [output] that all groups share: a unit goes to one sink, and the bounds are those of its file.
+_OF_DAEMON: Final = ("sink", "format", "path", "keep", "max_bytes")
 
 
 def _own(kind: type[BaseModel], section: str) -> Any:
@@ -55,7 +56,7 @@ class GroupConfig(Section):
     @classmethod
     def _of_series(cls, output: OutputConfig) -> OutputConfig:
         if shared := sorted(output.model_fields_set & set(_OF_DAEMON)):
-            msg = f"got {', '.join(shared)}, expected keys of the forecasts: all groups share sink, format and path"
+            msg = f"got {', '.join(shared)}, expected keys of the forecasts: all groups share {', '.join(_OF_DAEMON)}"
             raise ValueError(msg)
         return output
 

@@ -22,6 +22,7 @@ MOST_CADENCES: Final = 9
 
 _WITHIN: Final = 0.1  # share of a gap by which others may differ and count as equal
 _FEWEST_GAPS: Final = 3  # fewer do not show a cadence
+_SURE: Final = 8  # of fewer gaps all have to be equal: half of few ones often are by chance
 _MONTH_NAMES: Final = {1: "1mo", 3: "1q", 12: "1y"}
 
 
@@ -82,8 +83,13 @@ def cadences_of(events: FirstEvents) -> list[tuple[int, NDArray[np.int64]]]:
 
 
 def _is_regular(gaps: NDArray[np.int64], usual: int) -> bool:
-    """Returns whether half of the gaps are about the usual one: of events at random times, about a tenth is."""
-    return bool(2 * np.count_nonzero(same_cadence(gaps, usual)) >= len(gaps))
+    """Returns whether half of the gaps are about the usual one: of events at random times, about a tenth is.
+
+    At least `_SURE` have to be, or all: of series with four gaps between events at random times, a sixth has two that
+    are equal, and of series that lack many of their events, an eighth has mostly double gaps.
+    """
+    equal = np.count_nonzero(same_cadence(gaps, usual))
+    return bool(2 * equal >= len(gaps) and equal >= min(len(gaps), _SURE))
 
 
 def same_cadence(gaps_ms: NDArray[np.int64], interval_ms: int) -> NDArray[np.bool_]:

@@ -22,6 +22,7 @@ _READ: Final = 65_536  # records at once
 _ALWAYS: Final = 500_000  # records that are read in any case: about a second
 _MOST: Final = 4_000_000  # records that are read at most
 _ENOUGH: Final = 4  # events of a series that show its cadence
+_MOST_SERIES: Final = 200_000  # beyond which nothing more is read: such names are rather those of events
 
 
 class SeriesScan:
@@ -68,7 +69,8 @@ class SeriesScan:
                 if len(self._numbers) > before:
                     last_new = taken
                 self._left -= len(records)
-                if self._left <= 0 or (taken >= _ALWAYS and taken >= 2 * last_new and self._all_shown()):
+                shown = taken >= _ALWAYS and taken >= 2 * last_new and self._all_shown()
+                if shown or self._left <= 0 or len(self._numbers) >= _MOST_SERIES:
                     return source.lag() == 0
         finally:
             source.close()
@@ -85,4 +87,4 @@ class SeriesScan:
 
     def _all_shown(self) -> bool:
         """Returns whether all series have events enough to show their cadence."""
-        return bool(np.bincount(np.concatenate(self._series)).min() >= _ENOUGH)
+        return bool((np.bincount(np.concatenate(self._series)) >= _ENOUGH).all())  # also where there are none

@@ -49,16 +49,19 @@ class LiteralKernels:
         return self._process is not None
 
     def want(self, networks: Collection[ModelConfig]) -> None:
-        """Requests the literal kernels of those networks whose kernel is general now.
+        """Requests the literal kernels of those networks whose kernel is general now; called again and again.
 
-        The same networks again change nothing, and those that come while the process runs wait for the next call.
+        A network is requested once. Those that come while the process runs, and those without an event since then,
+        whose form is not known, wait for a later call.
         """
-        if self._process is not None or self._asked == frozenset(networks):
+        if self._process is not None or used_kernels() != "auto":
             return
-        self._asked, self._wanted = frozenset(networks), []
-        if used_kernels() == "auto":
-            self._wanted = [network for network in networks if kernel_form(network) == "general"]
-        self._due = self._clock.monotonic() + self._delay
+        self._asked &= frozenset(networks)
+        new = [one for one in dict.fromkeys(networks) if one not in self._asked and kernel_form(one) == "general"]
+        if new:
+            self._asked |= frozenset(new)
+            self._wanted += new
+            self._due = self._clock.monotonic() + self._delay
 
     def poll(self) -> None:
         """Starts the process when it is due, and selects all kernels again after it has ended."""

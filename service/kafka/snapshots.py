@@ -20,7 +20,7 @@ from kafka import KafkaProducer
 from kafka.structs import TopicPartition
 
 from service.config.kafka import KafkaConfig
-from service.errors import TransportError
+from service.errors import SourceGoneError, TransportError
 from service.kafka.connection import connection
 from service.kafka.construct import construct
 from service.kafka.reader import Reader
@@ -99,7 +99,8 @@ class KafkaSnapshots:
         """Returns the newest shared snapshot of a partition, complete and verified; None without any.
 
         Raises:
-            TransportError, KafkaError: it cannot be read, or differs from its manifest.
+            SourceGoneError: it is the newest one, and its chunks are lost or damaged; asking again does not help.
+            TransportError, KafkaError: it cannot be read now, or a newer one has replaced it.
         """
         manifest = self._asked.pop(partition, None) or self._manifest(partition)
         if manifest is None:
@@ -111,14 +112,20 @@ class KafkaSnapshots:
             source = TopicPartition(self._settings.snapshot_chunks, manifest.chunk_partition)
             for batch in reader.read(source, manifest.first, manifest.last + 1, 100):
                 found |= {wanted[record.key]: record.value for record in batch if record.key in wanted}
+        except SourceGoneError:  # what is left of it has another checksum
+            found.clear()
         finally:
             reader.close()
         data = b"".join(found[number] for number in sorted(found))
         if hashlib.sha256(data).hexdigest() != manifest.sha256:
             msg = (
                 f"shared snapshot of {partition} at {manifest.position}: got {len(data)} bytes with another checksum, "
-                f"expected {manifest.size}; a newer snapshot overwrote it"
+                f"expected {manifest.size}"
             )
+            if self._manifest(partition) == manifest:
+                msg += "; its chunks are lost or damaged, and the next upload replaces it"
+                raise SourceGoneError(msg)
+            msg += "; a newer snapshot overwrote it"
             raise TransportError(msg)
         return data
 

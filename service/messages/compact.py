@@ -237,7 +237,8 @@ class CompactFormat:
                 else:
                     more["quantiles"] = plain(forecasts.quantiles[at])
             rest = orjson.dumps(more) if more else b""
-            head = _FORECAST.pack(0, *heads[at], status == "missing", steps if codes else 0, len(levels), len(rest))
+            known = 0 if status == UNKNOWN else steps
+            head = _FORECAST.pack(0, *heads[at], status == "missing", known, len(levels), len(rest))
             return b"".join((head, context, rest, codes))
 
         return write

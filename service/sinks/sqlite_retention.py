@@ -1,10 +1,10 @@
 """Deletes the oldest outputs of a SQLite file, a few with every unit, so that the file stays within its bounds.
 
-By age: the time at which rows were written is known to the hour (table `written`), whatever the times of their events
-are. By size: while the used pages take more than the bound, every unit deletes about twice as many rows as it adds.
-Deleted pages are used again; where more than an eighth of a file is unused, every unit gives some pages back to the
-file system. Positions, adoptions and counts stay, and so does the newest row of every table: its number is not used
-again.
+The time at which rows were written is known to the hour (table `written`), whatever the times of their events are. By
+size: while the used pages take more than the bound, every unit deletes about twice as many rows as it adds, of all
+tables those of the oldest hour, so that no table displaces newer rows of another one. Deleted pages are used again;
+where more than an eighth of a file is unused, every unit gives some pages back to the file system. Positions, adoptions
+and counts stay, and so does the newest row of every table: its number is not used again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEAST_FREE: Final = 1024  # pages below which nothing is given back
 _TABLES: Final = {"stored_forecasts": "id", "stored_silences": "id", "batches": "rowid", "rejects": "rowid"}
 
 WRITTEN: Final = """
-CREATE TABLE IF NOT EXISTS written ( -- the hours in which something was written, for `output.keep`
+CREATE TABLE IF NOT EXISTS written ( -- the hours in which something was written, as far as it is kept
     hour INTEGER PRIMARY KEY,        -- since 1970
     stored_forecasts INTEGER NOT NULL, -- the greatest number in each table before the hour
     stored_silences INTEGER NOT NULL,
@@ -45,15 +45,19 @@ CREATE TABLE IF NOT EXISTS pruned_rejects ( -- counts of deleted rejects, for th
 _COUNT_PRUNED: Final = """
 INSERT INTO pruned_rejects SELECT partition, reason, count(*) FROM rejects WHERE rowid <= ? GROUP BY 1, 2
 ON CONFLICT (partition, reason) DO UPDATE SET n = n + excluded.n"""
-_FORGET_SERIES: Final = """
-DELETE FROM series_names WHERE id IN (SELECT series FROM stored_forecasts WHERE id <= ?)
-AND NOT EXISTS (SELECT 1 FROM stored_forecasts WHERE series = series_names.id AND id > ?)
-AND NOT EXISTS (SELECT 1 FROM stored_silences WHERE series = series_names.id)"""
+_FORGET_SERIES: Final = {
+    table: f"""
+DELETE FROM series_names WHERE id IN (SELECT series FROM {table} WHERE id <= ?)
+AND NOT EXISTS (SELECT 1 FROM {table} WHERE series = series_names.id AND id > ?)
+AND NOT EXISTS (SELECT 1 FROM {other} WHERE series = series_names.id)"""
+    for table, other in (("stored_forecasts", "stored_silences"), ("stored_silences", "stored_forecasts"))
+}
+_MOST_HOURS: Final = 100  # noted hours without a row that a unit passes
 
 
 @dataclass(slots=True)
 class SqliteRetention:
-    """Deletes the oldest outputs of a file; `prune` belongs into the transaction of a unit.
+    """Deletes the oldest outputs of a file; `note_hour` and `prune` belong into the transaction of a unit.
 
     Attributes:
         keep_ms: outputs written longer ago are deleted; 0: none by age.
@@ -66,7 +70,6 @@ class SqliteRetention:
     max_bytes: int = 0
     now_ms: Callable[[], int] = lambda: 0
     forgotten: int = 0
-    _hour: int = field(default=-1, init=False)
     _reported: bool = field(default=False, init=False)
 
     def prune(self, database: sqlite3.Connection, unit: Unit, tables: frozenset[str]) -> None:
@@ -81,7 +84,6 @@ class SqliteRetention:
             return
         count = 2 * max(len(unit.forecasts), len(unit.rejects)) + _LEAST_ROWS
         if self.keep_ms:
-            self._note_hour(database, tables)
             self._prune_by_age(database, tables, count)
         size, pages, free = (
             int(database.execute(f"PRAGMA {name}").fetchone()[0])
@@ -91,39 +93,56 @@ class SqliteRetention:
             if not self._reported:
                 self._reported = True
                 _log.info("output at its bound, oldest rows are deleted", max_bytes=self.max_bytes)
-            for table in _TABLES.keys() & tables:
-                rejects = 2 * len(unit.rejects)
-                few = rejects if table == "rejects" else 2 if table == "batches" else count
-                self._delete(database, table, None, few)
+            if not self._prune_oldest_hour(database, tables, count):
+                for table in _TABLES.keys() & tables:
+                    few = 2 * len(unit.rejects) if table == "rejects" else _most(table, count)
+                    self._delete(database, table, None, few)
         if free > max(_LEAST_FREE, pages // 8):
             database.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
 
-    def _note_hour(self, database: sqlite3.Connection, tables: frozenset[str]) -> None:
-        """Notes the greatest numbers at the first unit of an hour."""
-        hour = self.now_ms() // _HOUR_MS
-        if hour == self._hour:
+    def note_hour(self, database: sqlite3.Connection, tables: frozenset[str]) -> None:
+        """Notes the greatest numbers at the first unit of an hour.
+
+        Args:
+            database: in the transaction of a unit, before its rows are written.
+            tables: the tables that the file has.
+        """
+        if not self.keep_ms and not self.max_bytes:
             return
-        self._hour = hour
+        hour = self.now_ms() // _HOUR_MS
+        if database.execute("SELECT 1 FROM written WHERE hour = ?", (hour,)).fetchone():
+            return
         newest = [_newest(database, table) if table in tables else 0 for table in _TABLES]
-        database.execute("INSERT OR IGNORE INTO written VALUES (?, ?, ?, ?, ?)", (hour, *newest))
+        database.execute("INSERT INTO written VALUES (?, ?, ?, ?, ?)", (hour, *newest))
 
     def _prune_by_age(self, database: sqlite3.Connection, tables: frozenset[str], count: int) -> None:
         last = (self.now_ms() - self.keep_ms) // _HOUR_MS
         found = database.execute("SELECT * FROM written WHERE hour <= ? ORDER BY hour DESC LIMIT 1", (last,)).fetchone()
         if found is None:
             return
-        left = 0
+        left = False
         for table, until in zip(_TABLES, found[1:], strict=True):
             if table in tables:
-                left += self._delete(database, table, until, count)
+                left |= self._delete(database, table, until, count) == count
         if not left:
             database.execute("DELETE FROM written WHERE hour < ?", (found[0],))
 
-    def _delete(self, database: sqlite3.Connection, table: str, until: int | None, count: int) -> bool:
+    def _prune_oldest_hour(self, database: sqlite3.Connection, tables: frozenset[str], count: int) -> int:
+        """Deletes the oldest rows of all tables, of one hour; returns their number, 0 where all are of this hour."""
+        noted = database.execute("SELECT * FROM written ORDER BY hour LIMIT ?", (_MOST_HOURS,)).fetchall()
+        for hour, *before in noted:
+            ends = [(table, until) for table, until in zip(_TABLES, before, strict=True) if table in tables]
+            if deleted := sum(self._delete(database, table, until, _most(table, count)) for table, until in ends):
+                return deleted
+            # The newest hour stays, so that it is not noted again with later numbers.
+            database.execute("DELETE FROM written WHERE hour = ? AND hour < (SELECT max(hour) FROM written)", (hour,))
+        return 0
+
+    def _delete(self, database: sqlite3.Connection, table: str, until: int | None, count: int) -> int:
         """Deletes the oldest rows of a table, at most `count` and those up to a number, without the newest row.
 
         Returns:
-            Whether there are more to delete.
+            The number of deleted rows.
         """
         key = _TABLES[table]
         newest = _newest(database, table)
@@ -131,13 +150,18 @@ class SqliteRetention:
         rows = f"SELECT {key} FROM {table} WHERE {key} <= ? ORDER BY {key} LIMIT ?"
         found = database.execute(f"SELECT max({key}), count(*) FROM ({rows})", (limit, count)).fetchone()
         if found[0] is None:
-            return False
+            return 0
         if table == "rejects":
             database.execute(_COUNT_PRUNED, (found[0],))
-        if table == "stored_forecasts":
-            self.forgotten += database.execute(_FORGET_SERIES, (found[0], found[0])).rowcount
+        if table in _FORGET_SERIES:
+            self.forgotten += database.execute(_FORGET_SERIES[table], (found[0], found[0])).rowcount
         database.execute(f"DELETE FROM {table} WHERE {key} <= ?", (found[0],))
-        return bool(found[1] == count)
+        return int(found[1])
+
+
+def _most(table: str, count: int) -> int:
+    """Returns how many rows of a table are deleted with a unit; a batch has many forecasts."""
+    return 2 if table == "batches" else count
 
 
 def _newest(database: sqlite3.Connection, table: str) -> int:

@@ -87,6 +87,7 @@ CREATE TABLE IF NOT EXISTS stored_silences (
     expected_ms INTEGER NOT NULL,
     noticed_ms INTEGER NOT NULL
 );
+CREATE INDEX IF NOT EXISTS stored_silences_of_series ON stored_silences (series);
 CREATE TABLE IF NOT EXISTS step_numbers (at INTEGER PRIMARY KEY);                           -- for the views
 CREATE TABLE IF NOT EXISTS byte_numbers (byte BLOB PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID; -- for the views
 """

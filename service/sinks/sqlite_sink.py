@@ -246,6 +246,7 @@ class SqliteSink(Sink):
         try:
             database.execute("BEGIN IMMEDIATE")
             self.check_order(unit)
+            self._retention.note_hour(database, self._tables)
             self._write(unit, files, removed, forecasts=forecasts)
             self._prune(unit)
             if unprinted:

@@ -161,8 +161,10 @@ SELECT
 FROM batches, json_each(batches.forecasts) AS one, json_each(one.value, '$.quantiles') AS step
 WHERE json_extract(one.value, '$.kind') IS NULL AND json_type(one.value, '$.quantiles') = 'array'"""
 
-# An event is the actual of a target where it is nearer to it than half an interval. `forecast` is the level in the
-# middle.
+# An event of the same partition is the actual of a target where it is nearer to it than half an interval: a series of
+# the same name in another partition is another series. `forecast` is the level in the middle. CROSS JOIN keeps the
+# order of the loops, with which an actual is looked up in the index by its time; otherwise all events of a series would
+# be tried for each of its forecasts.
 _VERIFIED: Final = f"""
 SELECT
     series, target, step, origin, model, levels, quantiles,
@@ -184,8 +186,9 @@ FROM (
         f.position AS position,
         f.origin_ms AS origin_ms
     FROM {_STORED} {_STEP_JOIN}
-    JOIN stored_forecasts AS a ON a.series = f.series AND a.value IS NOT NULL
+    CROSS JOIN stored_forecasts AS a ON a.series = f.series AND a.value IS NOT NULL
         AND a.origin_ms > {_TARGET_MS} - (f.interval_ms + 1) / 2 AND a.origin_ms <= {_TARGET_MS} + f.interval_ms / 2
+    JOIN contexts AS o ON o.id = a.context AND o.partition = c.partition
 )"""
 
 _SILENCES: Final = f"""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from service.errors import SinkFormatError
 
@@ -16,10 +16,10 @@ _SERIES = "SELECT name FROM series_names ORDER BY name"
 _SERIES_OF_BATCHES = "SELECT DISTINCT series FROM forecasts ORDER BY series"
 _NEWEST = """
 SELECT origin, origin_ms, position, partition, model, levels, quantiles, revision FROM forecasts
-WHERE series = ? AND origin_ms <= ? AND status <> 'unknown' ORDER BY origin_ms DESC, revision DESC LIMIT ?"""
-_TARGETS = (
-    "SELECT target FROM steps WHERE series = ? AND origin_ms = ? AND partition = ? AND position = ? ORDER BY step"
-)
+WHERE series = ? AND origin_ms <= ? AND status <> 'unknown' ORDER BY origin_ms DESC, revision DESC, id DESC LIMIT ?"""
+# A record with several events may have corrected a forecast several times: these have the same targets.
+_TARGETS = """
+SELECT step, target FROM steps WHERE series = ? AND origin_ms = ? AND partition = ? AND position = ?"""
 _ACTUALS = """
 SELECT step, actual FROM verified WHERE series = ? AND origin_ms = ? AND partition = ? AND position = ?"""
 
@@ -78,14 +78,14 @@ def _of_series(database: sqlite3.Connection, name: str, until_ms: int, last: int
     for origin, origin_ms, position, partition, model, levels, quantiles, _ in reversed(found):
         rows: list[list[float]] = json.loads(quantiles)
         place = (name, origin_ms, partition, position)
-        targets: list[Any] = [target for (target,) in database.execute(_TARGETS, place)]
+        targets: dict[int, str | None] = dict(database.execute(_TARGETS, place).fetchall())
         actuals = dict(database.execute(_ACTUALS, place).fetchall())
         yield StoredForecast(
             name,
             origin,
             model,
             json.loads(levels),
-            targets,
+            [targets.get(step) for step in range(1, len(rows) + 1)],
             rows,
             [actuals.get(step) for step in range(1, len(rows) + 1)],
         )

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from service.errors import SourceGoneError
 from service.monitoring.metrics import Metrics
 from service.ports import Clock
 
@@ -26,7 +27,11 @@ class Exchange(Protocol):
         """Returns the position of the newest complete copy."""
 
     def fetch(self, partition: str) -> bytes | None:
-        """Returns its bytes, verified."""
+        """Returns its bytes, verified.
+
+        Raises:
+            SourceGoneError: they are lost, so that asking again does not help.
+        """
 
 
 class SharedSnapshots:
@@ -76,8 +81,9 @@ class SharedSnapshots:
             folder: folder of the partition's snapshots.
 
         Returns:
-            Whether the storage answered; else there may be one that is closer.
+            Whether the storage answered, also that the bytes are lost; else there may be one that is closer.
         """
+        position: int | None = None
         try:
             position = self._exchange.newest(partition)
             if position is None or not here < position <= committed:
@@ -86,7 +92,7 @@ class SharedSnapshots:
         except Exception as error:  # noqa: BLE001 - the state can be computed from the input
             self._metrics.snapshot_share_failures.inc()
             _log.warning("shared snapshot not read", partition=partition, error=str(error))
-            return False
+            return position is not None and isinstance(error, SourceGoneError)
         if data is None:
             return True
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import pytest
 from kafka_tools import settings
 from prometheus_client import CollectorRegistry
 
-from service.errors import TransportError
+from service.errors import SourceGoneError
 from service.kafka import snapshots as kafka_snapshots
 from service.kafka.snapshots import KafkaSnapshots
 from service.lifecycle import SystemClock
@@ -59,11 +59,11 @@ def test_pieces_that_are_not_what_the_manifest_says(exchange, tmp_path, monkeypa
     exchange.offer("in-0", 10, path)
     found = exchange._manifest("in-0")
     monkeypatch.setattr(exchange, "_manifest", lambda _: type(found)(10, "0" * 64, *_fields(found)[2:]))
-    with pytest.raises(TransportError, match="another checksum"):
+    with pytest.raises(SourceGoneError, match="another checksum"):
         exchange.fetch("in-0")
     metrics = Metrics(CollectorRegistry())
     shared = SharedSnapshots(exchange, 1.0, metrics, SystemClock())
-    shared.bring("in-0", -1, 100, tmp_path / "in-0")
+    assert shared.bring("in-0", -1, 100, tmp_path / "in-0"), "asking again does not help"
     assert not (tmp_path / "in-0").exists()
     assert metrics.snapshot_share_failures._value.get() == 1
 

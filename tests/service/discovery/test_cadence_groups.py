@@ -86,6 +86,17 @@ def test_jitter_and_gaps_make_no_group() -> None:
     assert by_name(found) == {"": [0, 1, 2], "auto-1h": [5]}
 
 
+@pytest.mark.parametrize("count", [4, 5, 6, 8, 10])
+def test_few_events_make_no_group_by_chance(count: int) -> None:
+    """Of many series with few events, at random times or with some missing, hardly any has a cadence of its own."""
+    rng = np.random.default_rng(count)
+    minutes = [np.flatnonzero(rng.random(6 * count) < 0.6)[:count] * MINUTE for _ in range(100)]
+    at_random = [np.cumsum(rng.exponential(MINUTE, count)) for _ in range(200)]
+    usual = [regular(MINUTE, count)] * 200
+    found = cadence_groups(events_of([*usual, *((T0 + one).astype(int).tolist() for one in (*minutes, *at_random))]))
+    assert sum(len(group.series) for group in found if group.name) <= 6, by_name(found)
+
+
 def test_months_are_one_cadence() -> None:
     """Months have 28 to 31 days; a name that a configured group has is not used again."""
     months = [int(np.datetime64(f"2026-{month:02}-01", "ms").astype(np.int64)) for month in range(1, 13)]
@@ -207,6 +218,26 @@ def test_several_files_and_a_rare_series(tmp_path: Path, monkeypatch: pytest.Mon
         for step in range(4000):
             file.write(json.dumps({"series": "c", "timestamp": T0 + step * SECOND, "value": 1}) + "\n")
     assert series_of(settle_groups(config)) == {"auto-1s": ("c",), "auto-1h": ("d",)}
+
+
+def test_no_event_among_many_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that are all rejected or filtered show no series."""
+    for name, value in (("_READ", 10), ("_ALWAYS", 20)):
+        monkeypatch.setattr(series_scan, name, value)
+    file = write(tmp_path / "in.jsonl", MIXED)
+    config = config_for(tmp_path, file, input__where='series == "none"')
+    assert settle_groups(config).groups == {}
+
+
+def test_a_name_for_each_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every record has a series of its own, little is read ahead."""
+    for name, value in (("_READ", 10), ("_ALWAYS", 10), ("_MOST_SERIES", 25)):
+        monkeypatch.setattr(series_scan, name, value)
+    file = write(tmp_path / "in.jsonl", {f"s{number}": MINUTE for number in range(400)}, 1)
+    config = config_for(tmp_path, file)
+    scan = series_scan.SeriesScan([(str(file), config.input, None)])
+    assert len(scan.names) == 30
+    assert not scan.events.complete
 
 
 @given(

@@ -154,6 +154,27 @@ def test_networks_that_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     wait(kernels)
 
 
+def test_a_network_without_events_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A champion has no form before its first event; it is compiled once it has had one."""
+    forms = {NETWORK: "general", ModelConfig(): ""}
+    monkeypatch.setattr("service.engine.literal_kernels.kernel_form", forms.__getitem__)
+    now = Now()
+    kernels = LiteralKernels(now, ENDED, delay=20.0)
+
+    def after(seconds: float) -> bool:
+        """Returns whether the process runs then; waits until it has ended."""
+        now.seconds = seconds
+        kernels.want([*forms])
+        kernels.poll()
+        begun = kernels.running
+        wait(kernels)
+        return begun
+
+    assert [after(seconds) for seconds in (0.0, 19.0, 20.0, 30.0)] == [False, False, True, False]
+    forms[ModelConfig()] = "general"
+    assert [after(seconds) for seconds in (40.0, 59.0, 60.0, 99.0)] == [False, False, True, False]
+
+
 @pytest.mark.parametrize("form", ["general", "literal"])
 def test_a_chosen_form_stays(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is compiled in the background where the environment names a form."""

@@ -293,6 +293,36 @@ class TestSourceGone:
         assert bench.sample("cold_starts_total") == 0
         assert bench.log.forecasts("0") == straight(tmp_path / "straight", list(EVENTS)).log.forecasts("0")
 
+    def test_a_shared_snapshot_that_is_lost(self, tmp_path: Path) -> None:
+        """One that is known to be lost does not hold up the start, which asks once."""
+        first, asked = straight(tmp_path, list(EVENTS[:30])), list[str]()
+        for one in (tmp_path / "snapshots" / "0").iterdir():
+            one.unlink()
+
+        class Exchange:
+            """Storage that has the place of a copy only."""
+
+            def offer(self, partition: str, position: int, path: Path) -> None:
+                """Does nothing."""
+
+            def newest(self, partition: str) -> int | None:
+                """Returns the position of the copy."""
+                return 30
+
+            def fetch(self, partition: str) -> bytes | None:
+                """Finds nothing."""
+                asked.append(partition)
+                raise SourceGoneError("chunks are lost")
+
+        log = MemoryLog({"0": EVENTS}, units=first.log.units, earliest={"0": 10})
+        bench = Bench(tmp_path, log, {"state": {"on_source_gone": "cold"}})
+        bench.store._shared = SharedSnapshots(Exchange(), 1e9, bench.metrics, bench.clock)
+        bench.run()
+
+        assert asked == ["0"]
+        assert bench.sample("cold_starts_total") == 1
+        assert len(bench.log.forecasts("0")) == len(straight(tmp_path / "straight", list(EVENTS)).log.forecasts("0"))
+
 
 class TestBackPressure:
     """A sink that is down."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from test_sqlite_views import START, batch
@@ -33,6 +34,7 @@ class Output:
             decoded, forecasts = batch(60, self._at, steps=steps, start=START + self._at * HOUR)
             if rename:
                 decoded.series[:] = [f"{name} {self._at}" for name in decoded.series]
+                forecasts.silences[:] = [replace(one, series=f"{one.series} {self._at}") for one in forecasts.silences]
             made = encode(decoded, forecasts, partition="p", levels=LEVELS, model_sha256="ab" * 32, output=self._output)
             begin = self._at * 60
             reject = Reject(begin, b"x" * 100, "undecodable", "why")
@@ -107,6 +109,38 @@ def test_by_size(tmp_path, form):
         )
         assert named == []
         assert output.count("series_names") < 3 * 200
+
+
+def test_names_go_with_their_last_row(tmp_path):
+    """A series whose last rows are a forecast and a silence of it is forgotten with both, whichever goes last."""
+    for bounds in ({"keep_ms": 10 * HOUR}, {"max_bytes": 1_048_576}):
+        output = Output(tmp_path / min(bounds), **bounds)
+        output.grow(150, 1.0, rename=True)
+        used = output.rows("SELECT series FROM stored_forecasts UNION SELECT series FROM stored_silences")
+        assert len(used) < 150 * 3
+        assert output.count("series_names") == len(used)
+
+
+def test_the_oldest_of_all_tables_go_first(tmp_path):
+    """What an earlier configuration has filled a file with does not displace what is written now."""
+    output = Output(tmp_path / "f.sqlite", JSON)
+    output.grow(100, 1.0)
+    output.sink.close()  # the journal is written back
+    output.sink.open()
+    output._output, output.sink._retention.max_bytes = CompactFormat(), output.path.stat().st_size // 3
+    output.grow(20, 1.0)
+    assert output.count("stored_forecasts") == 20 * 60
+    assert output.count("stored_silences") == 20
+    assert output.count("rejects") == 20
+    assert output.count("batches") == 100 - 20 * 2
+    output.grow(200, 1.0)
+    assert output.count("batches") == 1  # the newest one stays
+    oldest = [output.rows(f"SELECT min({column}) FROM {table}")[0][0] for table, column in (
+        ("stored_forecasts", "origin_ms"), ("stored_silences", "noticed_ms"),
+    )]  # fmt: skip
+    assert 0 < output.count("stored_silences") < 220
+    assert output.count("stored_forecasts") < 220 * 60
+    assert abs(output.rows("SELECT min(position) FROM rejects")[0][0] / 60 - (oldest[0] - START) / HOUR) <= 2
 
 
 def test_space_is_given_back(tmp_path):

@@ -20,6 +20,7 @@ from service.messages.decode import Decoded
 from service.messages.encode import JSON, encode
 from service.ports import Unit
 from service.sinks.sqlite_sink import SqliteSink
+from service.sinks.stored_forecasts import stored_forecasts
 
 LEVELS = (0.1, 0.5, 0.9)
 SERIES = ["a", "b", 'c"{x="é"}']
@@ -51,15 +52,15 @@ def batch(count: int, seed: int = 0, *, steps: int = 3, start: int = START) -> t
     return decoded, found
 
 
-def publish(path: Path, decoded: Decoded, forecasts: Forecasts, output=None) -> None:
+def publish(path: Path, decoded: Decoded, forecasts: Forecasts, output=None, partition="p") -> None:
     """Writes the forecasts of a batch to a file."""
     made = encode(
-        decoded, forecasts, partition="p", levels=LEVELS, model_sha256="ab" * 32, output=output or CompactFormat()
+        decoded, forecasts, partition=partition, levels=LEVELS, model_sha256="ab" * 32, output=output or CompactFormat()
     )
     sink = SqliteSink(path)
     sink.open()
-    begin = sink.committed("p") or 0
-    sink.publish(Unit("p", begin, begin + len(decoded), made.series, made.forecasts, positions=made.positions))
+    begin = sink.committed(partition) or 0
+    sink.publish(Unit(partition, begin, begin + len(decoded), made.series, made.forecasts, positions=made.positions))
     sink.close()
 
 
@@ -154,6 +155,45 @@ def test_verified_is_what_pandas_joins(tmp_path):
     np.testing.assert_allclose(found["forecast"], middle)
 
 
+def test_verified_by_its_own_partition(tmp_path):
+    """Series of the same name in two partitions are two series: each forecast has the actuals of its own."""
+    for partition, seed in (("p", 1), ("q", 2)):
+        publish(tmp_path / partition, *batch(30, seed), partition=partition)
+        publish(tmp_path / "both", *batch(30, seed), partition=partition)
+    query = "SELECT * FROM verified ORDER BY partition, series, origin, step"
+    assert rows(tmp_path / "both", query) == [*rows(tmp_path / "p", query), *rows(tmp_path / "q", query)]
+
+
+def test_numbers_without_codes(tmp_path):
+    """A forecast whose range is not a number is shown as in JSON, step by step too."""
+    found = {}
+    for name, output in (("json", JSON), ("compact", CompactFormat())):
+        decoded, forecasts = batch(12)
+        forecasts.quantiles[7] = [-1e308, 0.0, 1e308]
+        publish(tmp_path / name, decoded, forecasts, output)
+        of_all = rows(tmp_path / name, "SELECT status, quantiles FROM forecasts WHERE position = 7")
+        of_steps = rows(tmp_path / name, "SELECT step, quantiles FROM steps WHERE position = 7 ORDER BY step")
+        found[name] = [dict(row, quantiles=json.loads(row["quantiles"])) for row in (*of_all, *of_steps)]
+    assert found["compact"] == found["json"]
+    assert [row.get("status") for row in found["json"]] == ["ok", None, None, None]
+
+
+@pytest.mark.parametrize("output", [JSON, CompactFormat()])
+def test_corrected_by_one_record(tmp_path, output):
+    """Where a record with several events has corrected a forecast twice, the last one is read, with its targets."""
+    decoded, forecasts = batch(9)
+    series, times = decoded.series[8], int(forecasts.origin_ms[8])
+    for at in (6, 7):  # late events in the record of the newest one
+        decoded.series[at], forecasts.origin_ms[at], forecasts.status[at] = series, times, Status.REPAIRED
+    decoded.positions[6:] = [6, 6, 6]
+    publish(tmp_path / "f", decoded, forecasts, output)
+    (found,) = stored_forecasts(tmp_path / "f", "c*", times, 1)
+    assert found.targets == [row["target"] for row in rows(
+        tmp_path / "f", f"SELECT DISTINCT step, target FROM steps WHERE origin_ms = {times} AND series LIKE 'c%'"
+    )]  # fmt: skip
+    np.testing.assert_allclose(found.quantiles, forecasts.quantiles[7], atol=0.05)
+
+
 def test_a_fourth_of_the_size(tmp_path):
     """With 24 steps and 7 levels a forecast takes a fourth of what it takes in JSON at most, with its index."""
     sizes = {}
@@ -180,3 +220,12 @@ def test_series_come_one_by_one(tmp_path):
     plan = [row["detail"] for row in rows(path, f"EXPLAIN QUERY PLAN {query}")]
     assert any("INDEX stored_forecasts_of_series (series=?)" in line for line in plan)
     assert not any("USE TEMP B-TREE FOR ORDER BY" in line for line in plan)
+
+
+@pytest.mark.parametrize("where", ["step = 1", "series = 'b'", "series = 'b' AND origin_ms = 5 AND partition = 'p'"])
+def test_actuals_are_found_by_their_time(tmp_path, where):
+    """An actual is looked up in the index by series and time, so that a query takes no time for other events."""
+    path = tmp_path / "f.sqlite"
+    publish(path, *batch(60))
+    plan = rows(path, f"EXPLAIN QUERY PLAN SELECT actual FROM verified WHERE {where}")
+    assert any("SEARCH a" in row["detail"] and "origin_ms>? AND origin_ms<?" in row["detail"] for row in plan)
