@@ -78,7 +78,11 @@ class Model:
 
 
 def same_shape(one: ModelConfig, other: ModelConfig) -> bool:
-    """Returns whether two networks differ in their weights, or the origin of the initial weights, only."""
+    """Returns whether two networks differ in their weights, or the origin of the initial weights, only.
+
+    Args:
+        one, other: their configurations.
+    """
     return replace(one, pretrained=other.pretrained, seed=other.seed) == other
 
 

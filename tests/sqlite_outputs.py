@@ -28,13 +28,14 @@ def outputs(path: Path) -> Iterator[dict[str, Any]]:
     """
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         database.row_factory = sqlite3.Row
-        for row in database.execute(_STORED):
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        for row in database.execute(_STORED) if "stored_forecasts" in tables else ():
             yield _forecast(row)
-        for row in database.execute(_SILENCES):
+        for row in database.execute(_SILENCES) if "stored_silences" in tables else ():
             found = dict(row)
             found["source"] = {name: found.pop(name) for name in ("partition", "position")}
             yield found
-        if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'batches'").fetchone()[0]:
+        if "batches" in tables:
             for (text,) in database.execute("SELECT forecasts FROM batches ORDER BY rowid"):
                 yield from (one for one in json.loads(text) if one.get("kind") != "silence")
 

@@ -261,7 +261,11 @@ class QualityWatch:
         self.sums, self._limit = self._nothing(), limit
 
     def restarted(self, config: ModelConfig) -> QualityWatch:
-        """Returns a watch for a network of another shape; this one, where what it scores is the same."""
+        """Returns a watch for a network of another shape; this one, where what it scores is the same.
+
+        Args:
+            config: of the network whose forecasts are scored from now on.
+        """
         other = QualityWatch(config, self._limit)
         same = (other.tracked, other.intervals, other._season) == (self.tracked, self.intervals, self._season)
         return self if same and np.array_equal(other._levels, self._levels) else other

@@ -88,6 +88,10 @@ def transferred(model: Model, config: ModelConfig) -> Model:
     as they are of the same inputs, and zeros for new ones; those of other quantile levels are derived (levels.py). In
     all other cases they are those of `start_model`.
 
+    Args:
+        model: the network before.
+        config: of the network that begins.
+
     Raises:
         CheckpointError: a shipped file is missing, damaged or of another release.
     """

@@ -27,7 +27,12 @@ _TYPES: Final = {
 
 @dataclass(frozen=True)
 class Streamed:
-    """An array that is read once, as consecutive blocks of rows; each block may be overwritten by the next."""
+    """An array that is read once, as consecutive blocks of rows; each block may be overwritten by the next.
+
+    Attributes:
+        shape, dtype: of the whole array.
+        blocks: yields the blocks, in order.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]

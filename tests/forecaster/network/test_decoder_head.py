@@ -57,11 +57,13 @@ def test_paths() -> None:
     assert np.unique(paths[:, 6]).size > 1
 
 
-def test_another_head_is_not_adopted() -> None:
-    """Weights of the direct head are rejected by name: a running state keeps its head."""
-    forecaster = Forecaster(START)
-    with pytest.raises(ConfigError, match=r"head.*got 'direct'.*'decoder' as in the running state"):
-        forecaster.adopt(Model.initial(cases.plain("gru")))
+def test_another_head_is_adopted() -> None:
+    """A running state goes over to the direct head, and forecasts with it from the next event on."""
+    forecaster, model = Forecaster(START), Model.initial(replace(START.config, head="direct"))
+    assert not forecaster.fits(model)
+    forecaster.adopt(model)
+    assert forecaster.model.sha256 == model.sha256
+    assert forecaster.fits(model)
 
 
 def test_unknown_heads_are_refused() -> None:

@@ -184,10 +184,21 @@ class TestCompare:
         assert not compare(broken, broken, sines(), TRAIN).promote
         assert compare(broken, START, sines(), TRAIN).promote
 
-    def test_only_alike(self) -> None:
-        """Networks of different configuration are not compared."""
-        with pytest.raises(ConfigError, match="challenger"):
-            compare(START, Model.initial(cases.plain("lstm")), sines(), TRAIN)
+    @pytest.mark.parametrize(
+        "change", [{"horizon": START.config.horizon + 1}, {"quantiles": (0.15, *START.config.quantiles[1:])}], ids=str
+    )
+    def test_only_of_the_same_targets(self, change: dict[str, Any]) -> None:
+        """Networks with another horizon or other levels are not compared; what they are is named."""
+        (name,) = change
+        other = Model.initial(replace(START.config, **change))
+        with pytest.raises(ConfigError, match=rf"{name}.*the champion's"):
+            compare(START, other, sines(), TRAIN)
+
+    def test_another_cell(self) -> None:
+        """A network of another cell is compared on the same targets."""
+        found = compare(START, Model.initial(replace(START.config, cell="lstm")), sines(), TRAIN)
+        assert found.targets == compare(START, START, sines(), TRAIN).targets > 0
+        assert np.isfinite(found.challenger_loss)
 
 
 class TestWindows:
