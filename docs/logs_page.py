@@ -26,8 +26,12 @@ MEANINGS: Final = {
         "network and machine."
     ),
     "compiling for this network failed": (
-        "The process that compiles the kernels for exactly this network ended with this status, or could not be "
-        "started. The daemon goes on with those for any network, about a fifth slower; the next start tries again."
+        "The process that compiles the kernels for exactly this network ended with this status. The daemon goes on "
+        "with those for any network, about a fifth slower; the next start tries again."
+    ),
+    "process that compiles not started": (
+        "The operating system did not start the process that compiles the kernels for exactly this network. The daemon "
+        "goes on as above."
     ),
     "ended": (
         "End of `forecaster run`: counts of events, rejected records, late events, duplicates and records that do not "

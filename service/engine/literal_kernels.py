@@ -95,7 +95,7 @@ class LiteralKernels:
                 self._process.stdin.write(json.dumps(request).encode() + b"\n")
                 self._process.stdin.flush()
         except OSError as error:
-            _log.warning("compiling for this network failed", error=str(error))
+            _log.warning("process that compiles not started", error=str(error))
             self.close()
 
     def _release(self) -> None:

@@ -59,7 +59,8 @@ def test_started_with_the_groups(config_file: Path, tmp_path: Path) -> None:
     starts.run(threading.Event())
     first, second = Ended.made
     assert (first.config.group_names, second.config.group_names) == (("",), ("", "auto-1h", "auto-1d"))
-    assert second.config.of_group("auto-1h").model.seasons == (24, 168)
+    assert second.config.of_group("auto-1h").model.seasons == "auto"
+    assert second.parts["seasons"]["auto-1h"] == (24, 168)
     assert second.config.log.level == "error"
     assert second.parts["summary"] is first.summary
     kept = json.loads((tmp_path / "data" / "cadences.json").read_text())["groups"]

@@ -186,8 +186,11 @@ def test_a_chosen_form_stays(form: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert not kernels.running
 
 
-@pytest.mark.parametrize("command", [FAILED, ("/no/such/program",)])
-def test_a_failure_changes_nothing(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("command", "logged"),
+    [(FAILED, "compiling for this network failed"), (("/no/such/program",), "process that compiles not started")],
+)
+def test_a_failure_changes_nothing(command: tuple[str, ...], logged: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that fails or cannot be started is logged, and not started again."""
     general(monkeypatch)
     kernels = LiteralKernels(Now(), command, delay=0.0)
@@ -195,7 +198,7 @@ def test_a_failure_changes_nothing(command: tuple[str, ...], monkeypatch: pytest
     with capture_logs() as logs:
         kernels.poll()
         wait(kernels)
-    assert [(line["event"], line["log_level"]) for line in logs] == [("compiling for this network failed", "warning")]
+    assert [(line["event"], line["log_level"]) for line in logs] == [(logged, "warning")]
     kernels.poll()
     assert not kernels.running
 
