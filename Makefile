@@ -1,6 +1,6 @@
 # Two commands are all that a fresh machine needs: `make run` and `make test`. Each sets up what it lacks, once.
 # Settings:  ARGS="--for 60s"  options for `make run` and `make test`;  INPUT=FILE  what `make run` forecasts;  PYTHON=/path/to/python3.12;  VENV=.venv;
-#            WORKERS=2  processes of `make test`
+#            WORKERS=3  processes of `make test`
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -11,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 INPUT ?=
-WORKERS ?= 2
+WORKERS ?= 3
 ROUNDS ?= 200
 KILLS ?= 1000
 WINDOW_KILLS ?= 200

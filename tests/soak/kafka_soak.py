@@ -263,6 +263,8 @@ def soak_kafka(folder: Path, minutes: float, rate: float, turn: float, client: s
                 held = look(steady, seen.steady, began)
                 seen.moves += held != before
                 before = held
+                if passing is None and not seen.ends and held < PARTITIONS:  # it compiles: nothing to move yet
+                    turns = time.monotonic() + turn
                 assert passing is None or passing.alive(), "the second daemon on Kafka ended by itself"
                 if passing is not None and not ready:
                     ready = bool(passing.metrics().get("forecaster_ready"))
@@ -284,9 +286,10 @@ def soak_kafka(folder: Path, minutes: float, rate: float, turn: float, client: s
             # A static member that left keeps its partitions until its session ends. The steady daemon takes over the
             # rest of these partitions; if it ended at the end of its own partitions, the rest would stay unanswered.
             deadline = time.monotonic() + 120.0
-            while steady.partitions() < PARTITIONS and time.monotonic() < deadline:
+            while (held := steady.partitions()) < PARTITIONS and time.monotonic() < deadline:
                 time.sleep(0.2)
-            assert steady.partitions() == PARTITIONS
+            seen.moves += held != before
+            assert held == PARTITIONS
         finally:
             feeder.end()
             for one in (passing, steady):
