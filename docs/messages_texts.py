@@ -200,6 +200,8 @@ WHERE step = 1 AND target > strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 day') GROU
 An event belongs to a target that is less than half an interval away; events without a published forecast are not in \
 the file, so with `output.every` over 1 most targets have no actual.
 
+With `input.late = "repair"` a forecast and its revision are both there, with `revision` 0 and 1.
+
 Quantiles are stored as numbers in binary, a fourth of the size of JSON (`output.format = "compact"`, the default).
 The middle level of each step is exact to 6e-8 of the range of the forecast, and every other level to 1/4096 of its \
 distance from it; bounds and the order of the levels are kept, and the numbers have as many decimals as the narrowest \

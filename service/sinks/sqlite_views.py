@@ -171,7 +171,7 @@ SELECT
     json_extract(quantiles, '$[' || (json_array_length(quantiles) / 2) || ']') AS forecast,
     actual,
     actual - json_extract(quantiles, '$[' || (json_array_length(quantiles) / 2) || ']') AS error,
-    partition, position, origin_ms
+    partition, position, origin_ms, revision
 FROM (
     SELECT
         n.name AS series,
@@ -184,7 +184,8 @@ FROM (
         a.value AS actual,
         c.partition AS partition,
         f.position AS position,
-        f.origin_ms AS origin_ms
+        f.origin_ms AS origin_ms,
+        coalesce(json_extract(f.more, '$.revision'), 0) AS revision
     FROM {_STORED} {_STEP_JOIN}
     CROSS JOIN stored_forecasts AS a ON a.series = f.series AND a.value IS NOT NULL
         AND a.origin_ms > {_TARGET_MS} - (f.interval_ms + 1) / 2 AND a.origin_ms <= {_TARGET_MS} + f.interval_ms / 2
