@@ -1,7 +1,7 @@
 """A daemon killed around adoptions of networks of other shapes leaves, byte for byte, the output of undisturbed runs.
 
-A restart has another horizon and other levels, and leaves the seasons to the daemon: the trainings after it find the day
-of the stream and promote a network that has it.
+A restart has another horizon and other levels, and leaves the seasons to the daemon: the trainings after it find the
+day of the stream and promote a network that has it.
 `CHAOS_SHAPE_KILLS=100` kills that often.
 """
 
