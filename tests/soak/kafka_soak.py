@@ -60,6 +60,8 @@ interval = "1m"
 max_series = 64
 history_events = 5000
 snapshot_every = "5s"
+[retrain]
+every_events = 0
 [http]
 port = 0
 recent_series = 20
