@@ -72,7 +72,9 @@ def score(output: Path, skip: float) -> tuple[float, int]:
 
 def compare(file: Path, meta: dict[str, Any], skip: float, options: Sequence[str] = ()) -> list[tuple[float, int]]:
     """Returns score and targets without and with hints."""
-    hints = ["--interval", f"{meta['freq_s']}s", "--season", str(meta["season"])]
+    hints = ["--interval", f"{meta['freq_s']}s"]
+    if meta["season"] > 1:  # 1: none is known
+        hints += ["--season", str(meta["season"])]
     with tempfile.TemporaryDirectory() as folder:
         return [
             score(run(file, Path(folder) / name, meta["horizon"], [*more, *options]), skip)
