@@ -19,9 +19,18 @@ def selected(decoded: Decoded, keep: NDArray[np.bool_], *, duplicates: bool = Tr
         duplicates: whether the others are counted as duplicates.
     """
     at = np.flatnonzero(keep)
-    kept, value = at.tolist(), decoded.value[at]
     gone = [decoded.positions[i] for i in np.flatnonzero(~keep).tolist()] if duplicates else []
     before = np.concatenate(([0], np.cumsum(keep)))  # events that stay before each one
+    return replace(
+        with_events(decoded, at),
+        tombstones=[replace(one, event=int(before[one.event])) for one in decoded.tombstones],
+        duplicates=[*decoded.duplicates, *gone],
+    )
+
+
+def with_events(decoded: Decoded, at: NDArray[np.int64]) -> Decoded:
+    """Returns a batch with the events of these indices, shape (m,), rising; what is not of single events stays."""
+    kept, value = at.tolist(), decoded.value[at]
     return replace(
         decoded,
         series=[decoded.series[i] for i in kept],
@@ -33,6 +42,4 @@ def selected(decoded: Decoded, keep: NDArray[np.bool_], *, duplicates: bool = Tr
         index=[decoded.index[i] for i in kept],
         within=None if decoded.within is None else [decoded.within[i] for i in kept],
         missing=int(np.isnan(value).sum()),
-        tombstones=[replace(one, event=int(before[one.event])) for one in decoded.tombstones],
-        duplicates=[*decoded.duplicates, *gone],
     )

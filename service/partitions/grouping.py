@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from service.config.groups import GroupConfig
 from service.messages.decode import Decoded
+from service.messages.selection import with_events
 from service.messages.series_patterns import SeriesPatterns
 
 
@@ -43,7 +44,7 @@ def share_of(decoded: Decoded, numbers: NDArray[np.int64], number: int, forgotte
         forgotten: the group of each series of `decoded.forget`, in its order.
     """
     at = np.flatnonzero(numbers == number)
-    kept, value, first = at.tolist(), decoded.value[at], number == 0
+    first = number == 0
     windows = decoded.windows
     if windows is not None:
         forget = [
@@ -61,16 +62,7 @@ def share_of(decoded: Decoded, numbers: NDArray[np.int64], number: int, forgotte
         if group == number:
             tombstones.append(replace(one, event=int(np.searchsorted(at, one.event))))
     return replace(
-        decoded,
-        series=[decoded.series[i] for i in kept],
-        timestamp_ms=decoded.timestamp_ms[at],
-        value=value,
-        covariates=None if decoded.covariates is None else decoded.covariates[at],
-        future=None if decoded.future is None else decoded.future[at],
-        positions=[decoded.positions[i] for i in kept],
-        index=[decoded.index[i] for i in kept],
-        within=None if decoded.within is None else [decoded.within[i] for i in kept],
-        missing=int(np.isnan(value).sum()),
+        with_events(decoded, at),
         tombstones=tombstones,
         windows=windows,
         rejects=decoded.rejects if first else [],

@@ -16,6 +16,8 @@ MOST_STEPS: Final = 1024
 """The longest horizon, see `ModelConfig.horizon`."""
 
 _TIME: Final = "strftime('%Y-%m-%dT%H:%M:%fZ', {ms} / 1000.0, 'unixepoch')"
+_MS: Final = "CAST(round((julianday({time}) - 2440587.5) * 86400000) AS INTEGER)"
+_ORIGIN_MS: Final = _MS.format(time="json_extract(one.value, '$.origin')")  # of a forecast in JSON
 
 
 # The quantiles of stored forecasts as numbers. Bytes are read by a table, as SQL has no function for it.
@@ -72,13 +74,13 @@ _STORED: Final = (
     "stored_forecasts AS f JOIN series_names AS n ON n.id = f.series JOIN contexts AS c ON c.id = f.context"
 )
 _STEP_JOIN: Final = "JOIN step_numbers AS step ON step.at < f.steps"
+_LISTED_TARGET: Final = "json_extract(f.more, '$.targets[' || step.at || ']')"
 _TARGET_MS: Final = (
-    "CASE WHEN json_extract(f.more, '$.targets') IS NOT NULL THEN CAST(round((julianday(json_extract(f.more, "
-    "'$.targets[' || step.at || ']')) - 2440587.5) * 86400000) AS INTEGER) "
-    "WHEN f.interval_ms > 0 THEN f.origin_ms + (step.at + 1) * f.interval_ms END"
+    "CASE WHEN json_extract(f.more, '$.targets') IS NOT NULL THEN "
+    f"{_MS.format(time=_LISTED_TARGET)} WHEN f.interval_ms > 0 THEN f.origin_ms + (step.at + 1) * f.interval_ms END"
 )
 _TARGET: Final = (
-    "CASE WHEN json_extract(f.more, '$.targets') IS NOT NULL THEN json_extract(f.more, '$.targets[' || step.at || ']') "
+    f"CASE WHEN json_extract(f.more, '$.targets') IS NOT NULL THEN {_LISTED_TARGET} "
     f"WHEN f.interval_ms > 0 THEN {_TIME.format(ms='(f.origin_ms + (step.at + 1) * f.interval_ms)')} END"
 )
 
@@ -100,7 +102,7 @@ SELECT
     coalesce(json_extract(f.more, '$.revision'), 0) AS revision,
     f.id AS id
 FROM {_STORED}"""
-_FORECASTS_OF_BATCHES: Final = """
+_FORECASTS_OF_BATCHES: Final = f"""
 SELECT
     batches.partition,
     json_extract(one.value, '$.source.position'),
@@ -114,7 +116,7 @@ SELECT
     json_extract(one.value, '$.anomaly'),
     json_extract(one.value, '$.flagged'),
     NULL,
-    CAST(round((julianday(json_extract(one.value, '$.origin')) - 2440587.5) * 86400000) AS INTEGER),
+    {_ORIGIN_MS},
     coalesce(json_extract(one.value, '$.revision'), 0),
     batches.rowid * 65536 + one.key - (1 << 50)
 FROM batches, json_each(batches.forecasts) AS one
@@ -133,7 +135,7 @@ SELECT
     {_STEP_QUANTILES} AS quantiles,
     f.origin_ms AS origin_ms
 FROM {_STORED} {_STEP_JOIN}"""
-_STEPS_OF_BATCHES: Final = """
+_STEPS_OF_BATCHES: Final = f"""
 SELECT
     batches.partition,
     json_extract(one.value, '$.source.position'),
@@ -157,7 +159,7 @@ SELECT
     json_extract(one.value, '$.model'),
     json_extract(one.value, '$.levels'),
     step.value,
-    CAST(round((julianday(json_extract(one.value, '$.origin')) - 2440587.5) * 86400000) AS INTEGER)
+    {_ORIGIN_MS}
 FROM batches, json_each(batches.forecasts) AS one, json_each(one.value, '$.quantiles') AS step
 WHERE json_extract(one.value, '$.kind') IS NULL AND json_type(one.value, '$.quantiles') = 'array'"""
 
