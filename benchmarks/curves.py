@@ -26,8 +26,6 @@ from forecaster import Forecaster, ModelConfig, use_kernels
 from forecaster.inspection.speed import observe_work
 from service.capacity.bench import pin
 
-use_kernels("literal")  # what a daemon that runs for long uses
-
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 BASE = ModelConfig(seasons=(24,), interval_ms=60_000)
 Points = list[tuple[float, float]]
@@ -123,4 +121,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    use_kernels("literal")  # what a daemon that runs for long uses
     main()

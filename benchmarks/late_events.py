@@ -17,8 +17,6 @@ import numpy as np
 
 from forecaster import Batch, Forecaster, Model, ModelConfig, Status, start_model, use_kernels
 
-use_kernels("literal")  # what a daemon that runs for long uses
-
 MINUTE, T0_MS, BATCH = 60_000, 1_767_571_200_000, 4096
 SHARES = (0.0, 0.01, 0.1)
 
@@ -81,4 +79,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    use_kernels("literal")  # what a daemon that runs for long uses
     main()

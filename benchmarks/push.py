@@ -25,8 +25,6 @@ from service.messages.decode import Decoded
 from service.messages.encode import encode
 from service.recent import RecentStore
 
-use_kernels("literal")  # what a daemon that runs for long uses
-
 SECONDS = 4.0
 HEADERS = {"content-type": "application/x-ndjson"}
 
@@ -115,4 +113,5 @@ def remembered() -> None:
 
 
 if __name__ == "__main__":
+    use_kernels("literal")  # what a daemon that runs for long uses
     (remembered if sys.argv[1:] == ["live"] else pushed)()

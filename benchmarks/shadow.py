@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 from forecaster import Batch, Forecaster, Model, ModelConfig, Shadow, start_model, use_kernels
 from forecaster.evaluation.e_process import BETS, EProcess
 
-use_kernels("literal")  # what a daemon that runs for long uses
-
 CONFIG = ModelConfig(seasons=(24,), horizon=12, calendar=False)
 SERIES, BEFORE, LIMIT, CHECK, BAR = 5, 240, 5000, 250, 20.0
 GAP, NEAR = 0.03, 0.003  # higher mean loss of the champion, and how near it is sought
@@ -150,4 +148,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    use_kernels("literal")  # what a daemon that runs for long uses
     sys.exit(main())

@@ -34,8 +34,6 @@ from service.snapshots.file import folder_of, newest_first, take
 from service.snapshots.store import SnapshotStore
 from service.snapshots.writer import SnapshotWriter
 
-use_kernels("literal")  # what a daemon that runs for long uses
-
 IDLE_BATCHES = 600
 MOST_SNAPSHOTS = 12  # of the same, where one is written in a few batches
 PARTITION = "events-0"
@@ -174,4 +172,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    use_kernels("literal")  # what a daemon that runs for long uses
     main()

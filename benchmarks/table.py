@@ -37,8 +37,6 @@ from service.capacity.bench import pin, this_processor
 from service.cli._bench_daemon import seconds_per_event
 from service.config.sections import Config
 
-use_kernels("literal")  # what a daemon that runs for long uses
-
 BATCH = 256
 Work = Callable[[], Any]
 
@@ -253,4 +251,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    use_kernels("literal")  # what a daemon that runs for long uses
     main()

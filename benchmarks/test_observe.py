@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from forecaster import Batch, Forecaster, ModelConfig, use_kernels
-
-use_kernels("literal")  # what a daemon that runs for long uses
+from forecaster import Batch, Forecaster, ModelConfig, use_kernels, used_kernels
 
 STEP_MS = 60_000
+
+
+@pytest.fixture(autouse=True)
+def _literal() -> Iterator[None]:
+    """Selects the kernels that a daemon uses that has run for some minutes."""
+    before = used_kernels()
+    use_kernels("literal")
+    yield
+    use_kernels(before)
 
 
 def batches(series: int, events: int, count: int) -> list[Batch]:

@@ -13,7 +13,7 @@ import file_order
 import pytest
 import structlog
 
-from forecaster import use_kernels
+from forecaster import use_kernels, used_kernels
 
 pytest.register_assert_rewrite("contract", "kafka_tools")  # shows the values of a failed assertion in shared test code
 
@@ -39,6 +39,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place[os.path.relpath(item.path, TESTS)])
 
 
+def pytest_collection_finish() -> None:
+    """Fails the run where the import of a test or a benchmark has changed the form of all compiled functions."""
+    if used_kernels() != KERNELS:
+        msg = f"kernels after the collection: got {used_kernels()!r}, expected {KERNELS!r}; an import calls use_kernels"
+        raise pytest.UsageError(msg)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Writes the seconds of all files, if asked for."""
     if config.getoption("record_seconds"):
@@ -48,14 +55,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         file_order.record((one.nodeid.partition("::")[0].removeprefix("tests/"), one.duration) for one in reports)
 
 
+_LOG, _LEVEL = structlog.get_config(), logging.root.level
+
+
+def _reset_log() -> None:
+    structlog.configure(**_LOG)
+    logging.root.handlers[:] = [one for one in logging.root.handlers if type(one).__module__ != "service.cli._logging"]
+    logging.root.setLevel(_LEVEL)
+
+
 @pytest.fixture(autouse=True)
-def _log_as_it_was() -> Iterator[None]:
-    """Restores the log of the process: commands called in it redirect the log to their own stream and level."""
-    before, handlers, level = structlog.get_config(), list(logging.root.handlers), logging.root.level
+def _log_of_no_command() -> Iterator[None]:
+    """Resets the log of the process around every test: commands called in it redirect the log to their own stream.
+
+    Fixtures of a module call commands too, before the fixtures of its first test, so what a test found is not restored.
+    """
+    _reset_log()
     yield
-    structlog.configure(**before)
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
+    _reset_log()
 
 
 class _Collections:

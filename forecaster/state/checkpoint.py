@@ -25,6 +25,8 @@ from forecaster.errors import CheckpointError
 VERSIONS = {"forecaster": 4, "model": 2, "snapshot": 4}  # format versions; kinds not listed have version 1
 # Errors that reading a damaged file may raise, also because of types that numpy lacks and nested headers.
 _UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError)
+# Types of a file that numpy has by itself; others read only where a package registers them (ml_dtypes does).
+_TYPES = frozenset(["BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "F16", "F32", "F64", "C64"])
 PIECE_ROWS, PIECE_BYTES = 4096, 1 << 24  # an array of more rows that is only verified is read in pieces
 
 
@@ -170,7 +172,10 @@ def read_checkpoint(
             header = json.loads(text)
             digest = hashlib.sha256(text.encode())
             for name in sorted(file.keys()):
-                shape = file.get_slice(name).get_shape()
+                shape, kept_as = file.get_slice(name).get_shape(), file.get_slice(name).get_dtype()
+                if kept_as not in _TYPES:
+                    msg = f"{path}: cannot be read as a {kind}: array {name!r} has type {kept_as}, which numpy lacks"
+                    raise CheckpointError(msg)
                 if (keep(name) and not mapped) or len(shape) == 0 or shape[0] <= PIECE_ROWS:
                     array = file.get_tensor(name)
                     _add(digest, name, array)
