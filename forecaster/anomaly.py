@@ -147,7 +147,7 @@ def is_far(Q: int, levels: Block, one_step: Block, y: float, anchor: float, rule
     for j in range(Q):
         if levels.array[levels.at + j] == np.float32(0.5):
             median = np.float64(one_step.array[one_step.at + j])
-    return abs(y - median) >= max(least, relative * abs(median + anchor))
+    return bool(abs(y - median) >= max(least, relative * abs(median + anchor)))
 
 
 @inlined

@@ -153,8 +153,8 @@ class ObservedRows:
     def _run_kernel(self, events: Any, outputs: Any, prior: NDArray[np.float64], first: int) -> None:
         """Runs the kernel; see `observe` in observe/kernel.py."""
         arguments = (
-            self._kernel.numbers, self._weights, self._scratch, self._rows, events, outputs, self.row_rules.array, prior,
-            self._calendar_table, first, self.model.tag,
+            self._kernel.numbers, self._weights, self._scratch, self._rows, events, outputs, self.row_rules.array,
+            prior, self._calendar_table, first, self.model.tag,
         )  # fmt: skip
         self._kernel.select(arguments)(*arguments)
 

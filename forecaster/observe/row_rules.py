@@ -59,7 +59,8 @@ class RowRules:
     def __init__(self, max_series: int, anomaly: AnomalyConfig, limits: tuple[float, float]) -> None:
         self.offsets: NDArray[np.int64] = reserve(max_series, 1, np.int64)[:, 0]
         self.strictness: dict[str, int] = {}
-        self._limits, self._all = limits, (anomaly,)
+        self._limits = limits
+        self._all: tuple[AnomalyConfig, ...] = (anomaly,)
         self._number_of: NumbersOf | None = None
         self._build()
 
@@ -127,7 +128,7 @@ class RowRules:
     def take_over(self, other: RowRules, index: Mapping[str, int]) -> None:
         """Takes over the rules of some series and the feedback of another state; `index`: row of every series here."""
         self.strictness = dict(other.strictness)
-        self.change(self._all[0], other._all[1:], other._number_of, index)  # noqa: SLF001 - of the same class
+        self.change(self._all[0], other._all[1:], other._number_of, index)
 
     def header(self) -> dict[str, Any]:
         """Returns the feedback as JSON values; the rules are settings."""

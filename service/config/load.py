@@ -79,6 +79,7 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
             msg = f'in the group "{name}": {error}'
             raise ConfigurationError(msg) from None
     _check_thresholds(config, flags, path)
+    _check_alert_levels(config, flags, path)
     _check_groups(config, flags, path)
     return config
 
@@ -141,11 +142,21 @@ def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | Non
             raise ConfigurationError(msg)
 
 
+def _check_alert_levels(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
+    """Rejects levels of [[alert]] that no group of series forecasts."""
+    levels = {level for name in config.group_names for level in config.of_group(name).model.quantiles}
+    for rule in config.alert:
+        if rule.level not in levels:
+            where, known = _origin(["alert"], flags, path), ", ".join(f"{level:g}" for level in sorted(levels))
+            msg = f"{where}: alert.level: got {rule.level:g} for {rule.name}, expected one of model.quantiles: {known}"
+            raise ConfigurationError(msg)
+
+
 def _check_with_library(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
     """Checks the library's sections with the library, and reports where a bad value was set."""
     seasons = () if config.model.seasons_need_interval else None  # `run` finds the interval in files
     model = partial(config.library_model, seasons)
-    sections = ("model", model), ("train", config.library_train), ("anomaly", config.library_anomaly)
+    sections = ("model", model), ("train", config.library_train), ("anomaly", config.anomaly.library_rules)
     for section, build in sections:
         try:
             build()

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from forecaster import Forecasts, Silence
 from service.messages.decode import Decoded
 from service.messages.digits import plain
-from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions, text_of
+from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions, suppressions, text_of
 from service.messages.timestamps import format_times
 
 MIDDLE_CODES: Final = (1 << 24) - 1
@@ -203,6 +203,7 @@ class CompactFormat:
     def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
         """See `OutputFormat`."""
         packed, revised = pack(forecasts.quantiles), revisions(forecasts)
+        suppressed = suppressions(forecasts)
         months = {
             at: {"interval": name, "targets": format_times(times)}
             for at, (name, times) in calendar_targets(forecasts).items()
@@ -230,6 +231,8 @@ class CompactFormat:
                 more["source"] = {name: text[name] for name in text if name in ("event", "window", "mark")}
             if at in revised:
                 more["revision"] = 1
+            if at in suppressed:
+                more["suppressed"] = suppressed[at]
             codes: bytes | memoryview = b""
             if status != UNKNOWN:
                 if usable[at]:
