@@ -142,6 +142,22 @@ MEANINGS: Final = {
         "The exclusion of a control record could not be stored, and why. Free space with `forecaster exclude "
         "--remove`, or repair the file; then repeat it with `forecaster exclude`."
     ),
+    "alert begins": (
+        "An [alert](alerts.md) with its `kind`, the `rule` of a breach, `series` and event time. Ten per unit at most."
+    ),
+    "alerts not renewed": (
+        "An Alertmanager did not take the alerts that last; they are renewed again after `alerts.renew_every`, and "
+        "expire there after `alerts.expire_after`."
+    ),
+    "alert is over": "An alert that began earlier is over at this event time.",
+    "feedback in force": "From this position on, feedback of `forecaster anomalies` is in force.",
+    "feedback not taken": (
+        "Feedback of `forecaster anomalies` was dropped: no series of this name has a state here, or the file was "
+        "damaged. Check the name and the data folder."
+    ),
+    "feedback waits": (
+        "Feedback of `forecaster anomalies` could not be read or recorded; it is tried again every second."
+    ),
     "anomaly rules changed": "From this position on, other anomaly rules are in force.",
     "threshold is outside of the forecast horizon": (
         "The time of a threshold (`metrics.thresholds`) is beyond the forecast horizon of this series, or shorter "
@@ -295,6 +311,34 @@ MEANINGS: Final = {
     ),
     "reading of standard input paused, its spool cannot be written": (
         "See `error`; usually the disk is full. Reading continues as soon as the spool can be written."
+    ),
+    "deliveries wait for their target": (
+        "The target does not answer, or asks to be tried later. Its batch is sent again until it is accepted; the rest "
+        "waits in its spool (`deliveries/` in the data folder). Once, until it answers again. Forecasts go on."
+    ),
+    "deliveries accepted again": "The target has acknowledged a batch; what waited is sent now.",
+    "deliveries refused": (
+        "The target refuses a batch for a reason that sending it again does not change, see `error`. It is counted in "
+        "`forecaster_deliveries_refused_total`, and the next batch is sent."
+    ),
+    "oldest deliveries dropped": (
+        "The spool of a target has reached its largest size, as the target was down or too slow for long. The oldest "
+        "deliveries are dropped, counted in `forecaster_deliveries_dropped_total`. Forecasts go on."
+    ),
+    "deliveries not stored": (
+        "The spool of a target cannot be written; usually the disk is full. These deliveries are dropped and counted, "
+        "and the next ones are tried again."
+    ),
+    "deliveries cut off": (
+        "The machine lost power while the spool was written. The events are replayed, and their deliveries added again."
+    ),
+    "deliveries are damaged and not sent": (
+        "The disk has changed bytes of a spool. The rest of this file is left out, and the next one is sent."
+    ),
+    "deliveries cannot be read": "The spool of a target cannot be read, see `error`. It is tried again.",
+    "snapshots not written": (
+        "The spools of deliveries could not be synced, which is done before a snapshot. The older snapshots stay, and "
+        "the next one is tried as usual."
     ),
     "pushed events refused": "The spool cannot be written. The sender got status 503 and retries.",
     "unacknowledged pushed events deleted": (

@@ -19,7 +19,7 @@ import numpy as np
 
 from forecaster import Note, is_observed
 from service.alerts.alert import Alert, AlertChange, AlertKey, AlertNews
-from service.alerts.breach_rules import BreachRules, Comparison
+from service.alerts.breach_rules import BreachRules, LimitComparison
 
 if TYPE_CHECKING:
     from forecaster import Forecasts
@@ -79,7 +79,7 @@ class AlertStates:
         self.lasting: dict[AlertKey, Alert] = {}
         self.changes: list[AlertChange] = []
         self.unbegun = 0
-        self._acknowledged: list[AlertChange] = []  # told with the next piece
+        self._acknowledged: list[AlertChange] = []  # over between two events; a change of the next event
         self._counts: dict[AlertKey, int] = {}  # of a breach: forecasts beyond in succession; if it lasts, within
 
     def observe(
@@ -98,7 +98,12 @@ class AlertStates:
         self.pass_by()
         if not self._kinds:
             return
-        series = decoded.series
+        if not decoded.series:
+            for _, name in decoded.forget:
+                self._forget(name, self._acknowledged, 0)
+            return
+        self.changes, self._acknowledged = self._acknowledged, []
+        series, last = decoded.series, len(decoded) - 1
         compared = self._rules.compare(series, forecasts, levels) if "breach" in self._kinds else []
         places = [self._places(one, series) for one in compared]
         affected = {key[2] for key in (*self.lasting, *self._counts)}
@@ -117,7 +122,7 @@ class AlertStates:
         events = {i for i, name in enumerate(series) if name in affected}
         for at in sorted(events | silences.keys() | forgotten.keys()):
             for name in forgotten.get(at, ()):
-                self._end_all(name, at)
+                self._forget(name, self.changes, min(at, last))
             if at in events and batch.observed[at]:
                 self._observe_event(batch, at)
                 for one, found in zip(compared, places, strict=True):
@@ -134,10 +139,10 @@ class AlertStates:
         return AlertNews(self.changes, self.lasting)
 
     def pass_by(self) -> None:
-        """Notes a piece without events: replaces `changes`."""
-        self.changes, self._acknowledged = self._acknowledged, []
+        """Notes a piece without events, which has no changes: they are those of the next one with events."""
+        self.changes = []
 
-    def _places(self, compared: Comparison, series: Sequence[str]) -> dict[int, int]:
+    def _places(self, compared: LimitComparison, series: Sequence[str]) -> dict[int, int]:
         """Returns the events of a comparison that may change something, with their places in it."""
         names = {key[2] for key in (*self.lasting, *self._counts) if key[:2] == ("breach", compared.rule.name)}
         names |= {series[at] for at in compared.events[compared.beyond].tolist()}
@@ -156,7 +161,7 @@ class AlertStates:
             self._begin(batch, at, Alert("anomaly", "", series, ms, batch.positions[at], batch.value[at],
                                          batch.score[at], 0))  # fmt: skip
 
-    def _observe_forecast(self, batch: _Columns, at: int, compared: Comparison, place: int) -> None:
+    def _observe_forecast(self, batch: _Columns, at: int, compared: LimitComparison, place: int) -> None:
         """Counts the forecasts of an event beyond or within a limit; begins or ends the alert of its breach."""
         rule, series, ms = compared.rule, batch.series[at], batch.ms[at]
         key = "breach", rule.name, series
@@ -213,10 +218,11 @@ class AlertStates:
         if (alert := self.lasting.pop(key, None)) is not None:
             self.changes.append(AlertChange(at, alert, max(1, alert.starts_ms, ms)))
 
-    def _end_all(self, series: str, at: int) -> None:
+    def _forget(self, series: str, changes: list[AlertChange], at: int) -> None:
         """Ends all alerts of a series whose state is removed, and forgets what was counted for it."""
         for key in [key for key in self.lasting if key[2] == series]:
-            self._end(key, at, self.lasting[key].starts_ms)
+            alert = self.lasting.pop(key)
+            changes.append(AlertChange(at, alert, max(1, alert.starts_ms)))
         for key in [key for key in self._counts if key[2] == series]:
             del self._counts[key]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from forecaster import Forecasts
 
 
-class Comparison(NamedTuple):
+class LimitComparison(NamedTuple):
     """The forecasts that a rule compares.
 
     Attributes:
@@ -46,7 +46,7 @@ class BreachRules:
         self.rules = tuple(rules)
         self._patterns = [SeriesPatterns(rule.match) for rule in rules]
 
-    def compare(self, series: Sequence[str], forecasts: Forecasts, levels: Sequence[float]) -> list[Comparison]:
+    def compare(self, series: Sequence[str], forecasts: Forecasts, levels: Sequence[float]) -> list[LimitComparison]:
         """Compares all forecasts with the limits of their series.
 
         Args:
@@ -69,7 +69,7 @@ class BreachRules:
         ]
 
 
-def _compared(rule: AlertRule, events: NDArray[np.int64], forecasts: Forecasts, level: int) -> Comparison:
+def _compared(rule: AlertRule, events: NDArray[np.int64], forecasts: Forecasts, level: int) -> LimitComparison:
     quantiles = rule.sign * forecasts.quantiles[events, :, level]
     horizon = quantiles.shape[1]
     if rule.within:
@@ -78,7 +78,7 @@ def _compared(rule: AlertRule, events: NDArray[np.int64], forecasts: Forecasts, 
     over = quantiles > rule.sign * rule.limit
     beyond: NDArray[np.bool_] = np.any(over, axis=1)
     extreme = quantiles.max(axis=1, initial=-np.inf)
-    return Comparison(
+    return LimitComparison(
         rule, events, beyond, extreme > rule.sign * rule.clear_limit, rule.sign * extreme,
         np.where(beyond, over.argmax(axis=1) + 1, 0),
     )  # fmt: skip

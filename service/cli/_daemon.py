@@ -14,6 +14,8 @@ import structlog
 from forecaster import History
 from service.cli._http import server_of
 from service.config.sections import Config
+from service.deliveries import Deliveries
+from service.deliveries.alert_routes import alert_routes
 from service.engine.loop import Engine
 from service.file_watcher import FileWatcher
 from service.http import (
@@ -105,7 +107,11 @@ class Daemon:
             self._health,
             clock,
             kill=KillPoints.from_environment(),
-            listeners=[seen, *listeners],
+            listeners=[
+                seen,
+                Deliveries(folder / "deliveries", alert_routes(config, metrics, clock), metrics, clock),
+                *listeners,
+            ],
             wants_groups=wants_groups,
             summary=summary,
         )

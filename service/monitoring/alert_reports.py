@@ -45,8 +45,11 @@ class AlertReports(Listener):
                 self._metrics.alerts.labels(change.alert.kind).inc()
         for change in changes[:_LOGGED]:
             alert = change.alert
-            _log.info("alert over" if change.ends_ms else "alert", kind=alert.kind, rule=alert.rule,
-                      series=alert.series, partition=key[0], at_ms=change.at_ms)  # fmt: skip
+            named = {"kind": alert.kind, "rule": alert.rule, "series": alert.series, "partition": key[0]}
+            if change.ends_ms:
+                _log.info("alert is over", at_ms=change.ends_ms, **named)
+            else:
+                _log.info("alert begins", at_ms=alert.starts_ms, **named)
 
     def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Mapping[str, Forecaster]]) -> None:  # noqa: ARG002 - of the interface
         """Drops the alerts of partitions that other processes read now."""

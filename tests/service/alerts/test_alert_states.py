@@ -170,11 +170,25 @@ def test_acknowledged_and_forgotten() -> None:
     one = states()
     one.restore(kept)
     one.pass_by()
-    assert [(change.alert.series, change.ends_ms) for change in one.changes] == [("a", 100 * MINUTE)]
+    assert one.changes == []
+    nothing, of_nothing = piece([], 2)
+    nothing.tombstones.append(Tombstone(2, 0, "b"))
+    one.observe(nothing, of_nothing, LEVELS, never)
+    assert one.changes == []
+    one.observe(*piece([One("c")], 3), LEVELS, never)
+    ended = [("a", 100 * MINUTE), ("b", 101 * MINUTE)]
+    assert [(change.alert.series, change.ends_ms) for change in one.changes] == ended
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_forgotten_among_events(at: int) -> None:
+    """A record that removes a series before or behind an event ends its alerts."""
+    one = states()
+    one.observe(*piece([One(flagged=True)], 0), LEVELS, never)
     decoded, forecasts = piece([One("c")], 2)
-    decoded.tombstones.append(Tombstone(2, 0, "b"))
+    decoded.tombstones.append(Tombstone(2, at, "a"))
     one.observe(decoded, forecasts, LEVELS, never)
-    assert [(change.alert.series, change.ends_ms) for change in one.changes] == [("b", 101 * MINUTE)]
+    assert [(change.event, change.alert.series) for change in one.changes] == [(0, "a")]
 
 
 def test_drift() -> None:

@@ -117,7 +117,7 @@ def test_acknowledged(tmp_path: Path) -> None:
     rule = {"name": "Never", "match": ["x"], "above": 1.0}
     with capture_logs() as lines:
         bench = run(tmp_path, log, 80, 80, (("a", "ack"),), anomaly=lasting, alert=[rule])
-    over = [line for line in lines if line["event"] == "alert over"]
+    over = [line for line in lines if line["event"] == "alert is over"]
     assert [(line["kind"], line["series"]) for line in over] == [("anomaly", "a")]
     assert bench.sample("alerts_total", kind="anomaly") == 2
     assert bench.sample("alerts_lasting", kind="anomaly") == 1
