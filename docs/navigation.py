@@ -10,8 +10,8 @@ SECTIONS = {
     "Start": ["index", "tutorial", "comparison"],
     "How to": [
         "files", "kafka", "history", "raw-events", "prometheus-only", "groups", "retraining", "shapes", "covariates",
-        "data", "anomalies", "backtest", "recurrent", "page", "scaling", "deploying", "operations", "security",
-        "upgrading",
+        "data", "anomalies", "alerts", "backtest", "recurrent", "page", "scaling", "deploying", "operations",
+        "security", "upgrading",
     ],
     "Reference": [
         "cli", "configuration", "metrics", "logs", "messages", "forms", "kinds", "api", "library", "reference",

@@ -78,6 +78,7 @@ def settings(folder: Path, urls: list[str], hook: str) -> Path:
 threshold = 0.9999
 clear = 0.999
 quiet_events = 5
+per_day = 100000
 min_deviation = 500
 [alerts]
 alertmanagers = {json.dumps(urls)}
