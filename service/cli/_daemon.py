@@ -16,6 +16,7 @@ from service.cli._http import server_of
 from service.config.sections import Config
 from service.deliveries import Deliveries
 from service.deliveries.alert_routes import alert_routes
+from service.deliveries.routes import check_deliveries, routes_of
 from service.engine.loop import Engine
 from service.file_watcher import FileWatcher
 from service.http import (
@@ -85,6 +86,7 @@ class Daemon:
         config.library_train()
         web = ReloadableTls(config.http.web_config)
         check_transport(config)  # opens nothing; fails before anything is changed
+        check_deliveries(config)
         clock = SystemClock()
         folder = config.state.data_dir
         metrics = Metrics(process_registry(), config.group_names if config.group else ())
@@ -109,8 +111,13 @@ class Daemon:
             kill=KillPoints.from_environment(),
             listeners=[
                 seen,
-                Deliveries(folder / "deliveries", alert_routes(config, metrics, clock), metrics, clock),
                 *listeners,
+                Deliveries(
+                    folder / "deliveries",
+                    [*routes_of(config), *alert_routes(config, metrics, clock)],
+                    metrics,
+                    clock,
+                ),
             ],
             wants_groups=wants_groups,
             summary=summary,
