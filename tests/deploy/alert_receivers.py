@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -103,9 +103,9 @@ receivers:
             process.terminate()
 
 
-def wait_for(condition: Any, seconds: float = 120.0) -> None:
-    """Waits until a condition holds."""
+def wait_for(condition: Callable[[], bool], expected: object = "", seconds: float = 120.0) -> None:
+    """Waits until a condition holds; `expected` is shown where it does not."""
     ends = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < ends, "the condition did not come true"
+        assert time.monotonic() < ends, f"the condition did not come true: {expected}"
         time.sleep(0.05)

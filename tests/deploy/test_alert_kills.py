@@ -117,8 +117,8 @@ def test_kills(tmp_path: Path, hook: Receiver, notified: Receiver) -> None:
             assert launcher.run() == 0
             if phase > 1:
                 expected.update(jumping)
-                wait_for(lambda: Counter(one[0] for one in firing(notified)) == expected)
-                wait_for(lambda: len({one["id"] for one in hook.alerts()}) == expected.total())
+                wait_for(lambda: Counter(one[0] for one in firing(notified)) == expected, expected)
+                wait_for(lambda: len({one["id"] for one in hook.alerts()}) == expected.total(), expected)
         stream.grow("")
         assert launcher.run() == 0
         launcher.close()
