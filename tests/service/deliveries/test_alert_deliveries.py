@@ -74,7 +74,7 @@ def run(folder: Path, sections: dict[str, Any], fails: str = "") -> Mailbox:
 
 
 @pytest.mark.parametrize("groups", [False, True])
-def test_the_same_deliveries(tmp_path: Path, groups: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_the_same_deliveries(tmp_path: Path, groups: bool) -> None:
     """All kinds of alerts begin and end; broken off, the daemon delivers the same bodies in the same order."""
     more: dict[str, Any] = {"group": [{"name": "bees", "match": ["b"]}]} if groups else {}
     whole = run(tmp_path / "whole", more | {"input": {"max_poll_records": 50}})
@@ -97,10 +97,8 @@ def test_the_same_deliveries(tmp_path: Path, groups: bool) -> None:  # noqa: FBT
 
 def test_newest_states() -> None:
     """Of each alert the last state, in order, without old ones."""
-    bodies = [
-        orjson.dumps({"id": i, "status": s, "starts_ms": at, "ends_ms": ends})
-        for i, s, at, ends in (("1", "firing", 10, 0), ("2", "firing", 3, 0), ("1", "resolved", 10, 20), ("3", "firing", 9, 0))
-    ]  # fmt: skip
+    changes = ("1", "firing", 10, 0), ("2", "firing", 3, 0), ("1", "resolved", 10, 20), ("3", "firing", 9, 0)
+    bodies = [orjson.dumps(dict(zip(("id", "status", "starts_ms", "ends_ms"), one, strict=True))) for one in changes]
     assert [(one["id"], one["status"]) for one in newest_states(bodies, 5)] == [("1", "resolved"), ("3", "firing")]
 
 
