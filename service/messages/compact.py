@@ -22,7 +22,7 @@ from forecaster import Forecasts, Silence, Status
 from forecaster.packed import NO_DIGITS, PackedQuantiles, pack_quantiles, unpack_quantiles
 from service.messages.decode import Decoded
 from service.messages.digits import plain
-from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions, text_of
+from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, text_of
 from service.messages.timestamps import format_times
 
 # Kind, origin, interval, value, anomaly, least, greatest, digits, flagged, missing, steps, levels, size of more.
@@ -110,7 +110,9 @@ def _records(
 class CompactFormat:
     """`service.messages.encode.OutputFormat` of compact records; `read_record` reads them."""
 
-    def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
+    def writer(
+        self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
+    ) -> Write:
         """See `OutputFormat`."""
         packed, revised = pack_quantiles(forecasts.quantiles), revisions(forecasts)
         months = {
@@ -123,14 +125,17 @@ class CompactFormat:
         whole = (packed.usable & (forecasts.status != Status.UNKNOWN)).tolist()
         for at in (*months, *revised):
             whole[at] = False
+        if placed := decoded.within is not None or decoded.windows is not None:  # sources are more than a position
+            whole = [False] * len(whole)
 
-        def write(at: int, status: str, source: Mapping[str, object]) -> bytes:
-            if whole[at] and len(source) == 2:  # partition and position
+        def write(at: int, status: str) -> bytes:
+            if whole[at]:
                 return written[at * size : (at + 1) * size]
             record, more = records[at], dict[str, Any](months.get(at, ()))
-            if len(source) > 2:
-                text = text_of(source)
-                more["source"] = {name: text[name] for name in text if name in ("event", "window", "mark")}
+            if placed:
+                text = text_of(source(at))
+                if place := {name: text[name] for name in text if name in ("event", "window", "mark")}:
+                    more["source"] = place
             if at in revised:
                 more["revision"] = 1
             codes = b""
