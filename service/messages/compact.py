@@ -1,18 +1,10 @@
 """Converts forecasts to compact binary records, for sinks that store numbers and not texts.
 
-The quantiles of a forecast with S steps and L levels take S (3 + 2 (L - 1)) bytes instead of the eleven characters a
-number that JSON takes. With `least` and `greatest` of all its quantiles, and one level in the middle of each step:
+A record has a head of fixed size, the levels and the model, rarer fields as a JSON object, and the quantiles as codes
+(`forecaster.packed`), which plain SQL can read (`service.sinks.sqlite_views`). A forecast with quantiles that
+are not finite, or so large that their range is not, keeps its numbers as they are, in `more`.
 
-    middle     24 bits, linear from `least` to `greatest`:   middle = least + (greatest - least) code / (2^24 - 1)
-    others     16 bits, their distance from the middle with a 5-bit exponent e and an 11-bit mantissa m:
-               distance = unit m                     for e = 0
-               distance = unit (2048 + m) 2^(e - 1)  for e > 0,   unit = (greatest - least) / (4095 2^30)
-
-The middle is exact to 6e-8 of the range of the forecast, every other quantile to 1/4096 of its distance from the
-middle; `least` and `greatest` bound all of them, the order of the levels stays, and numbers are rounded to `digits`
-decimals, a thousandth of the narrowest step at most. Plain SQL can read it (`service.sinks.sqlite_views`).
-A forecast with quantiles that are not finite, or so large that their range is not, keeps its numbers as they are, in
-`more`.
+Most records of a batch differ only in numbers: `records_of` writes them as one array, and `columns_of` reads them so.
 """
 
 from __future__ import annotations
@@ -26,25 +18,21 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from forecaster import Forecasts, Silence
+from forecaster import Forecasts, Silence, Status
+from forecaster.packed import NO_DIGITS, PackedQuantiles, pack_quantiles, unpack_quantiles
 from service.messages.decode import Decoded
 from service.messages.digits import plain
-from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions, suppressions, text_of
+from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, suppressions, text_of
 from service.messages.timestamps import format_times
 
-MIDDLE_CODES: Final = (1 << 24) - 1
-MANTISSA: Final = 1 << 11
-MOST_DIGITS: Final = 15
-"""More decimals than this are not rounded to: the numbers have as many digits as they need."""
-
-LARGEST_DISTANCE: Final = float((2 * MANTISSA - 1) << 30)
-"""In units of distances."""
-
-_FINE: Final = 1000.0  # the last decimal is at most this part of the narrowest step
 # Kind, origin, interval, value, anomaly, least, greatest, digits, flagged, missing, steps, levels, size of more.
 _FORECAST: Final = struct.Struct("<BqqddddbBBHHI")
+_HEAD: Final = (
+    ("kind", "u1"), ("origin_ms", "<i8"), ("interval_ms", "<i8"), ("value", "<f8"), ("anomaly", "<f8"),
+    ("least", "<f8"), ("greatest", "<f8"), ("digits", "i1"), ("flagged", "u1"), ("missing", "u1"), ("steps", "<u2"),
+    ("levels", "<u2"), ("more", "<u4"),
+)  # fmt: skip
 _SILENCE: Final = struct.Struct("<Bqqq")
-_NO_DIGITS: Final = -1
 _MODEL_BYTES: Final = 12
 
 
@@ -87,109 +75,12 @@ class CompactSilence(NamedTuple):
     noticed_ms: int
 
 
-class Packed(NamedTuple):
-    """The quantiles of several forecasts as codes.
-
-    Attributes:
-        codes: (n, S (3 + 2 (L - 1))) uint8.
-        least, greatest: (n,).
-        digits: (n,) decimals, -1 where they are not rounded.
-        usable: (n,) whether the codes are valid.
-    """
-
-    codes: NDArray[np.uint8]
-    least: NDArray[np.float64]
-    greatest: NDArray[np.float64]
-    digits: NDArray[np.int64]
-    usable: NDArray[np.bool_]
-
-
-def pack(quantiles: NDArray[np.float64]) -> Packed:
-    """Returns quantiles as codes; see the head of the file.
-
-    Args:
-        quantiles: (n, S, L), not falling over the levels.
-    """
-    n, steps, levels = quantiles.shape
-    mid = levels // 2
-    flat = quantiles.reshape(n, steps * levels)
-    with np.errstate(over="ignore", invalid="ignore"):
-        least, greatest = flat.min(axis=1, initial=np.inf), flat.max(axis=1, initial=-np.inf)
-        span = greatest - least
-    usable = np.isfinite(span) & np.isfinite(flat).all(axis=1)
-    q = quantiles
-    if not usable.all():
-        q = np.where(usable[:, None, None], quantiles, 0.0)
-        least, greatest, span = (np.where(usable, one, 0.0) for one in (least, greatest, span))
-    digits = _digits_of(q, mid, span)
-    least, greatest = _rounded(least, digits), _rounded(greatest, digits)
-    span = greatest - least
-    scale = np.where(span > 0.0, span, 1.0)[:, None]
-    share = np.clip((q[:, :, mid] - least[:, None]) / scale, 0.0, 1.0)
-    middle = np.rint(share * MIDDLE_CODES).astype(np.uint32)
-    known = least[:, None] + span[:, None] * (middle / MIDDLE_CODES)
-    relative = np.empty((n, steps, levels - 1), np.float32)
-    for out, distance in (
-        (relative[:, :, :mid], known[:, :, None] - q[:, :, :mid]),
-        (relative[:, :, mid:], q[:, :, mid + 1 :] - known[:, :, None]),
-    ):
-        distance /= scale[:, :, None]
-        np.multiply(distance, LARGEST_DISTANCE, out=out, casting="same_kind")
-    np.clip(relative, 0.0, LARGEST_DISTANCE, out=relative)
-    codes = np.empty((n, steps, 3 + 2 * (levels - 1)), np.uint8)
-    codes[:, :, :3] = middle.astype(">u4")[..., None].view(np.uint8)[:, :, 1:]
-    codes[:, :, 3:] = np.ascontiguousarray(_distance_codes(relative).astype(">u2")).view(np.uint8)
-    return Packed(codes.reshape(n, steps * codes.shape[2]), least, greatest, digits, usable)
-
-
-def _digits_of(q: NDArray[np.float64], mid: int, span: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Returns to how many decimals the quantiles (n, S, L) are rounded, from the narrowest step; -1: to none."""
-    half = np.maximum(q[:, :, mid] - q[:, :, 0], q[:, :, -1] - q[:, :, mid])
-    narrowest = np.where(half > 0.0, half, np.inf).min(axis=1, initial=np.inf)
-    narrowest = np.where(np.isfinite(narrowest), narrowest, span)
-    with np.errstate(divide="ignore"):
-        wanted = np.ceil(-np.log10(narrowest / _FINE))
-    rounds = np.isfinite(wanted) & (wanted <= MOST_DIGITS)
-    return np.where(rounds, np.maximum(wanted, 0.0), _NO_DIGITS).astype(np.int64)
-
-
-def _rounded(bound: NDArray[np.float64], digits: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Returns bounds rounded to their decimals, as all quantiles are when they are read."""
-    scale = 10.0 ** np.maximum(digits, 0)
-    with np.errstate(over="ignore"):
-        found: NDArray[np.float64] = np.rint(bound * scale) / scale + 0.0
-    return np.where((digits >= 0) & np.isfinite(found), found, bound)
-
-
-def _distance_codes(relative: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Returns distances in their units as codes of 5 bits of exponent and 11 of mantissa.
-
-    These are bits of the float32: its exponent, less a constant, and the first 11 bits of its mantissa, rounded. A
-    mantissa that is rounded up to a power of two carries over into the exponent. Below 2048 the code is the number.
-    """
-    coded = ((relative.view(np.uint32) + 0x800) >> 12).astype(np.int32) - ((127 + 10) << 11)
-    found: NDArray[np.uint16] = np.where(relative < MANTISSA, np.rint(relative), coded).astype(np.uint16)
-    return found
-
-
 def unpack(found: CompactForecast, levels: int) -> NDArray[np.float64] | None:
     """Returns the quantiles of a forecast, shape (steps, levels); None where it has none, or keeps them in `more`."""
     if not found.steps or not found.quantiles:
         return None
-    codes = np.frombuffer(found.quantiles, np.uint8).reshape(found.steps, -1)
-    mid = levels // 2
-    high, low = codes[:, :3].astype(np.int64), np.ascontiguousarray(codes[:, 3:]).view(">u2").astype(np.int64)
-    middle = found.least + (found.greatest - found.least) * (high @ np.array([65536, 256, 1]) / MIDDLE_CODES)
-    exponent, mantissa = low >> 11, low & (MANTISSA - 1)
-    unit = (found.greatest - found.least) / LARGEST_DISTANCE
-    distance = unit * np.where(exponent > 0, (MANTISSA + mantissa) << np.maximum(exponent - 1, 0), mantissa)
-    quantiles = np.empty((found.steps, levels))
-    quantiles[:, mid] = middle
-    quantiles[:, :mid] = middle[:, None] - distance[:, :mid]
-    quantiles[:, mid + 1 :] = middle[:, None] + distance[:, mid:]
-    if found.digits is not None:
-        quantiles = np.round(quantiles, found.digits) + 0.0  # no -0.0
-    return np.clip(quantiles, found.least, found.greatest)
+    digits = NO_DIGITS if found.digits is None else found.digits
+    return unpack_quantiles(found.quantiles, found.least, found.greatest, digits, (found.steps, levels))
 
 
 def context_of(context: bytes) -> tuple[str, list[float]]:
@@ -197,52 +88,69 @@ def context_of(context: bytes) -> tuple[str, list[float]]:
     return context[:_MODEL_BYTES].decode(), np.frombuffer(context[_MODEL_BYTES:], "<f8").tolist()
 
 
+def _layout(levels: int, codes: int) -> np.dtype[Any]:
+    """Returns the type of a record without rarer fields, by its number of levels and its bytes of codes."""
+    return np.dtype([*_HEAD, ("context", f"V{_MODEL_BYTES + 8 * levels}"), ("codes", "u1", (codes,))])
+
+
+def _records(
+    decoded: Decoded, forecasts: Forecasts, packed: PackedQuantiles, context: bytes, levels: int
+) -> NDArray[Any]:
+    """Returns the records of a batch, (n,) of `_layout`, as if none of them had rarer fields."""
+    found = np.zeros(len(forecasts.status), _layout(levels, packed.codes.shape[1]))
+    found["origin_ms"], found["interval_ms"] = forecasts.origin_ms, forecasts.interval_ms
+    found["value"], found["anomaly"] = np.where(forecasts.status == 0, decoded.value, np.nan), forecasts.anomaly
+    found["least"], found["greatest"], found["digits"] = packed.least, packed.greatest, packed.digits
+    found["flagged"], found["missing"] = forecasts.flagged != 0, forecasts.status == Status.MISSING
+    found["steps"], found["levels"] = forecasts.quantiles.shape[1], levels
+    found["context"], found["codes"] = np.frombuffer(context, found.dtype["context"]), packed.codes
+    return found
+
+
 class CompactFormat:
     """`service.messages.encode.OutputFormat` of compact records; `read_record` reads them."""
 
-    def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
+    def writer(
+        self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
+    ) -> Write:
         """See `OutputFormat`."""
-        packed, revised = pack(forecasts.quantiles), revisions(forecasts)
+        packed, revised = pack_quantiles(forecasts.quantiles), revisions(forecasts)
         suppressed = suppressions(forecasts)
         months = {
             at: {"interval": name, "targets": format_times(times)}
             for at, (name, times) in calendar_targets(forecasts).items()
         }
         context = model.ljust(_MODEL_BYTES)[:_MODEL_BYTES].encode() + np.array(levels, "<f8").tobytes()
-        columns = [
-            forecasts.origin_ms.tolist(),
-            forecasts.interval_ms.tolist(),
-            np.where(forecasts.status == 0, decoded.value, np.nan).tolist(),
-            forecasts.anomaly.tolist(),
-            packed.least.tolist(),
-            packed.greatest.tolist(),
-            packed.digits.tolist(),
-            forecasts.flagged.astype(np.bool_).tolist(),
-        ]
-        heads = list(zip(*columns, strict=True))
-        steps, usable = forecasts.quantiles.shape[1], packed.usable.tolist()
-        written = memoryview(packed.codes.tobytes())
-        size = packed.codes.shape[1]
+        records = _records(decoded, forecasts, packed, context, len(levels))
+        written, size = records.tobytes(), records.dtype.itemsize
+        whole = (packed.usable & (forecasts.status != Status.UNKNOWN)).tolist()
+        for at in (*months, *revised, *suppressed):
+            whole[at] = False
+        if placed := decoded.within is not None or decoded.windows is not None:  # sources are more than a position
+            whole = [False] * len(whole)
 
-        def write(at: int, status: str, source: Mapping[str, object]) -> bytes:
-            more: dict[str, Any] = dict(months.get(at, ()))
-            if len(source) > 2:  # more than partition and position
-                text = text_of(source)
-                more["source"] = {name: text[name] for name in text if name in ("event", "window", "mark")}
+        def write(at: int, status: str) -> bytes:
+            if whole[at]:
+                return written[at * size : (at + 1) * size]
+            record, more = records[at], dict[str, Any](months.get(at, ()))
+            if placed:
+                text = text_of(source(at))
+                if place := {name: text[name] for name in text if name in ("event", "window", "mark")}:
+                    more["source"] = place
             if at in revised:
                 more["revision"] = 1
             if at in suppressed:
                 more["suppressed"] = suppressed[at]
-            codes: bytes | memoryview = b""
-            if status != UNKNOWN:
-                if usable[at]:
-                    codes = written[at * size : (at + 1) * size]
-                else:
-                    more["quantiles"] = plain(forecasts.quantiles[at])
+            codes = b""
+            if status == UNKNOWN:
+                record["steps"] = 0
+            elif packed.usable[at]:
+                codes = record["codes"].tobytes()
+            else:
+                more["quantiles"] = plain(forecasts.quantiles[at])
             rest = orjson.dumps(more) if more else b""
-            known = 0 if status == UNKNOWN else steps
-            head = _FORECAST.pack(0, *heads[at], status == "missing", known, len(levels), len(rest))
-            return b"".join((head, context, rest, codes))
+            record["more"] = len(rest)
+            return b"".join((record.tobytes()[: _FORECAST.size], context, rest, codes))
 
         return write
 
@@ -271,13 +179,74 @@ def read_record(record: bytes) -> CompactForecast | CompactSilence:
         anomaly,
         least,
         greatest,
-        None if digits == _NO_DIGITS else digits,
+        None if digits == NO_DIGITS else digits,
         flagged,
         missing,
         steps,
         record[after + more :],
         record[after : after + more].decode(),
     )
+
+
+class CompactColumns(NamedTuple):
+    """Forecasts as columns of Python objects, see `CompactForecast`; all have the same context and no `more`."""
+
+    context: bytes
+    origin_ms: list[int]
+    interval_ms: list[int]
+    value: list[float | None]
+    anomaly: list[float | None]
+    least: list[float]
+    greatest: list[float]
+    digits: list[int | None]
+    flagged: list[int]
+    missing: list[int]
+    steps: int
+    quantiles: list[bytes]
+
+
+def columns_of(records: Sequence[bytes]) -> CompactColumns | None:
+    """Reads records of `CompactFormat` at once: of forecasts with quantiles, of one context, without rarer fields.
+
+    Returns:
+        Their columns, equal to `read_record` of each with nan as None; None where they are not all such records.
+    """
+    first, size = records[0], len(records[0])
+    if size < _FORECAST.size or first[0]:
+        return None
+    steps, levels, _ = _FORECAST.unpack_from(first)[-3:]
+    codes = size - _FORECAST.size - _MODEL_BYTES - 8 * levels
+    if codes <= 0 or steps == 0 or any(len(record) != size for record in records):
+        return None
+    joined = b"".join(records)
+    found = np.frombuffer(joined, _layout(levels, codes))
+    alike = (found["steps"] == steps) & (found["levels"] == levels) & (found["more"] == 0) & (found["kind"] == 0)
+    if not alike.all() or (found["context"] != found["context"][0]).any():
+        return None
+    digits: list[int | None] = found["digits"].tolist()
+    for at in np.flatnonzero(found["digits"] == NO_DIGITS).tolist():
+        digits[at] = None
+    return CompactColumns(
+        found["context"][0].tobytes(),
+        found["origin_ms"].tolist(),
+        found["interval_ms"].tolist(),
+        _numbers_or_none(found["value"]),
+        _numbers_or_none(found["anomaly"]),
+        found["least"].tolist(),
+        found["greatest"].tolist(),
+        digits,
+        found["flagged"].tolist(),
+        found["missing"].tolist(),
+        steps,
+        [joined[end - codes : end] for end in range(size, len(joined) + 1, size)],
+    )
+
+
+def _numbers_or_none(column: NDArray[np.float64]) -> list[float | None]:
+    found: list[float | None] = column.tolist()
+    for at in np.flatnonzero(np.isnan(column)).tolist():
+        found[at] = None
+    return found
 
 
 def number_or_none(value: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -27,14 +27,19 @@ _STAGED: Final = 512  # forecasts that are staged together, about a megabyte
 _FIXED: Final[dict[str, object]] = {}  # further fields of forecasts with steps of fixed length
 _MODEL_DIGITS = 12  # digits of a model's sha256 in a forecast, enough to distinguish models
 
-Write = Callable[[int, str, Mapping[str, object]], bytes]
-"""Writes the forecast of an event by its index, with its status and its source."""
+SourceOf = Callable[[int], Mapping[str, object]]
+"""Returns the source of the forecast of an event by its index."""
+
+Write = Callable[[int, str], bytes]
+"""Writes the forecast of an event by its index, with its status."""
 
 
 class OutputFormat(Protocol):
     """Writes forecasts and silences in one format; the same ones give the same bytes."""
 
-    def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
+    def writer(
+        self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
+    ) -> Write:
         """Returns the function that writes the forecasts of a batch."""
 
     def silence(self, silence: Silence, source: Mapping[str, object]) -> bytes:
@@ -44,7 +49,9 @@ class OutputFormat(Protocol):
 class JsonFormat:
     """`OutputFormat` of JSON objects."""
 
-    def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
+    def writer(
+        self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
+    ) -> Write:
         """See `OutputFormat`."""
         origins, months = format_times(forecasts.origin_ms), _months(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
@@ -53,7 +60,7 @@ class JsonFormat:
         suppressed = {at: {"suppressed": why} for at, why in suppressions(forecasts).items()}
         shared_levels = orjson.Fragment(orjson.dumps(list(levels)))
 
-        def write(at: int, status: str, source: Mapping[str, object]) -> bytes:
+        def write(at: int, status: str) -> bytes:
             return orjson.dumps(
                 {
                     "series": decoded.series[at],
@@ -65,7 +72,7 @@ class JsonFormat:
                     "anomaly": anomalies[at],
                     "flagged": flagged[at],
                     "model": model,
-                    "source": text_of(source),
+                    "source": text_of(source(at)),
                     "status": status,
                     **revised.get(at, _FIXED),
                     **suppressed.get(at, _FIXED),
@@ -145,37 +152,52 @@ def encode(
         Series and bytes of the forecasts, in the order of the events; each is a function of its event only.
     """
     published = published_from(forecasts, from_ms)
-    silences = [one for one in forecasts.silences[::-1] if published[one.event]]
     wanted = (((forecasts.steps % every == 0) | (forecasts.flagged != 0)) & published).tolist()
-    write = output.writer(decoded, forecasts, levels, model_sha256[:_MODEL_DIGITS])
-    series, encoded, positions = list[str](), list[bytes](), list[int]()
-    revised = revisions(forecasts)
-    staged, source = 0, {"partition": partition} | ({} if run == 1 else {"run": run})
-    for at, status in enumerate(forecasts.status.tolist()):
+    identity = {"partition": partition} | ({} if run == 1 else {"run": run})
+
+    def source(at: int) -> dict[str, object]:
+        return _source(identity, decoded, at)
+
+    write = output.writer(decoded, forecasts, levels, model_sha256[:_MODEL_DIGITS], source)
+    revised, status = revisions(forecasts), forecasts.status.tolist()
+    silent: dict[int, list[Silence]] = {}
+    for one in forecasts.silences:
+        if published[one.event]:
+            silent.setdefault(one.event, []).append(one)
+    series, encoded, positions, staged = list[str](), list[bytes](), list[int](), 0
+    answered = [at for at, code in enumerate(status) if code in _STATUS or at in revised]
+    for part in _parts(answered, silent):
+        events = [at for at in part if wanted[at]]
+        series += [decoded.series[at] for at in events]
+        encoded += [write(at, _STATUS.get(status[at], "ok")) for at in events]
+        positions += [decoded.positions[at] for at in events]
+        last = part[-1]
+        for silence in silent.get(last, ()):  # only an event with a forecast reveals a silence
+            events.append(last)
+            series.append(silence.series)
+            encoded.append(output.silence(silence, source(last)))
+            positions.append(decoded.positions[last])
+        if places is not None:
+            places += events
         if stage is not None and len(encoded) - staged >= _STAGED:
             stage(Encoded(series[staged:], encoded[staged:], positions[staged:]))
             staged = len(encoded)
-        if status not in _STATUS and at not in revised:
-            continue
-        if wanted[at]:
-            series.append(decoded.series[at])
-            positions.append(decoded.positions[at])
-            encoded.append(write(at, _STATUS.get(status, "ok"), _source(source, decoded, at)))
-            if places is not None:
-                places.append(at)
-        while silences and silences[-1].event == at:  # only an event with a forecast reveals a silence
-            silence = silences.pop()
-            series.append(silence.series)
-            positions.append(decoded.positions[at])
-            encoded.append(output.silence(silence, _source(source, decoded, at)))
-            if places is not None:
-                places.append(at)
     return Encoded(series, encoded, positions)
 
 
 def forecast_statuses() -> list[int]:
     """Returns the statuses of events that get a forecast with quantiles, revisions left out."""
     return [int(status) for status, text in _STATUS.items() if text != UNKNOWN]
+
+
+def _parts(events: list[int], ends: Collection[int]) -> Iterator[list[int]]:
+    """Yields the events in parts of at most `_STAGED`, which end at those of `ends`."""
+    begin = 0
+    cuts = [number + 1 for number, at in enumerate(events) if at in ends] if ends else []
+    for cut in (*cuts, len(events)):
+        while begin < cut:
+            yield events[begin : min(begin + _STAGED, cut)]
+            begin = min(begin + _STAGED, cut)
 
 
 def published_from(forecasts: Forecasts, from_ms: int | None) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from fastavro import parse_schema, schemaless_writer
 from forecaster import Forecasts, Silence
 from service.messages.decode import Decoded
 from service.messages.digits import exact_in_float32
-from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions, suppressions
+from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, suppressions
 from service.messages.frames import frame_head
 from service.schemas.forecast_schemas import FORECAST, SILENCE
 from service.schemas.quantile_rows import rows_of, varint
@@ -50,7 +50,9 @@ class AvroFormat:
     def __init__(self, number: int) -> None:
         self._head = frame_head(number)
 
-    def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
+    def writer(
+        self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
+    ) -> Write:
         """See `OutputFormat`."""
         origins, steps = forecasts.origin_ms.tolist(), calendar_targets(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
@@ -61,7 +63,7 @@ class AvroFormat:
         narrow_rows = rows_of(quantiles, "<f4", row, _EMPTY)
         shared, head = _written(_LEVELS, {"levels": list(levels)}), self._head + _FORECAST_BRANCH
 
-        def write(at: int, status: str, source: Mapping[str, object]) -> bytes:
+        def write(at: int, status: str) -> bytes:
             if status == UNKNOWN:
                 both = _EMPTY + _EMPTY
             elif fits[at]:
@@ -81,7 +83,7 @@ class AvroFormat:
                 "anomaly": None if anomalies[at] != anomalies[at] else anomalies[at],
                 "flagged": flagged[at],
                 "model": model,
-                "source": source,
+                "source": source(at),
                 "status": status,
                 "revision": 1 if at in revised else None,
                 "suppressed": suppressed.get(at),

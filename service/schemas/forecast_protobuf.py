@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from forecaster import Forecasts, Silence
 from service.messages.decode import Decoded
 from service.messages.digits import exact_in_float32
-from service.messages.encode import UNKNOWN, Write, calendar_targets, revisions, suppressions
+from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, suppressions
 from service.messages.frames import frame_head
 from service.schemas.forecast_schemas import SCHEMAS
 from service.schemas.proto_files import file_descriptors
@@ -44,7 +44,9 @@ class ProtobufFormat:
             for name in ("Forecast", "Silence")
         )
 
-    def writer(self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str) -> Write:
+    def writer(
+        self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
+    ) -> Write:
         """See `OutputFormat`."""
         origins, steps = forecasts.origin_ms.tolist(), calendar_targets(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
@@ -56,7 +58,7 @@ class ProtobufFormat:
         shared = self._forecast(levels=list(levels), model=model)
         head, kind = self._head + _FORECAST_INDEXES, self._forecast
 
-        def write(at: int, status: str, source: Mapping[str, object]) -> bytes:
+        def write(at: int, status: str) -> bytes:
             record: Any = kind()
             record.CopyFrom(shared)
             record.series, record.interval_ms = decoded.series[at], intervals[at]
@@ -75,7 +77,7 @@ class ProtobufFormat:
                 record.revision = 1
             if at in suppressed:
                 record.suppressed = suppressed[at]
-            _name_source(record.source, source)
+            _name_source(record.source, source(at))
             return head + _serialised(record) + rows  # the fields of a message may be in any order
 
         return write

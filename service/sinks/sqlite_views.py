@@ -1,16 +1,16 @@
 """Views of a SQLite output for people and their tools: forecasts, their steps, verified forecasts and silences.
 
-Forecasts are stored as numbers in binary (`service.messages.compact`) or, with `output.format = "json"` and in files
-of earlier programs, as batches of JSON. The views show both in the same columns, in SQL that needs no extension. A
-column that is not selected costs nothing; quantiles cost a fraction of a millisecond a forecast. `id` is the order in
-which forecasts were written.
+Forecasts are stored as numbers in binary (`service.messages.compact`, `forecaster.packed`) or, with
+`output.format = "json"` and in files of earlier programs, as batches of JSON. The views show both in the same columns,
+in SQL that needs no extension. A column that is not selected costs nothing; quantiles cost a fraction of a millisecond
+a forecast. `id` is the order in which forecasts were written.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from service.messages.compact import LARGEST_DISTANCE, MANTISSA, MIDDLE_CODES
+from forecaster.packed import LARGEST_DISTANCE, MANTISSA, MIDDLE_CODES
 
 MOST_STEPS: Final = 1024
 """The longest horizon, see `ModelConfig.horizon`."""

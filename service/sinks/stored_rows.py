@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Final
 
-from service.messages.compact import CompactSilence, context_of, number_or_none, read_record
+from service.messages.compact import CompactSilence, columns_of, context_of, number_or_none, read_record
 from service.ports import Unit
 
 _MOST_NAMES: Final = 100_000  # numbers of series that are remembered
@@ -35,9 +36,35 @@ class StoredRows:
             database: of the file.
             unit: with records of `CompactFormat`; it has series and position of each.
         """
+        self._note_series(database, unit.series)
+        found = columns_of(unit.forecasts)
+        if found is None:
+            self._write_each(database, unit)
+            return
+        context, count = self._context(database, unit.partition, found.context), len(unit.forecasts)
+        columns = (
+            map(self._series.__getitem__, unit.series),
+            found.origin_ms,
+            repeat(context),
+            unit.positions,
+            found.interval_ms,
+            found.missing,
+            found.flagged,
+            found.value,
+            found.anomaly,
+            found.least,
+            found.greatest,
+            found.digits,
+            repeat(found.steps),
+            found.quantiles,
+            repeat(None, count),
+        )
+        database.executemany(_INSERT, zip(*columns, strict=False))
+
+    def _write_each(self, database: sqlite3.Connection, unit: Unit) -> None:
+        """Writes records of any kinds."""
         rows: list[tuple[object, ...]] = []
         silences: list[tuple[object, ...]] = []
-        self._note_series(database, unit.series)
         for series, position, record in zip(unit.series, unit.positions, unit.forecasts, strict=True):
             found = read_record(record)
             number = self._series[series]

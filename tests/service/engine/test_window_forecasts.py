@@ -313,7 +313,8 @@ class TestSettings:
             second = bench_of(tmp_path, script, first.log.units, aggregate=after)
             second.run()
 
-        assert [line["partition"] for line in logs if line["event"] == "open windows dropped"] == ["0"]
+        dropped = [line for line in logs if line["event"] == "open windows dropped, their settings have changed"]
+        assert [(line["partition"], line["windows"]) for line in dropped] == [("0", 1)]
         assert second.engine.summary.events == 50
 
     def test_other_grace_keeps_them(self, tmp_path: Path) -> None:

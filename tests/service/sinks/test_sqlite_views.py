@@ -19,6 +19,7 @@ from service.messages.compact import CompactFormat
 from service.messages.decode import Decoded
 from service.messages.encode import JSON, encode
 from service.ports import Unit
+from service.sinks import stored_rows
 from service.sinks.sqlite_sink import SqliteSink
 from service.sinks.stored_forecasts import stored_forecasts
 
@@ -90,6 +91,20 @@ def test_views_show_what_json_says(tmp_path, view):
             assert (one["quantiles"] is None) == (other["quantiles"] is None)
             if one["quantiles"] is not None:
                 np.testing.assert_allclose(json.loads(other["quantiles"]), json.loads(one["quantiles"]), atol=0.05)
+
+
+def test_rows_of_a_batch_are_those_of_each(tmp_path, monkeypatch):
+    """A batch whose records differ in numbers only is stored as one by one."""
+    for name in ("batch", "each"):
+        if name == "each":
+            monkeypatch.setattr(stored_rows, "columns_of", lambda records: None)
+        publish(tmp_path / name, *batch(40))
+        decoded, forecasts = batch(400, 1, start=START + 10**9)
+        forecasts.status[:3], forecasts.quantiles[:3], forecasts.silences[:] = Status.OK, forecasts.quantiles[3:6], []
+        publish(tmp_path / name, decoded, forecasts)
+    found = [rows(tmp_path / name, "SELECT * FROM stored_forecasts ORDER BY id") for name in ("batch", "each")]
+    assert found[0] == found[1]
+    assert len(found[0]) == 440
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.sampled_from([1.0, 1e-9, 1e7]), st.integers(0, 2**20))
