@@ -62,8 +62,8 @@ class AlertmanagerTarget:
 
     def _send(self, messages: Sequence[Message]) -> None:
         if messages:
-            now, expires = self._clock.wall_ms(), round(self._settings.expire_after * 1000)
-            alerts = [posted(one, self._settings.labels, now + expires) for one in messages]
+            now, lasts = self._clock.wall_ms(), round(self._settings.expire_after * 1000)
+            alerts = [posted(one, self._settings.labels, now, now + lasts) for one in messages]
             self._post.post(orjson.dumps(alerts))
 
     def renew(self) -> None:
@@ -84,15 +84,18 @@ class AlertmanagerTarget:
         """Nothing is held."""
 
 
-def posted(message: Message, labels: Mapping[str, str], expires_ms: int) -> dict[str, Any]:
+def posted(message: Message, labels: Mapping[str, str], now_ms: int, expires_ms: int) -> dict[str, Any]:
     """Returns an alert as an Alertmanager takes it.
+
+    Event times ahead of the clock become the present: for an Alertmanager an alert that ends later is not over.
 
     Args:
         message: the alert.
         labels: further labels of all alerts.
-        expires_ms: wall time after which it is over unless it is renewed.
+        now_ms: wall time. expires_ms: wall time after which it is over unless it is renewed.
     """
-    starts, ends = message["starts_ms"], message["ends_ms"]
+    ends = min(message["ends_ms"], now_ms)
+    starts = min(message["starts_ms"], ends or now_ms)
     named = {
         "alertname": message["name"], "kind": message["kind"], "severity": message["severity"],
         "series": message["series"], "group": message["group"], "partition": message["partition"],
@@ -109,7 +112,7 @@ def posted(message: Message, labels: Mapping[str, str], expires_ms: int) -> dict
         "labels": {**labels, **{name: value for name, value in named.items() if value}},
         "annotations": {name: value for name, value in details.items() if value},
         "startsAt": time_text(starts),
-        "endsAt": time_text(ends or max(expires_ms, starts + 1)),
+        "endsAt": time_text(ends or expires_ms),
     }
 
 

@@ -38,7 +38,7 @@ class Stream:
 
     def __init__(self, path: Path, rng: random.Random) -> None:
         self.path, self._rng, self._step = path, rng, 0
-        self._start_ms = int(time.time() * 1000) - 3_600_000
+        self._start_ms = int(time.time() * 1000) - 10 * 3_600_000
         path.write_text("")
 
     def grow(self, jumping: str, steps: int = CALM) -> None:

@@ -103,21 +103,24 @@ def test_newest_states() -> None:
 
 
 def test_as_an_alertmanager_takes_it() -> None:
-    """Labels without empty ones; an alert that lasts ends when it expires, never before its begin."""
+    """Labels without empty ones; an alert that lasts ends when it expires, and none begins or ends in the future."""
     message = {
         "id": "x", "status": "firing", "kind": "breach", "name": "Full", "severity": "critical", "series": "d",
         "group": "", "partition": "0", "position": 7, "starts_ms": 1_700_000_000_000, "ends_ms": 0, "value": 96.0,
         "score": None, "expected_ms": 1_700_003_600_000, "threshold": "above 95",
     }  # fmt: skip
-    found = posted(message, {"cluster": "eu"}, 1_700_000_300_000)
+    now = 1_700_000_290_000
+    found = posted(message, {"cluster": "eu"}, now, 1_700_000_300_000)
     assert found["labels"] == {
         "cluster": "eu", "alertname": "Full", "kind": "breach", "severity": "critical", "series": "d", "partition": "0",
     }  # fmt: skip
     assert found["annotations"]["summary"] == "d: the forecast is above 95 from 2023-11-14T23:13:20.000Z on"
     assert (found["startsAt"], found["endsAt"]) == ("2023-11-14T22:13:20.000Z", "2023-11-14T22:18:20.000Z")
-    assert posted(message, {}, 5)["endsAt"] > found["startsAt"]
-    over = posted(message | {"status": "resolved", "ends_ms": 1_700_000_060_000}, {}, 5)
-    assert over["endsAt"] == "2023-11-14T22:14:20.000Z"
+    over = message | {"status": "resolved", "ends_ms": 1_700_000_060_000}
+    assert posted(over, {}, now, now + 5)["endsAt"] == "2023-11-14T22:14:20.000Z"
+    # Event times ahead of the clock, by a minute at the begin.
+    early = posted(over, {}, 1_699_999_940_000, 1_699_999_999_000)
+    assert (early["startsAt"], early["endsAt"]) == ("2023-11-14T22:12:20.000Z",) * 2
     assert time_text(10**17).startswith("9999-12-31")
 
 
