@@ -13,18 +13,20 @@ import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from forecaster import ConfigError, install_command
+from service.config.alert_rules import AlertRule
 from service.config.durations import format_duration
 from service.config.groups import GroupConfig
 from service.config.sections import Config
 from service.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "FORECASTER_"
+_LISTED: Final[dict[str, type[BaseModel]]] = {"group": GroupConfig, "alert": AlertRule}  # [[group]] and [[alert]]
 _LIBRARY_KEYS = {
     "interval_ms": ["model", "interval"],
     "interval_months": ["model", "interval"],
@@ -271,8 +273,8 @@ def _depth(keys: list[str]) -> int:
     """Counts how many of the keys are settings; the rest is an index or a branch of a union."""
     model: type[BaseModel] | None = Config
     for depth, key in enumerate(keys):
-        if depth == 1 and keys[0] == "group":  # the number of a group
-            model = GroupConfig
+        if depth == 1 and keys[0] in _LISTED:  # the number of a group or an alert
+            model = _LISTED[keys[0]]
             continue
         field = model.model_fields.get(key) if model else None
         if field is None:
@@ -284,8 +286,8 @@ def _depth(keys: list[str]) -> int:
 
 def _siblings(keys: list[str]) -> list[str]:
     model: Any = Config
-    if keys[0] == "group" and len(keys) > 2:
-        model, keys = GroupConfig, keys[2:]
+    if keys[0] in _LISTED and len(keys) > 2:
+        model, keys = _LISTED[keys[0]], keys[2:]
     for key in keys[:-1]:
         model = model.model_fields[key].annotation
     return list(model.model_fields)
