@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from parts import TurnedClock, config_of
 
-from forecaster import Model, ModelConfig, same_shape
+from forecaster import Model, ModelConfig, same_shape, save_model
 from service.engine.champion import Champion
+from service.kafka.models import RegistryShelf
 from service.monitoring.metrics import Metrics
 from service.registry.decisions import Decision, configured_of
 from service.registry.models import Registry
@@ -48,13 +50,13 @@ def promoted(champion: Champion, registry: Registry, **changes: Any) -> bool:
     return champion.model is not None and champion.model.sha256 == model.sha256
 
 
+@settings(max_examples=30, deadline=None)
 @given(
-    data=st.data(),
     search=st.lists(st.sampled_from(ALL), unique=True),
     steps=st.lists(st.tuples(st.sampled_from(["start", "configure", "train"]), SETTING), max_size=8),
 )
 def test_the_last_change_of_a_setting_holds(
-    tmp_path_factory: Any, data: st.DataObject, search: list[str], steps: list[tuple[str, tuple[str, Any]]]
+    tmp_path_factory: pytest.TempPathFactory, search: list[str], steps: list[tuple[str, tuple[str, Any]]]
 ) -> None:
     """Of a searched setting, the last of a changed configuration and an adoption; of others, the configuration.
 
@@ -131,3 +133,18 @@ def test_the_recorded_configuration_outlives_older_decisions(tmp_path: Path) -> 
         registry.record(Decision("failed", ""))
     assert registry.shorten(100)
     assert configured_of(registry.decisions())["hidden_size"] == 32
+
+
+def test_champions_of_other_instances(tmp_path: Path) -> None:
+    """A network that another instance found is taken over where this one searches the setting too, else refused."""
+    found = Model.initial(replace(config_of(tmp_path, model=SMALL).library_model(), head="decoder", layers=2))
+    save_model(tmp_path / "sent", found)
+    for search in (["layers", "head"], ["layers"]):
+        champion, registry = start(tmp_path / str(len(search)), search)
+        shelf = RegistryShelf(registry)
+        shelf.add(found.sha256, (tmp_path / "sent").read_bytes())
+        shelf.promote(found.sha256, "")
+        champion.refresh()
+        assert same_shape(network(champion), found.config) == ("head" in search)
+        restarted = network(start(tmp_path / str(len(search)), search)[0])
+        assert (restarted.head, restarted.layers) == (("decoder", 2) if "head" in search else ("direct", 2))
