@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from parts import TurnedClock, config_of
 
 from forecaster import Batch, ConfigError, Forecaster, History, Model, ModelConfig, TrainConfig, challenge, compare, fit
 from service.config.sections import Config
+from service.lifecycle import SystemClock
 from service.monitoring.metrics import Metrics
 from service.partitions.schedule import Progress
 from service.registry.decisions import Decision, searchable
@@ -146,6 +147,7 @@ class TestSearch:
             assert name != "layers" or one.layers <= 2 or one.layers < model.layers
         assert not neighbours((), model)
 
+    @settings(max_examples=30)
     @given(
         search=st.lists(st.sampled_from(ALL), unique=True),
         between=st.lists(st.integers(0, 2), min_size=90, max_size=90),
@@ -217,3 +219,6 @@ def test_a_training_promotes_a_neighbour(tmp_path: Path) -> None:
     assert [one.tried for one in registry.decisions()] == [{}, *(one.tried for one in found)]
     again, others, kept = snapshot(tmp_path / "again", days(40), model=model, retrain={"search": ["calendar"]})
     assert retrain(again, others, kept).model == found[0].model
+    short = again.model_copy(update={"retrain": again.retrain.model_copy(update={"deadline": 1e-6})})
+    in_haste = retrain(short, Registry(others.folder, SystemClock()), kept)
+    assert (in_haste.outcome in {"kept", "promoted"}, in_haste.tried) == (True, {})
