@@ -66,6 +66,10 @@ MEANINGS: Final = {
         "Series have another cadence than the group that they are in, but the configuration file is broken or has "
         "changes that need a restart: they stay where they are until then."
     ),
+    "interval of the input differs": (
+        "`model.seasons` has durations, which were counted in the interval of the first start (`kept`), and the files "
+        "have another one now (`found`). The seasons stay; set `model.interval` to count them anew."
+    ),
     "seasons of the network chosen": (
         "At the first start: `model.seasons` is `auto`, and these are the seasons, in steps, that the network gets by "
         "the first records of the input file (see [files](files.md#files-as-they-are)). They stay with the state."
@@ -153,7 +157,8 @@ MEANINGS: Final = {
     "training ended": (
         "`outcome`: promoted, shadow (it runs as a shadow model), kept (the champion stays), nothing_to_learn (no "
         "series has changed; all these are info), failed or killed (warning: see "
-        "[ForecasterTrainerFails](operations.md#forecastertrainerfails))."
+        "[ForecasterTrainerFails](operations.md#forecastertrainerfails)). `tried`: the other shape that was "
+        "trained too ([searched shapes](shapes.md#searched-shapes))."
     ),
     "seasons checked": (
         "The seasons of the network differ from those that the training history shows; says what to set. Once, and "

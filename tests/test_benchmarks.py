@@ -22,6 +22,7 @@ import mixed_cadences
 import prometheus_page
 import raw_events
 import records
+import shape_search
 import sqlite_output
 import trend
 import window_snapshots
@@ -95,6 +96,28 @@ def test_without_hints(tmp_path: Path) -> None:
     cells = without_hints.line("hours", found).strip("| ").split(" | ")
     assert cells[0] == "hours"
     assert 0.9 < float(cells[3]) < 1.1
+
+
+def test_shape_search(tmp_path: Path) -> None:
+    """Trainings of a search try another shape, and the row has its figures."""
+    lines = ["series,timestamp,value"]
+    for hour in range(600):
+        time = f"2026-01-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z"
+        lines += [f"{name},{time},{10 + at + hour * 7 % 24 + hour * 37 % 11}" for at, name in enumerate("ab")]
+    file = tmp_path / "hours.csv"
+    file.write_text("\n".join(lines) + "\n")
+    settings = [
+        "model.hidden_size=16", "model.head_size=16", "model.calendar=false", "retrain.every_events=400",
+        "train.max_steps=20", "train.evaluate_every=10", "train.k1=8", "train.k2=16", "train.batch=8",
+        'retrain.search=["calendar"]',
+    ]  # fmt: skip
+    meta = {"freq_s": 3600, "season": 1, "horizon": 4}
+    found = shape_search.measure(file, meta, [part for one in settings for part in ("--set", one)])
+    assert 2 <= found.tried <= found.trainings
+    assert found.targets > 1000
+    assert "calendar = " in found.shape
+    cells = shape_search.line("hours", "calendar", found, found).strip("| ").split(" | ")
+    assert cells[3] == "1.000"
 
 
 @pytest.mark.timeout(300)

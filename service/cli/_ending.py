@@ -19,7 +19,7 @@ _TO_SET: Final = {
     "wrong_type": "Another field with the value: --set input.fields.value=NAME",
     "bad_timestamp": "Another field with the time: --set input.fields.timestamp=NAME; numbers of another unit: --set "
     "input.fields.time_unit=us",
-    "undecodable": "Another format: --format csv, jsonl or influx",
+    "undecodable": "Another format: --format csv, jsonl, influx or access-log",
     "too_large": "Longer records: --set input.max_record_bytes=N",
     "unknown_series": "Series to accept: input.series",
     "too_far_ahead": "Event times far after their record time: --set input.max_ahead=TIME",

@@ -13,7 +13,7 @@ import orjson
 from service.cli._errors import FAILED, Failed
 from service.cli._options import OutFile, with_config
 from service.cli.exclude import event_time_ms
-from service.cli.tail import significant
+from service.cli.tail import interval_cells
 from service.config.sections import Config
 from service.messages.timestamps import LATEST_MS
 
@@ -96,8 +96,7 @@ def _print_table(found: list[StoredForecast], stream: Any) -> None:
     for one in found:
         middle = int(np.argmin(np.abs(np.array(one.levels) - 0.5)))
         for target, row, actual in zip(one.targets, one.quantiles, one.actuals, strict=True):
-            digits = significant(row[0], row[-1])
-            numbers = "  ".join(f"{number:>12.{digits}g}" for number in (row[middle], row[0], row[-1]))
+            numbers, digits = interval_cells(row[middle], row[0], row[-1])
             came = "" if actual is None else f"{actual:.{digits}g}"
             stream.write(f"{one.series:{wide}}  {one.origin:24}  {target or '':24}  {numbers}  {came:>12}\n")
 
