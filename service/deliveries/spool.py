@@ -1,20 +1,18 @@
 """A bounded queue of deliveries on disk, written by the engine's thread and read by that of a target.
 
     <folder>/<number, 12 digits>.spool    segments, see segments.py; the oldest are deleted once they are acknowledged
-    <folder>/sent                         up to where they are acknowledged: segment, offset, checksum
+    <folder>/sent                         up to where they are acknowledged, see sent_record.py
     <folder>/begins.json                  position from which on the events of each partition are delivered
 
 Entries are written to the operating system with every unit, and reach the disk with `sync`, which is called before a
-snapshot. The record of what is acknowledged is never synced: if it is lost, deliveries are repeated.
+snapshot.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import struct
 import threading
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -33,6 +31,7 @@ from service.deliveries.segments import (
     read_entries,
     read_head,
 )
+from service.deliveries.sent_record import SentRecord, SpoolPlace
 from service.folder_lock import sync_folder
 from service.registry.models import replace_file
 
@@ -41,14 +40,6 @@ _log = structlog.get_logger()
 _SEGMENT_BYTES: Final = 8 << 20
 _LEAST_SEGMENTS: Final = 8  # in a full spool, so that an overflow drops an eighth of it at most
 _BLOCK_BYTES: Final = 1 << 20  # read at once
-_SENT: Final = struct.Struct("<QQI")
-
-
-class SpoolPlace(NamedTuple):
-    """A place between two entries: segment and offset."""
-
-    segment: int
-    offset: int
 
 
 class SpooledBatch(NamedTuple):
@@ -79,9 +70,10 @@ class DeliverySpool:
         self._sizes: dict[int, int] = {}  # of the segments, oldest first
         self._begins: dict[int, int] = {}  # offset of the first delivery; of segments that this process has read
         self._sent = SpoolPlace(0, 0)
+        self._batch_end = 0  # offset in the segment of `sent`; of a batch that was noted and not acknowledged
         self._written: dict[Key, Written] = {}
         self._since: dict[str, int] = {}
-        self._output, self._file, self._sent_file = "", -1, -1
+        self._output, self._file, self._record = "", -1, SentRecord()
         self._unsynced = False
 
     def open(self, output: str) -> None:
@@ -104,8 +96,7 @@ class DeliverySpool:
             if before not in ("", output):
                 self._written = {}
             self._output = output
-            self._sent_file = os.open(self._folder / "sent", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            self._sent = self._read_sent()
+            self._sent, self._batch_end = self._read_sent()
             if self._sizes and before == output:
                 self._file = os.open(self._path(max(self._sizes)), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
                 self._unsynced = True  # by a process that was killed, perhaps
@@ -139,16 +130,13 @@ class DeliverySpool:
             return head.output
         return ""
 
-    def _read_sent(self) -> SpoolPlace:
-        """Returns up to where deliveries are acknowledged, at most the end of what is there."""
-        oldest = min(self._sizes, default=0)
-        data = os.pread(self._sent_file, _SENT.size, 0)
-        if len(data) < _SENT.size:
-            return SpoolPlace(oldest, 0)
-        segment, offset, checksum = _SENT.unpack(data)
-        if checksum != zlib.crc32(data[: _SENT.size - 4]) or segment not in self._sizes:
-            return SpoolPlace(oldest, 0)
-        return SpoolPlace(segment, min(offset, self._sizes[segment]))
+    def _read_sent(self) -> tuple[SpoolPlace, int]:
+        """Returns up to where deliveries are acknowledged, and the noted batch; at most the end of what is there."""
+        found = self._record.open(self._folder / "sent")
+        if found is None or (size := self._sizes.get(found[0].segment)) is None:
+            return SpoolPlace(min(self._sizes, default=0), 0), 0
+        (segment, offset), batch_end = found
+        return SpoolPlace(segment, min(offset, size)), min(batch_end, size)
 
     def _read_since(self, output: str) -> dict[str, int]:
         try:
@@ -240,7 +228,8 @@ class DeliverySpool:
             oldest = min(self._sizes)
             dropped += self._count_from(oldest, self._sent.offset if self._sent.segment == oldest else 0)
             self._remove(oldest)
-            self._sent = max(self._sent, SpoolPlace(min(self._sizes), 0))
+            if self._sent.segment == oldest:
+                self._sent, self._batch_end = SpoolPlace(min(self._sizes), 0), 0
         return dropped
 
     def _count_from(self, segment: int, offset: int) -> int:
@@ -311,6 +300,11 @@ class DeliverySpool:
                     if place.segment in self._sizes:
                         raise
                 continue  # it was dropped meanwhile
+            if found is not None:
+                with self._changed:
+                    if self._sent == place:
+                        self._batch_end = found.end.offset
+                        self._record.note(self._sent, self._batch_end)
             if found is not None or (place.segment >= newest and place.offset >= size):
                 return found
             with self._changed:
@@ -327,14 +321,15 @@ class DeliverySpool:
             return None
         with path.open("rb") as file:
             file.seek(at)
-            data = file.read(min(size - at, max(_BLOCK_BYTES, limit.bytes)))
+            noted = self._batch_end - at if self._batch_end > at else 0
+            data = file.read(noted or min(size - at, max(_BLOCK_BYTES, limit.bytes)))
             if (wanted := next_size(data)) > len(data):
                 data += file.read(min(wanted, size - at) - len(data))
         entries = list[SpoolEntry]()
         total = 0
         for entry in read_entries(data, 0):
             total += len(entry.body)
-            if entries and (total > limit.bytes or len(entries) == limit.deliveries):
+            if entries and not noted and (total > limit.bytes or len(entries) == limit.deliveries):
                 break
             entries.append(entry)
         if not entries:
@@ -359,10 +354,8 @@ class DeliverySpool:
                 self._go_to(batch.end)
 
     def _go_to(self, place: SpoolPlace) -> None:
-        self._sent = place
-        data = _SENT.pack(*place, 0)[: _SENT.size - 4]
-        with contextlib.suppress(OSError):  # then deliveries are repeated after a crash
-            os.pwrite(self._sent_file, data + struct.pack("<I", zlib.crc32(data)), 0)
+        self._sent, self._batch_end = place, 0
+        self._record.note(place, 0)
         for number in [one for one in self._sizes if one < place.segment]:
             self._remove(number)
 
@@ -376,10 +369,10 @@ class DeliverySpool:
         with contextlib.suppress(OSError):
             self.sync()
         with self._changed:
-            for file in (self._file, self._sent_file):
-                if file >= 0:
-                    os.close(file)
-            self._file = self._sent_file = -1
+            if self._file >= 0:
+                os.close(self._file)
+            self._file = -1
+            self._record.close()
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:012d}.spool"

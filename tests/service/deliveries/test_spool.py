@@ -133,6 +133,19 @@ class TestQueue:
         again.append(KEY, Written(9), unit(2), 0)
         assert drained(again) == ["2/0"]
 
+    def test_a_batch_that_was_not_acknowledged_is_the_same_after_a_kill(self, tmp_path: Path) -> None:
+        """Whatever was appended meanwhile, and whatever the limit is now."""
+        spool = opened(tmp_path)
+        spool.append(KEY, Written(1), unit(1, 5), 0)
+        drained(spool)
+        spool.append(KEY, Written(2), unit(2, 5), 0)
+        batch = spool.read(BatchLimit(3, 1000))
+        spool.append(KEY, Written(3), unit(3, 5), 0)
+        again = opened(tmp_path)
+        again.append(KEY, Written(4), unit(4, 5), 0)
+        assert again.read(ALL) == batch
+        assert drained(again)[3:] == [f"{number}/{part}" for number in (2, 3, 4) for part in range(5)][3:]
+
     def test_a_segment_without_head_is_left_out(self, tmp_path: Path) -> None:
         """Zeros are what a power loss may leave."""
         spool = opened(tmp_path)
