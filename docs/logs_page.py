@@ -324,6 +324,11 @@ MEANINGS: Final = {
         "The spools of deliveries could not be synced, which is done before a snapshot. The older snapshots stay, and "
         "the next one is tried as usual."
     ),
+    "forecasts refused by remote write": (
+        "The receiver refuses `count` forecasts of a batch of `of`, see `error`: samples older than it has, or too far "
+        "ahead (`remote_write.times`). They are counted in `forecaster_deliveries_refused_total`; the others of the "
+        "batch were accepted. After a kill, these are often forecasts that it has already."
+    ),
     "pushed events refused": "The spool cannot be written. The sender got status 503 and retries.",
     "unacknowledged pushed events deleted": (
         "The daemon ended while it wrote them to the spool. No sender got a response for them, so each sender retries."
