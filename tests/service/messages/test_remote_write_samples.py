@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.http.remote_write import RemoteWrite, Sample
 from service.messages.prometheus_names import NAME, labels_of, series_id
-from service.messages.remote_write_samples import compressed, encode_labels, encode_sample, encode_time
+from service.messages.remote_write_samples import compressed, encode_head, encode_time
 
 LABELS = st.dictionaries(
     st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,20}", fullmatch=True).filter(lambda name: name != NAME),
@@ -27,7 +27,8 @@ def test_samples_are_read_back(samples: list[tuple[str, dict[str, str], float, i
     bodies, expected = [], []
     for metric, labels, value, at in samples:
         pairs = [(NAME, metric), *labels.items()]
-        bodies.append(encode_sample(encode_labels(pairs), struct.pack("<d", value), encode_time(at)))
+        time = encode_time(at)
+        bodies += [encode_head(pairs, len(time)), struct.pack("<d", value), time]
         expected.append(Sample(series_id(pairs), at, value))
     assert RemoteWrite([], 1 << 24).decode(compressed(bodies)) == (expected, 0)
 
