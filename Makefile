@@ -16,6 +16,7 @@ ROUNDS ?= 200
 KILLS ?= 1000
 WINDOW_KILLS ?= 200
 IDLE_KILLS ?= 200
+REMOTE_WRITE_KILLS ?= 200
 SHAPE_KILLS ?= 100
 CHAOS_SECONDS ?= inf
 DELAYS ?= 200
@@ -52,6 +53,7 @@ chaos: $(VENV)/.test-installed ## everything that can break, many times, against
 	$(BIN)/python -m pytest tests/broker/chaos --timeout 7200 $(ARGS)
 	CHAOS_WINDOW_KILLS=$(WINDOW_KILLS) $(BIN)/python -m pytest tests/e2e/test_kill.py tests/broker/test_raw_events.py -k "open_windows or random_moments"
 	CHAOS_SHAPE_KILLS=$(SHAPE_KILLS) $(BIN)/python -m pytest tests/e2e/test_shape_kill.py -m ""
+	CHAOS_REMOTE_WRITE_KILLS=$(REMOTE_WRITE_KILLS) CHAOS_REMOTE_WRITE_DOWN=60 $(BIN)/python -m pytest tests/deploy/test_remote_write_kill.py
 	CHAOS_IDLE_KILLS=$(IDLE_KILLS) $(BIN)/python -m pytest tests/e2e/test_idle_kill.py tests/broker/test_idle_kill_on_kafka.py
 
 late: $(VENV)/.test-installed ## so many late EndTxn per client and way, a part of `make chaos`; prints a table (DELAYS=200)

@@ -301,6 +301,39 @@ MEANINGS: Final = {
     "reading of standard input paused, its spool cannot be written": (
         "See `error`; usually the disk is full. Reading continues as soon as the spool can be written."
     ),
+    "deliveries wait for their target": (
+        "The target does not answer, or asks to be tried later. Its batch is sent again until it is accepted; the rest "
+        "waits in its spool (`deliveries/` in the data folder). Once, until it answers again. Forecasts go on."
+    ),
+    "deliveries accepted again": "The target has acknowledged a batch; what waited is sent now.",
+    "deliveries refused": (
+        "The target refuses a batch for a reason that sending it again does not change, see `error`. It is counted in "
+        "`forecaster_deliveries_refused_total`, and the next batch is sent."
+    ),
+    "oldest deliveries dropped": (
+        "The spool of a target has reached its largest size, as the target was down or too slow for long. The oldest "
+        "deliveries are dropped, counted in `forecaster_deliveries_dropped_total`. Forecasts go on."
+    ),
+    "deliveries not stored": (
+        "The spool of a target cannot be written; usually the disk is full. These deliveries are dropped and counted, "
+        "and the next ones are tried again."
+    ),
+    "deliveries cut off": (
+        "The machine lost power while the spool was written. The events are replayed, and their deliveries added again."
+    ),
+    "deliveries are damaged and not sent": (
+        "The disk has changed bytes of a spool. The rest of this file is left out, and the next one is sent."
+    ),
+    "deliveries cannot be read": "The spool of a target cannot be read, see `error`. It is tried again.",
+    "snapshots not written": (
+        "The spools of deliveries could not be synced, which is done before a snapshot. The older snapshots stay, and "
+        "the next one is tried as usual."
+    ),
+    "forecasts refused by remote write": (
+        "The receiver refuses `count` forecasts of a batch of `of`, see `error`: samples older than it has, or too far "
+        "ahead (`remote_write.times`). They are counted in `forecaster_deliveries_refused_total`; the others of the "
+        "batch were accepted. After a kill, these are often forecasts that it has already."
+    ),
     "pushed events refused": "The spool cannot be written. The sender got status 503 and retries.",
     "unacknowledged pushed events deleted": (
         "The daemon ended while it wrote them to the spool. No sender got a response for them, so each sender retries."

@@ -11,10 +11,16 @@ LAST_SECONDS: Final = 5.0
 
 
 class Backoff:
-    """Pauses that double, with random factors from 0.5 to 1, so that processes do not retry simultaneously."""
+    """Pauses that double, with random factors from 0.5 to 1, so that processes do not retry simultaneously.
 
-    def __init__(self) -> None:
-        self._seconds = FIRST_SECONDS
+    Args:
+        last: longest pause in seconds.
+        generator: of the factors; None: that of the process.
+    """
+
+    def __init__(self, last: float = LAST_SECONDS, generator: random.Random | None = None) -> None:
+        self._seconds, self._last = FIRST_SECONDS, last
+        self._uniform = (generator or random).uniform
 
     def reset(self) -> None:
         """Resets the pause after a success."""
@@ -22,5 +28,5 @@ class Backoff:
 
     def next(self) -> float:
         """Returns the seconds to wait now."""
-        seconds, self._seconds = self._seconds, min(2 * self._seconds, LAST_SECONDS)
-        return seconds * random.uniform(0.5, 1.0)
+        seconds, self._seconds = self._seconds, min(2 * self._seconds, self._last)
+        return seconds * self._uniform(0.5, 1.0)

@@ -22,6 +22,7 @@ import mixed_cadences
 import prometheus_page
 import raw_events
 import records
+import remote_write
 import shape_search
 import sqlite_output
 import trend
@@ -143,6 +144,14 @@ def test_sqlite_output() -> None:
     free, bound = [line.strip("| ").split(" | ") for line in sqlite_output.pruning(30_000, 1e9).splitlines()[2:]]
     assert free[3] == "30,000"
     assert int(bound[3].replace(",", "")) < 6_000
+
+
+def test_remote_write() -> None:
+    """Every way has a figure, and the servers that are installed accept every forecast."""
+    rows = [line.strip("| ").split(" | ") for line in remote_write.table(2048).splitlines()[2:]]
+    assert len(rows) >= 3
+    assert all(float(row[1]) > 0 for row in rows)
+    assert {row[3].strip() for row in rows[3:]} <= {"2,048"}
 
 
 def test_forecast_formats() -> None:

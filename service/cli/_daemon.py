@@ -14,6 +14,8 @@ import structlog
 from forecaster import History
 from service.cli._http import server_of
 from service.config.sections import Config
+from service.deliveries import Deliveries
+from service.deliveries.routes import check_deliveries, routes_of
 from service.engine.loop import Engine
 from service.file_watcher import FileWatcher
 from service.http import (
@@ -83,6 +85,7 @@ class Daemon:
         config.library_train()
         web = ReloadableTls(config.http.web_config)
         check_transport(config)  # opens nothing; fails before anything is changed
+        check_deliveries(config)
         clock = SystemClock()
         folder = config.state.data_dir
         metrics = Metrics(process_registry(), config.group_names if config.group else ())
@@ -105,7 +108,7 @@ class Daemon:
             self._health,
             clock,
             kill=KillPoints.from_environment(),
-            listeners=[seen, *listeners],
+            listeners=[seen, *listeners, Deliveries(folder / "deliveries", routes_of(config), metrics, clock)],
             wants_groups=wants_groups,
             summary=summary,
         )

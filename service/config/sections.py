@@ -23,6 +23,7 @@ from service.config.kafka import KafkaConfig
 from service.config.library import AnomalySettings, ModelSettings, TrainSettings
 from service.config.monitoring import HealthConfig, MetricsConfig
 from service.config.output import OutputConfig
+from service.config.remote_write import RemoteWriteConfig
 from service.config.retrain import RetrainConfig
 from service.config.schema_registry import SchemaRegistryConfig
 
@@ -141,6 +142,7 @@ class Config(Section):
     retrain: RetrainConfig = _section(RetrainConfig)
     metrics: MetricsConfig = _section(MetricsConfig)
     health: HealthConfig = _section(HealthConfig)
+    remote_write: RemoteWriteConfig = _section(RemoteWriteConfig)
     http: HttpConfig = _section(HttpConfig)
     log: LogConfig = _section(LogConfig)
     group: tuple[GroupConfig, ...] = Field(

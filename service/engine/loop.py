@@ -23,6 +23,7 @@ import structlog
 from forecaster import History
 from service.backoff import Backoff
 from service.config.sections import Config
+from service.deliveries import Deliveries
 from service.engine.adoption import adopt_champions
 from service.engine.conditions import Conditions
 from service.engine.group_parts import GroupParts
@@ -36,6 +37,7 @@ from service.engine.pipeline import InFlightBatch, Pipeline
 from service.engine.publish import Publisher
 from service.engine.regrouping import Regrouping
 from service.engine.replay_settings import replay_settings
+from service.engine.replayed_units import ReplayedUnits
 from service.engine.restore import Restorer
 from service.engine.retention import Retention
 from service.engine.schema_lookups import SchemaLookups
@@ -104,7 +106,8 @@ class Engine:
         health: the state for the probes.
         clock: time; never used for a decision that a replay must repeat.
         kill: kill points at which a test may end the process.
-        listeners: called after every publication, after the engine's own listeners.
+        listeners: called after every publication, after the engine's own listeners; `Deliveries` among them also get
+            what is replayed, and are opened, synced and closed.
         wants_groups: see `Regrouping`.
         summary: of an engine that ended because of it, to be continued; None for a new one.
 
@@ -137,7 +140,9 @@ class Engine:
         self._schemas = SchemaLookups(config, metrics, health)
         self._decoder = decoder_of(config, self._schemas.frames)
         self._publisher = Publisher(config, registry, metrics, health, clock)
-        self._writer = SnapshotWriter(store, metrics, clock)
+        given = (one for one in listeners if isinstance(one, Deliveries))
+        self._deliveries = next(given, None) or Deliveries(store.root, (), metrics, clock)
+        self._writer = SnapshotWriter(store, metrics, clock, self._deliveries.sync)
         self._snapshots = SnapshotTimer(config, store, self._writer, clock)
         self._idle = IdleMarks(0.0 if config.input_ends else config.aggregate.idle, clock)
         self._groups = {
@@ -222,6 +227,7 @@ class Engine:
             self._schemas.close()
             self._kernels.close()
             self._trainer.close()
+            self._deliveries.close(self._stop)
 
     # Start and end -------------------------------------------------------------------------------------------
 
@@ -233,6 +239,7 @@ class Engine:
         fresh = all(transport.committed(name) is None for name in transport.partitions())
         self._store.output = lambda: transport.identity
         claim(self._store.root, transport.identity, fresh=fresh)
+        self._deliveries.open(transport.identity.name)
         self._store.settings = replay_settings(self._config)
         models = {name: group.champion.first() for name, group in self._groups.items()}
         self._health.enter("compiling")
@@ -242,6 +249,7 @@ class Engine:
         restorer = Restorer(
             self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
             models, self._on_training_due_in_replay, self._schemas, seeks_groups=self.regrouping.is_on,
+            replayed=ReplayedUnits(self._deliveries, self._groups) if self._deliveries.is_on else None,
         )  # fmt: skip
         partitions = PartitionSet(transport, restorer, self._store, self._metrics, self._listeners, self._clock)
         self._housekeeping.restart()

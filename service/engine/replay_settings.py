@@ -87,6 +87,11 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
     )
     # Applied after observing.
     | _roles(Role.FREE, "output", "sink format path every publish_from limits keep max_bytes")
+    | _roles(
+        Role.FREE,
+        "remote_write",
+        "url times metric labels series steps quantiles tenant username password_file token_file ca_file timeout spool",
+    )
     | _roles(Role.REPLAY, "bootstrap", "format fields separator header skip_lines envelope partitioner")
     # Which inputs there are, and how a server is asked: what it has answered is on disk.
     | _roles(Role.FREE, "bootstrap", "files url query range step username password_file token_file ca_file timeout")

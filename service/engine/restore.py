@@ -25,6 +25,7 @@ from service.aggregate.aggregator import Aggregator
 from service.config.sections import Config
 from service.engine.moved_series import move_series
 from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
+from service.engine.replayed_units import ReplayedUnits
 from service.engine.schema_lookups import SchemaLookups
 from service.errors import ConfigurationError, SourceGoneError, UnreachableError
 from service.messages.decode import Decodes
@@ -58,6 +59,7 @@ class Restorer:
         on_training_due: called where a training became due in a replay; starts the trial that started there.
         schemas: of the records to replay; the same as in the loop.
         seeks_groups: whether series may get groups by cadence.
+        replayed: passes on what is replayed; None: nobody wants it.
     """
 
     def __init__(
@@ -74,8 +76,9 @@ class Restorer:
         schemas: SchemaLookups,
         *,
         seeks_groups: bool = False,
+        replayed: ReplayedUnits | None = None,
     ) -> None:
-        self._seeks_groups = seeks_groups
+        self._seeks_groups, self._replayed = seeks_groups, replayed
         self._sample_series, self._limit = config.metrics.sample_series, config.input.max_poll_records
         self._on_training_due, self._groups = on_training_due, {name: config.of_group(name) for name in models}
         self._grouping = Grouping(config.group) if config.group else None
@@ -114,8 +117,10 @@ class Restorer:
             start = self._transport.earliest(name) if committed is None else committed
             self._notes.forget(name)
             self._notes.note(name, start, start, None, self._store.settings)
+            self._begin_replay(name, start)
             return self._begun(name, start, schedules)
         partition, kept = self._from_snapshot(name, committed, schedules, adoptions)
+        self._begin_replay(name, committed if partition is None else partition.position)
         if partition is None:
             partition = self._empty(name, adoptions[0].position, schedules, adoptions, self._store.noted_rules(name))
         start = partition.position
@@ -277,11 +282,17 @@ class Restorer:
             yield partition.position
         partition.position = end
 
+    def _begin_replay(self, name: str, since: int) -> None:
+        if self._replayed is not None:
+            self._replayed.begin(name, self._transport.run(name), since)
+
     def _observe(self, partition: Partition, piece: Piece) -> None:
         events = piece.decoded
         forecasts = partition.observe(piece) if len(events) or events.forget else None
         for group in partition.advance_groups(piece, forecasts):
             self._on_training_due(group)
+        if self._replayed is not None and forecasts is not None:
+            self._replayed.add(partition, piece, forecasts)
 
     def _begun(
         self, name: str, position: int, schedules: Mapping[str, Schedule], adoptions: Sequence[Adoption] = ()

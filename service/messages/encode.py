@@ -190,6 +190,11 @@ def _parts(events: list[int], ends: Collection[int]) -> Iterator[list[int]]:
             begin = min(begin + _STAGED, cut)
 
 
+def forecast_statuses() -> list[int]:
+    """Returns the statuses of events that get a forecast with quantiles, revisions left out."""
+    return [int(status) for status, text in _STATUS.items() if text != UNKNOWN]
+
+
 def published_from(forecasts: Forecasts, from_ms: int | None) -> NDArray[np.bool_]:
     """Returns of which events something may be published, shape (n,): those from a time on; None: all."""
     if from_ms is None:

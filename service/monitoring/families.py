@@ -19,6 +19,7 @@ STATUSES: Final = tuple(status.name.lower() for status in Status)
 RAW_STATUSES: Final = ("open", "repaired", "late")
 STAGES: Final = ("decode", "observe", "encode", "publish")
 FILES: Final = ("config", "web")
+DELIVERY_KINDS: Final = ("remote_write", "alertmanager", "webhook")
 _SNAPSHOT_KINDS: Final = ("full", "incremental")
 
 _VALUES: Final[Mapping[str, Sequence[str]]] = {
@@ -33,6 +34,11 @@ _VALUES: Final[Mapping[str, Sequence[str]]] = {
         "unauthorized", "too_large", "too_slow", "busy", "bodies", "connections", "cut", "host", "origin",
     ),
     "push_events": ("events", "write", "otlp"),
+    **dict.fromkeys(
+        ("deliveries_sent", "deliveries_refused", "deliveries_dropped", "delivery_failures", "deliveries_pending_bytes",
+         "deliveries_oldest_seconds"),
+        DELIVERY_KINDS,
+    ),
     "push_refused": ("invalid", "too_large", "unsupported", "full", "not_ready", "failed", "off"),
     "training_runs": ("promoted", "shadow", "kept", "nothing_to_learn", "failed", "killed", "skipped"),
     "training_triggers": ("schedule", "drift", "hand"),

@@ -140,6 +140,24 @@ class Metrics:
         self.series_bytes = gauge("series_bytes", "Bytes of state per series.")
         self.evicted = gauge("evicted_series", "Series evicted, over all restarts.")
 
+        # Deliveries to targets that are not a sink.
+        self.deliveries_sent = counter("deliveries_sent", "Deliveries that their target acknowledged.", "kind")
+        self.deliveries_refused = counter(
+            "deliveries_refused", "Deliveries that their target refused; they are not sent again.", "kind"
+        )
+        self.deliveries_dropped = counter(
+            "deliveries_dropped", "Deliveries dropped because the spool was full or could not be written.", "kind"
+        )
+        self.delivery_failures = counter(
+            "delivery_failures", "Failed attempts to send a batch of deliveries, which is sent again.", "kind"
+        )
+        self.deliveries_pending = gauge(
+            "deliveries_pending_bytes", "Bytes of deliveries on disk that are not acknowledged.", "kind"
+        )
+        self.deliveries_oldest = gauge(
+            "deliveries_oldest_seconds", "Age of the oldest delivery that is not acknowledged; 0 without one.", "kind"
+        )
+
         # Quality of forecasts, verified when their targets arrive; of a sample of series (metrics.sample_series).
         # Errors, losses and widths are in units of the usual error of the series' 1-step-ahead seasonal naive forecast.
         self.scored = counter("scored_forecasts", "Verified forecasts: those whose target has arrived.", "horizon")

@@ -26,10 +26,13 @@ class SnapshotWriter:
         store: the store to write to.
         metrics: export duration, time and failures.
         clock: measures them.
+        before: called before a request is written; makes durable what a replay from it does not repeat.
     """
 
-    def __init__(self, store: SnapshotStore, metrics: Metrics, clock: Clock) -> None:
-        self.store, self._metrics, self._clock = store, metrics, clock
+    def __init__(
+        self, store: SnapshotStore, metrics: Metrics, clock: Clock, before: Callable[[], None] = lambda: None
+    ) -> None:
+        self.store, self._metrics, self._clock, self._before = store, metrics, clock, before
         self._thread: threading.Thread | None = None
         self._hurried = threading.Event()
         self._worked_until = 0.0
@@ -74,6 +77,12 @@ class SnapshotWriter:
         Returns:
             Whether all were written.
         """
+        try:
+            self._before()
+        except OSError as error:
+            self._metrics.snapshot_failures.inc()
+            _log.warning("snapshots not written", error=str(error))
+            return False
         complete = True
         for snapshot in snapshots:
             started = self._clock.monotonic()

@@ -31,7 +31,7 @@ from service.reload import is_live
 from service.transport.memory import MemoryLog
 
 EVENTS = [event(step, series) for step in range(40) for series in "ab"]
-CLASSIFIED = ("aggregate", "input", "model", "anomaly", "state", "output", "bootstrap")
+CLASSIFIED = ("aggregate", "input", "model", "anomaly", "state", "output", "bootstrap", "remote_write")
 Sections = dict[str, dict[str, Any]]
 
 # Another valid value of every key that a replay depends on.

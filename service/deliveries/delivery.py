@@ -1,0 +1,127 @@
+"""What a producer makes of committed events, and what a target sends."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, NamedTuple, Protocol
+
+from service.errors import ServiceError
+from service.monitoring.families import DELIVERY_KINDS
+from service.publication import Publication
+
+KINDS: Final = DELIVERY_KINDS
+"""The kinds of targets; values of the label `kind` of metrics."""
+
+
+class UnavailableError(ServiceError):
+    """The target does not answer, or asks to be tried later: the same batch is sent again.
+
+    Attributes:
+        after: seconds to wait at least, as the target asked; 0: it did not.
+    """
+
+    retriable: ClassVar[bool] = True
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class RefusedError(ServiceError):
+    """The target refuses the batch and will not accept it later: it is counted, and not sent again."""
+
+
+class Delivery(NamedTuple):
+    """One message to one target.
+
+    Attributes:
+        target: name of the target.
+        event: index of the event that it is of, in `CommittedEvents`; of several events, of the first.
+        identity: distinguishes it from all other deliveries to the target; a repeat has the same. It must be a function
+            of events and positions, not of batches.
+        body: its bytes; a function of the events only, too.
+    """
+
+    target: str
+    event: int
+    identity: str
+    body: bytes
+
+
+class Spooled(NamedTuple):
+    """A delivery as a target gets it."""
+
+    identity: str
+    body: bytes
+
+
+class BatchLimit(NamedTuple):
+    """The largest batch of a target; a single delivery may exceed the bytes."""
+
+    deliveries: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedEvents:
+    """The events of a committed unit, or of the share of a group in it, live or in a replay.
+
+    Attributes:
+        publication: the events with their forecasts, clipped to `output.limits`. In a replay its unit has no encoded
+            forecasts, rejects and adoptions, and there are no seconds.
+        start: index of the first event that is new to at least one target of the producer. Deliveries of earlier events
+            are dropped; a producer with state observes all events, others may begin here.
+    """
+
+    publication: Publication
+    start: int
+
+    @property
+    def is_known(self) -> bool:
+        """Whether no event is new to any target."""
+        return self.start >= len(self.publication.decoded)
+
+
+class DeliveryProducer(Protocol):
+    """Turns committed events into deliveries. Used in the engine's thread, in the order of the positions."""
+
+    def deliveries(self, events: CommittedEvents) -> Iterable[Delivery]:
+        """Returns the deliveries of these events, in their order.
+
+        Called once for every committed unit, and again for those after the snapshot in a replay. It must not read a
+        clock, must be fast, and must not raise. State that reaches over units must be in the snapshot.
+        """
+
+    def on_partitions(self, assigned: Collection[str]) -> None:
+        """Called when the partitions of this process have changed; state of others may be dropped."""
+
+
+class Target(Protocol):
+    """Sends deliveries. `send` and `close` are called in the thread of the target.
+
+    Attributes:
+        name: unique; the name of the folder of its spool, so letters, digits, "-" and "_" only.
+        kind: one of `KINDS`.
+        spool_bytes: largest size of its spool on disk; on overflow the oldest deliveries are dropped.
+        limit: of a batch.
+    """
+
+    name: str
+    kind: str
+    spool_bytes: int
+    limit: BatchLimit
+
+    def send(self, batch: Sequence[Spooled]) -> int:
+        """Sends a batch, in the order of the deliveries; returns after the target has acknowledged it.
+
+        Returns:
+            The number of deliveries that the target refused, which are not sent again.
+
+        Raises:
+            UnavailableError: send the same batch again, later.
+            RefusedError: the target refuses the whole batch.
+        """
+
+    def close(self) -> None:
+        """Releases what it holds."""
