@@ -39,7 +39,7 @@ class Run:
         """Runs a daemon over the first `count` events, into an output."""
         self.input.write_bytes(b"".join(LINES[:count]))
         self._count += 1
-        self._patch.setattr(sqlite_sink, "_THIS_START", f"process {self._count}")
+        self._patch.setattr(sqlite_sink, "THIS_START", f"process {self._count}")
         sections: dict[str, dict[str, Any]] = {
             "input": {"files": [str(self.input)]}, "output": {"path": output, "sink": sink},
         }  # fmt: skip

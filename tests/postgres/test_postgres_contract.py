@@ -1,0 +1,35 @@
+"""The contract of every transport over files and PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from contract import RECORDS, TransportContract, World
+from postgres_outputs import RecordsOfTexts, settings_of
+
+from service.sources.file_source import FileSource
+from service.sources.local import LocalSource
+from service.transport.pair import Pair
+
+
+class TestPostgresContract(TransportContract):
+    """The contract from files to PostgreSQL."""
+
+    @pytest.fixture
+    def world(self, tmp_path: Path, server, schema) -> World:
+        """The records of the contract in a file, forecasts in a schema."""
+        entry = tmp_path / "events.jsonl"
+        entry.write_bytes(b"\n".join(RECORDS) + b"\n")
+
+        def forecasts() -> list[bytes]:
+            if not server.rows("SELECT 1 FROM pg_namespace WHERE nspname = %s", schema):
+                return []
+            found = server.rows(f"SELECT partition, position FROM {schema}.forecasts ORDER BY id")
+            return [f"{partition} {position}".encode() for partition, position in found]
+
+        return World(
+            lambda: Pair(LocalSource([FileSource(str(entry))]), RecordsOfTexts(settings_of(server, schema))),
+            lambda transport: transport.close(),  # real kills are tested in test_postgres_kill.py
+            forecasts,
+        )
