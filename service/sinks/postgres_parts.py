@@ -34,14 +34,14 @@ _COUNT_REJECTS: Final = """
 INSERT INTO pruned_rejects AS p SELECT partition, reason, count(*) FROM rejects WHERE part = %s GROUP BY 1, 2
 ON CONFLICT (partition, reason) DO UPDATE SET n = p.n + excluded.n"""
 _SWEEP: Final = """
-WITH some AS (SELECT id FROM series_names WHERE id > %s ORDER BY id LIMIT %s),
+WITH few AS (SELECT id FROM series_names WHERE id > %s ORDER BY id LIMIT %s),
 gone AS (
-    DELETE FROM series_names AS s USING some WHERE s.id = some.id
+    DELETE FROM series_names AS s USING few WHERE s.id = few.id
     AND NOT EXISTS (SELECT FROM stored_forecasts WHERE series = s.id)
     AND NOT EXISTS (SELECT FROM stored_silences WHERE series = s.id)
     RETURNING s.id
 )
-SELECT (SELECT max(id) FROM some), (SELECT count(*) FROM gone)"""
+SELECT (SELECT max(id) FROM few), (SELECT count(*) FROM gone)"""
 
 
 class PostgresParts:

@@ -136,6 +136,7 @@ class PostgresSink(Sink):
         if not self._starts:
             msg = f"{self.place}: is not open"
             raise TransportError(msg)
+        self._drop()
         session = self._connect()
         found, expected, newest = self._read_commits(), dict(self._commits), self._starts[-1]
         if (doubt := self._doubt) is not None and found.get(doubt.unit.partition) == doubt.commits:

@@ -12,6 +12,7 @@ import pytest
 for _folder in ("service", "e2e"):  # the contract of all transports, the launchers of daemons
     sys.path.insert(0, str(Path(__file__).parents[1] / _folder))
 
+from postgres_outputs import SINKS
 from postgres_server import Server
 
 _numbers = itertools.count(1)
@@ -30,3 +31,11 @@ def server() -> Iterator[Server]:
 def schema() -> str:
     """A name that no other test uses."""
     return f"test_{next(_numbers)}"
+
+
+@pytest.fixture(autouse=True)
+def _closed_sinks() -> Iterator[None]:
+    """Closes the sinks of a test, also where it failed."""
+    yield
+    while SINKS:
+        SINKS.pop().close()

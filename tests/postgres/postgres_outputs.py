@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -20,6 +20,9 @@ from service.sinks.postgres_parts import PostgresParts
 from service.sinks.postgres_sink import PostgresSink
 from service.sources.manifest import FileEntry
 
+SINKS: Final[list[PostgresSink]] = []
+"""Those that a test has opened; they are closed after it."""
+
 LEVELS = (0.1, 0.5, 0.9)
 START = 1_767_225_600_000  # 2026-01-01
 
@@ -32,6 +35,7 @@ def settings_of(server: Server, schema: str, **more: Any) -> PostgresConfig:
 def opened(server: Server, schema: str, parts: PostgresParts | None = None, **more: Any) -> PostgresSink:
     """Returns an open sink."""
     sink = PostgresSink(settings_of(server, schema, **more), parts)
+    SINKS.append(sink)
     sink.open()
     return sink
 
