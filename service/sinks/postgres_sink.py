@@ -81,6 +81,7 @@ class PostgresSink(Sink):
         self._session: Session | None = None
         self._starts: tuple[str, ...] = ()
         self._commits: dict[str, int] = {}  # by partition, as this process has left them
+        self._adoptions: dict[str, list[Adoption]] = {}  # by partition, so that they are known while it is down
         self._released: dict[str, int] = {}  # by partition: time marks before it go with the next unit
         self._doubt: _Doubt | None = None
 
@@ -102,6 +103,12 @@ class PostgresSink(Sink):
         self._connect()
         self._starts = self._read_starts()
         self._commits = self._read_commits()
+        self._adoptions = {}
+        for partition, position, model, group in self._query(
+            "SELECT partition, position, model, group_name FROM adoptions"
+        ):
+            one = Adoption(int(str(position)), str(model), str(group))
+            self._adoptions.setdefault(str(partition), []).append(one)
 
     def _connect(self) -> Session:
         session = self._connector.connect()
@@ -193,9 +200,7 @@ class PostgresSink(Sink):
 
     def adoptions(self, partition: str) -> list[Adoption]:
         """Returns all committed adoptions, by rising position."""
-        found = self._query("SELECT position, model, group_name FROM adoptions WHERE partition = %s", partition)
-        adoptions = [Adoption(int(str(position)), str(model), str(group)) for position, model, group in found]
-        return sorted(adoptions, key=lambda one: (one.position, one.group))
+        return sorted(self._adoptions.get(partition, ()), key=lambda one: (one.position, one.group))
 
     def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
         """Returns the committed time marks from a position on, in order.
@@ -214,8 +219,7 @@ class PostgresSink(Sink):
 
     def models_needed(self, earliest: Callable[[str], int]) -> set[str]:
         """Returns the models in force for events that the source still holds; of partitions not read now, all."""
-        names = [str(name) for (name,) in self._query("SELECT DISTINCT partition FROM adoptions")]
-        return {sha for name in names for sha in models_from(self.adoptions(name), earliest(name))}
+        return {sha for name in self._adoptions for sha in models_from(self.adoptions(name), earliest(name))}
 
     def files(self, partition: str) -> list[FileEntry]:
         """Returns the entries of the input files at the committed position, in order."""
@@ -316,11 +320,16 @@ class PostgresSink(Sink):
         doubt = self._doubt
         assert doubt is not None  # noqa: S101 - set before the commit
         self._doubt = None
-        self._commits[doubt.unit.partition] = doubt.commits
+        unit = doubt.unit
+        self._commits[unit.partition] = doubt.commits
         self._parts.note_written(doubt.sent)
-        self._released.pop(doubt.unit.partition, None)
+        self._released.pop(unit.partition, None)
+        if unit.adoptions:
+            places = {(one.position, one.group) for one in unit.adoptions}
+            kept = [one for one in self.adoptions(unit.partition) if (one.position, one.group) not in places]
+            self._adoptions[unit.partition] = [*kept, *unit.adoptions]
         if self._starts[-1] != THIS_START:
-            self._starts = self._read_starts()
+            self._starts = (*(one for one in self._starts if one != THIS_START), THIS_START)
 
     def _begin(
         self,
@@ -386,4 +395,4 @@ class PostgresSink(Sink):
         """Closes the connection, and so releases the lock."""
         self._drop()
         self._doubt = None
-        self._starts, self._commits = (), {}
+        self._starts, self._commits, self._adoptions = (), {}, {}
