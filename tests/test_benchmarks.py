@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import forecast_formats
 import history
 import late_events
 import mixed_cadences
+import postgres_output
 import prometheus_page
 import raw_events
 import records
@@ -120,6 +122,16 @@ def test_sqlite_output() -> None:
     free, bound = [line.strip("| ").split(" | ") for line in sqlite_output.pruning(30_000, 1e9).splitlines()[2:]]
     assert free[3] == "30,000"
     assert int(bound[3].replace(",", "")) < 6_000
+
+
+def test_postgres_output() -> None:
+    """Every way has a figure, arrays take less than half of a row for each step, and encoding is part of the time."""
+    lines = postgres_output.table(4096).splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines[2:5]]
+    assert [row[0] for row in rows] == ["`postgres`", "psycopg, rows", "psycopg, bytes"]
+    assert all(float(row[1].replace(",", "")) > 0 and float(row[2]) > 0 for row in rows)
+    arrays, by_step = re.findall(r"[0-9]+", lines[-1])
+    assert int(arrays) < int(by_step) / 2
 
 
 def test_forecast_formats() -> None:

@@ -32,8 +32,8 @@ class OutputConfig(Section):
         "auto",
         description="Format of the forecasts. compact, for SQLite: numbers in binary that the views show, a fourth of "
         "the size of JSON; for PostgreSQL: arrays of numbers. avro and protobuf, for Kafka: in the wire format of a "
-        "schema registry, with a schema that the daemon registers at its start for the subject <topic>-value; they need "
-        "schema_registry.url. auto: compact in SQLite and PostgreSQL, else JSON.",
+        "schema registry, with a schema that the daemon registers at its start for the subject <topic>-value; they "
+        "need schema_registry.url. auto: compact in SQLite and PostgreSQL, else JSON.",
     )
     keep: OptionalDuration = Field(
         0.0,

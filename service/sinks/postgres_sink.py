@@ -104,9 +104,8 @@ class PostgresSink(Sink):
         self._starts = self._read_starts()
         self._commits = self._read_commits()
         self._adoptions = {}
-        for partition, position, model, group in self._query(
-            "SELECT partition, position, model, group_name FROM adoptions"
-        ):
+        found = self._query("SELECT partition, position, model, group_name FROM adoptions")
+        for partition, position, model, group in found:
             one = Adoption(int(str(position)), str(model), str(group))
             self._adoptions.setdefault(str(partition), []).append(one)
 
@@ -223,7 +222,7 @@ class PostgresSink(Sink):
 
     def files(self, partition: str) -> list[FileEntry]:
         """Returns the entries of the input files at the committed position, in order."""
-        query = f'SELECT {", ".join(FILE_COLUMNS)} FROM files WHERE partition = %s ORDER BY base, path COLLATE "C"'  # noqa: S608 - fixed names
+        query = f'SELECT {", ".join(FILE_COLUMNS)} FROM files WHERE partition = %s ORDER BY base, path COLLATE "C"'
         return [
             file_entry([value if value is None or isinstance(value, str) else int(str(value)) for value in row])
             for row in self._query(query, partition)
@@ -375,8 +374,8 @@ class PostgresSink(Sink):
         if found[1] != self._connector.process:
             session.execute("ROLLBACK")
             msg = (
-                f"{self.place}: got a session that changes between transactions, expected one that stays, as it has the "
-                "lock. A pooler between daemon and server must pool sessions, not transactions"
+                f"{self.place}: got a session that changes between transactions, expected one that stays, as it has "
+                "the lock. A pooler between daemon and server must pool sessions, not transactions"
             )
             raise SinkFormatError(msg)
         return int(str(found[0]))

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from forecaster import install_command
+from service.config.postgres import PostgresConfig
 from service.config.schema_registry import SchemaRegistryConfig
 from service.config.sections import Config
 from service.errors import ConfigurationError
@@ -52,7 +53,7 @@ def check_transport(config: Config) -> None:
             _check_schema_registry(config.schema_registry)
     _check_output_format(config)
     if config.sink == "postgres":
-        _check_postgres(config)
+        check_postgres(config.postgres)
     check_bootstrap(config)
     if not config.uses_kafka:
         return
@@ -128,18 +129,22 @@ def _check_output_format(config: Config) -> None:
         _check_compiler("output.format")
 
 
-def _check_postgres(config: Config) -> None:
-    """Raises where the database cannot be asked."""
+def check_postgres(settings: PostgresConfig) -> None:
+    """Checks the settings of a database before it is asked.
+
+    Raises:
+        ConfigurationError: the client is not installed, or a setting is invalid.
+    """
     if importlib.util.find_spec("psycopg") is None:
         msg = f"postgres.url: psycopg is not installed; expected the extra: {install_command('postgres')}"
         raise ConfigurationError(msg)
-    path = config.postgres.password_file
+    path = settings.password_file
     if path is not None and not path.is_file():
         msg = f"postgres.password_file: got {path}, expected a file that can be read"
         raise ConfigurationError(msg)
     from service.sinks.postgres_connection import parameters_of  # noqa: PLC0415 - an extra
 
-    parameters_of(config.postgres)
+    parameters_of(settings)
 
 
 def _check_compiler(key: str) -> None:

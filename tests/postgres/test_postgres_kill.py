@@ -66,7 +66,7 @@ def content(server: Server, schema: str) -> Content:
 
 def assert_once(server: Server, schema: str, expected: Content) -> None:
     """Asserts that the output is complete, without duplicates, and equal to `expected`."""
-    query = f"SELECT count(*), count(DISTINCT (partition, position, series, origin)) FROM {schema}.forecasts"  # noqa: S608
+    query = f"SELECT count(*), count(DISTINCT (partition, position, series, origin)) FROM {schema}.forecasts"
     assert server.rows(query) == [(len(expected["forecasts"]),) * 2]
     got = content(server, schema)
     for table, rows in expected.items():
@@ -117,7 +117,6 @@ def test_killed_at_random_moments(tmp_path: Path, server: Server, schema: str) -
                 reach *= 1.1
             assert status == 0, (tmp_path / "daemon.log").read_text()
             assert_once(server, schema, expected)
-    assert sorted(server.rows(f"SELECT count(*) FROM {schema}.starts"))[0][0] >= 2
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 5])

@@ -87,7 +87,8 @@ def test_size(server, schema):
     """Tables and indexes stay within `max_bytes`, the newest rows stay, and it is logged once."""
     most = 6 << 20
     sink = opened(server, schema, PostgresParts(0, most, Clock()))
-    size = f"SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = '{schema}.stored_forecasts'::regclass"
+    table = f"'{schema}.stored_forecasts'::regclass"
+    size = f"SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = {table}"
     largest = 0
     with capture_logs() as logs:
         for number in range(120):
@@ -130,8 +131,8 @@ INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, 
 VALUES (99999, 'timescaledb', 10, 'timescale'::regnamespace, false, '2');
 CREATE FUNCTION timescale.create_hypertable(relation regclass, time_column_name name, chunk_time_interval anyelement,
     create_default_indexes boolean) RETURNS text LANGUAGE sql AS $$ SELECT relation::text $$;
-CREATE FUNCTION timescale.drop_chunks(relation regclass, older_than anyelement) RETURNS SETOF text LANGUAGE plpgsql AS $$
-BEGIN EXECUTE format('DELETE FROM %s WHERE date_trunc(''hour'', part) + interval ''1 hour'' <= $1', relation)
+CREATE FUNCTION timescale.drop_chunks(relation regclass, older_than anyelement) RETURNS SETOF text LANGUAGE plpgsql AS
+$$ BEGIN EXECUTE format('DELETE FROM %s WHERE date_trunc(''hour'', part) + interval ''1 hour'' <= $1', relation)
 USING older_than; END $$;
 CREATE FUNCTION timescale.hypertable_size(relation regclass) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE n bigint; BEGIN EXECUTE format('SELECT count(*) * 1000 FROM %s', relation) INTO n; RETURN n; END $$;

@@ -48,8 +48,8 @@ class TestContent:
         sink.publish(unit_of_forecasts(decoded, forecasts, 0, 3))
         sink.publish(unit(3, 1))
         found = rows(
-            "SELECT partition, position, series, origin, interval_ms, model, status, levels, quantiles, anomaly, flagged, "
-            "value, revision FROM @forecasts ORDER BY id"
+            "SELECT partition, position, series, origin, interval_ms, model, status, levels, quantiles, anomaly, "
+            "flagged, value, revision FROM @forecasts ORDER BY id"
         )
         assert len(found) == 4
         *head, quantiles, anomaly, flagged, value, revision = found[2]
