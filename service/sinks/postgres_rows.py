@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from service.messages.array_format import NARROW_BYTES
-from service.messages.compact import CompactForecast, CompactSilence, context_of, levels_in, read_record
+from service.messages.compact import CompactForecast, CompactSilence, array_of, context_of, levels_in, read_record
 from service.messages.prometheus_names import labels_of
 from service.ports import Unit
 from service.sinks.postgres_connection import Session
@@ -29,6 +31,22 @@ _COPY: Final = (
 )
 # The number of columns, then every column as its size and its value.
 _FIXED: Final = struct.Struct(">hiqiqiqiqiiiii?i?")
+_SIZES: Final = {
+    "part": 8, "position": 8, "origin": 8, "interval_ms": 8, "series": 4, "context": 4, "missing": 1, "flagged": 1,
+    "value": 8, "anomaly": 4,
+}  # fmt: skip
+_KINDS: Final = {1: "u1", 4: ">i4", 8: ">i8"}
+_ROW: Final[list[Any]] = [
+    ("columns", ">i2"),
+    *(
+        field
+        for name, size in _SIZES.items()
+        for field in (
+            (f"{name}_size", ">i4"),
+            (name, {"value": ">f8", "anomaly": ">f4"}.get(name, _KINDS[size])),
+        )
+    ),
+]
 _FLOAT8, _FLOAT4 = struct.Struct(">id"), struct.Struct(">if")
 # Size; dimensions, flag of nulls, type of the elements; size and first index of both dimensions.
 _ARRAY: Final = struct.Struct(">iiiIiiii")
@@ -67,14 +85,18 @@ class PostgresRows:
         begins = (part * 1000 - _EPOCH_MS) * 1000
         rows, silences = [_SIGNATURE], [_SIGNATURE]
         self._note_series(session, unit.series)
-        for series, position, record in zip(unit.series, unit.positions, unit.forecasts, strict=True):
-            found = read_record(record)
-            number = self._series[series]
-            if isinstance(found, CompactSilence):
-                context = self._context(session, unit.partition, b"")
-                silences.append(_silence(begins, position, found, number, context))
-                continue
-            rows += _forecast(begins, position, found, number, self._context(session, unit.partition, found.context))
+        if (alike := array_of(unit.forecasts)) is not None:
+            context = self._context(session, unit.partition, alike["context"][0].tobytes())
+            rows += _alike(begins, unit, alike, [self._series[name] for name in unit.series], context)
+        else:
+            for series, position, record in zip(unit.series, unit.positions, unit.forecasts, strict=True):
+                found, number = read_record(record), self._series[series]
+                if isinstance(found, CompactSilence):
+                    context = self._context(session, unit.partition, b"")
+                    silences.append(_silence(begins, position, found, number, context))
+                    continue
+                context = self._context(session, unit.partition, found.context)
+                rows += _forecast(begins, position, found, number, context)
         sent = 0
         if len(rows) > 1:
             sent += _copy(session, _COPY, rows)
@@ -128,6 +150,40 @@ def storable(text: str) -> str:
     return text.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
+def _alike(part: int, unit: Unit, found: NDArray[Any], series: list[int], context: int) -> list[bytes]:
+    """Returns rows of stored_forecasts, as `_forecast` makes them, of records that are read at once."""
+    steps, levels = int(found["steps"][0]), int(found["levels"][0])
+    codes = found.dtype["codes"].itemsize
+    is_narrow = codes == steps * levels * NARROW_BYTES
+    array = [("head", f"V{_ARRAY.size}"), ("codes", "u1", (codes,))]
+    places = [*array, ("wide_size", ">i4")] if is_narrow else [("narrow_size", ">i4"), *array]
+    rows = np.empty(len(found), np.dtype([*_ROW, *places, ("more_size", ">i4")]))
+    rows["columns"] = 13
+    for name, size in _SIZES.items():
+        rows[f"{name}_size"] = size
+    for name in ("wide_size", "narrow_size", "more_size"):
+        if name in (rows.dtype.names or ()):
+            rows[name] = -1
+    rows["part"], rows["position"], rows["series"], rows["context"] = part, unit.positions, series, context
+    rows["origin"] = (found["origin_ms"] - _EPOCH_MS) * 1000
+    for name in ("interval_ms", "missing", "flagged", "value", "anomaly", "codes"):
+        rows[name] = found[name]
+    rows["head"] = np.frombuffer(_array_head(steps, levels, codes, is_narrow=is_narrow), rows.dtype["head"])
+    data, size = rows.tobytes(), rows.dtype.itemsize
+    has_null = np.isnan(found["value"]) | np.isnan(found["anomaly"])
+    if not has_null.any():
+        return [data]
+    pieces: list[bytes] = []
+    for at, is_short in enumerate(has_null.tolist()):
+        if is_short:
+            one = read_record(unit.forecasts[at])
+            assert isinstance(one, CompactForecast)  # noqa: S101 - all of them are
+            pieces += _forecast(part, unit.positions[at], one, series[at], context)
+        else:
+            pieces.append(data[at * size : (at + 1) * size])
+    return pieces
+
+
 def _forecast(part: int, position: int, found: CompactForecast, series: int, context: int) -> list[bytes]:
     """Returns a row of stored_forecasts in pieces."""
     origin = (found.origin_ms - _EPOCH_MS) * 1000
@@ -146,10 +202,13 @@ def _arrays(found: CompactForecast) -> tuple[bytes, ...]:
         return (_NULL, _NULL)
     levels = levels_in(found.context)
     is_narrow = len(found.quantiles) == found.steps * levels * NARROW_BYTES
-    kind = _REAL if is_narrow else _DOUBLE
-    size = _ARRAY.size - 4 + len(found.quantiles)
-    head = _ARRAY.pack(size, 2, 0, kind, found.steps, 1, levels, 1)
+    head = _array_head(found.steps, levels, len(found.quantiles), is_narrow=is_narrow)
     return (head, found.quantiles, _NULL) if is_narrow else (_NULL, head, found.quantiles)
+
+
+def _array_head(steps: int, levels: int, size: int, *, is_narrow: bool) -> bytes:
+    """Returns what is before the elements of an array (steps, levels), which take so many bytes."""
+    return _ARRAY.pack(_ARRAY.size - 4 + size, 2, 0, _REAL if is_narrow else _DOUBLE, steps, 1, levels, 1)
 
 
 def _more(text: str) -> bytes:

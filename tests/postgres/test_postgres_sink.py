@@ -15,10 +15,10 @@ from postgres_outputs import LEVELS, START, forecasts_of, opened, unit, unit_of_
 
 from forecaster import Forecasts, Silence, Status
 from service.errors import SinkFormatError, TransportBusyError
-from service.messages.compact import CompactFormat
+from service.messages.compact import CompactFormat, array_of, read_record
 from service.messages.encode import JSON, encode
 from service.ports import Adoption, Outcomes, Reject, TimeMark, Unit
-from service.sinks import postgres_connection, postgres_schema
+from service.sinks import postgres_connection, postgres_rows, postgres_schema
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources.manifest import FileEntry
 
@@ -282,3 +282,24 @@ class TestVersions:
             opened(server, schema)
         assert server.rows(f"SELECT count(*) FROM {schema}.steps") == [(0,)]
         assert server.rows(f"SELECT version FROM {schema}.output") == [(len(steps) - 1,)]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 12), st.booleans(), st.integers(0, 2**20), st.sampled_from([(), (0,), (3, 5)]))
+def test_rows_at_once(server, count, wide, seed, without):
+    """Rows that are made at once are, byte for byte, those that are made one by one."""
+    decoded, found = forecasts_of(count, seed=seed)
+    if wide:
+        found.quantiles[:] += 1e9 + np.pi
+    for at in without:
+        decoded.value[at:][:1] = np.nan
+        found.anomaly[at + 1 :][:1] = np.nan
+    made = unit_of_forecasts(decoded, found, 0, count)
+    alike, series = array_of(made.forecasts), [*range(count)]
+    assert alike is not None
+    one_by_one = [
+        piece
+        for at, record in enumerate(made.forecasts)
+        for piece in postgres_rows._forecast(7, made.positions[at], read_record(record), series[at], 9)
+    ]
+    assert b"".join(postgres_rows._alike(7, made, alike, series, 9)) == b"".join(one_by_one)
