@@ -71,6 +71,14 @@ def unit(position: int = 0, size: int = 10, partition: str = "p", **more: Any) -
     return unit_of_forecasts(*forecasts_of(size, position), position, position + size, partition, **more)
 
 
+def identities(server: Server, schema: str) -> list[bytes]:
+    """Returns partition and position of all forecasts in a schema, in the order in which they were written."""
+    if not server.rows("SELECT 1 FROM pg_namespace WHERE nspname = %s", schema):
+        return []
+    found = server.rows(f"SELECT partition, position FROM {schema}.forecasts ORDER BY id")
+    return [f"{partition} {position}".encode() for partition, position in found]
+
+
 class RecordsOfTexts(PostgresSink):
     """A sink that takes the made-up forecasts in JSON of the contract, and stores records in their place."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from contract import RECORDS, TransportContract, World
-from postgres_outputs import RecordsOfTexts, settings_of
+from postgres_outputs import RecordsOfTexts, identities, settings_of
 
 from service.sources.file_source import FileSource
 from service.sources.local import LocalSource
@@ -22,14 +22,8 @@ class TestPostgresContract(TransportContract):
         entry = tmp_path / "events.jsonl"
         entry.write_bytes(b"\n".join(RECORDS) + b"\n")
 
-        def forecasts() -> list[bytes]:
-            if not server.rows("SELECT 1 FROM pg_namespace WHERE nspname = %s", schema):
-                return []
-            found = server.rows(f"SELECT partition, position FROM {schema}.forecasts ORDER BY id")
-            return [f"{partition} {position}".encode() for partition, position in found]
-
         return World(
             lambda: Pair(LocalSource([FileSource(str(entry))]), RecordsOfTexts(settings_of(server, schema))),
             lambda transport: transport.close(),  # real kills are tested in test_postgres_kill.py
-            forecasts,
+            lambda: identities(server, schema),
         )
