@@ -26,6 +26,7 @@ class CuttingProxy:
         self._server = port
         self.cut, self.is_up, self.passing, self.cuts = "", True, 0, 0
         self._kept: list[socket.socket] = []
+        self._clients: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept)]
@@ -40,6 +41,7 @@ class CuttingProxy:
                 if self._ends:
                     return
                 continue
+            self._clients.append(client)
             server = socket.create_connection(("127.0.0.1", self._server))
             self._threads.append(threading.Thread(target=self._forward, args=(client, server)))
             self._threads[-1].start()
@@ -72,11 +74,14 @@ class CuttingProxy:
             server.close()
 
     def close(self) -> None:
-        """Stops accepting, and ends what was kept; all clients are closed."""
+        """Stops accepting, and ends all connections."""
         self._ends = True
         socket.create_connection(("127.0.0.1", self.port)).close()
-        for one in self._threads:
-            one.join()
+        for client in self._clients:
+            with contextlib.suppress(OSError):  # most are closed
+                client.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
         self._listener.close()
         for one in self._kept:
             one.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -113,7 +115,9 @@ def test_a_reader_is_not_disturbed(server, schema):
         assert reader.execute(f"SELECT count(*) FROM {schema}.forecasts").fetchone() == (10,)
         for number in range(1, 6):
             clock.now += HOUR
+            before = time.monotonic()
             sink.publish(unit(10 * number, 10))
+            assert time.monotonic() - before < 8
         assert reader.execute(f"SELECT min(position) FROM {schema}.forecasts").fetchone() == (0,)
     assert [one["event"] for one in logs] == ["oldest output not dropped yet, a reader holds it"]
     clock.now += 11
