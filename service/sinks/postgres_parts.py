@@ -17,6 +17,7 @@ from psycopg import errors, sql
 
 from service.sinks.postgres_connection import Session
 from service.sinks.postgres_schema import PARTITIONED
+from service.sinks.unit_rows import report_bound
 
 _log = structlog.get_logger()
 
@@ -120,7 +121,7 @@ class PostgresParts:
         while len(self._begins) > 1 and self._size(session, self._begins) > self._max_bytes:
             if not self._reported:
                 self._reported = True
-                _log.info("output at its bound, oldest rows are deleted", max_bytes=self._max_bytes)
+                report_bound(self._max_bytes)
             if not self._drop_oldest(session, now):
                 break
 

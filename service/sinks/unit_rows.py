@@ -1,4 +1,4 @@
-"""What the tables of all databases have in common: rows of input files and rejects, the start of this process."""
+"""What the outputs in all databases have in common: rows of input files and rejects, the start of this process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import secrets
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import structlog
+
 from service.ports import Reject, Unit
 from service.sources.manifest import FileEntry
+
+_log = structlog.get_logger()
 
 THIS_START: Final = secrets.token_hex(16)
 """Name of the start of this process: all of its transports continue from its commits."""
@@ -21,6 +25,11 @@ ADDED: Final = ("start", "checked", "checksum", "device", "inode", "stored", "ch
 
 FILE_COLUMNS: Final = ("base", "path", "size", "head_bytes", "head_sha256", "cuts", *ADDED)
 """Columns of a row of an input file, after that of its partition."""
+
+
+def report_bound(max_bytes: int) -> None:
+    """Logs that the oldest outputs are deleted from now on because of `output.max_bytes`."""
+    _log.info("output at its bound, oldest rows are deleted", max_bytes=max_bytes)
 
 
 def header_pairs(reject: Reject) -> list[list[str]]:
