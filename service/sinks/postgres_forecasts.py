@@ -88,6 +88,9 @@ def _check(session: Session, place: str) -> int:
     Raises:
         SinkFormatError: there is none, or one of a later program.
     """
+    if session.execute("SELECT to_regclass('output') IS NULL").fetchone() == (True,):
+        msg = f"{place}: has no output; expected the schema of a daemon that has run"
+        raise SinkFormatError(msg)
     version, _ = version_of(session, place)
     if version > len(STEPS):
         msg = f"{place}: got schema version {version}, expected {len(STEPS)} or less; use a later program version"
