@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import forecast_formats
 import history
 import late_events
 import mixed_cadences
+import postgres_output
 import prometheus_page
 import raw_events
 import records
@@ -152,6 +154,16 @@ def test_remote_write() -> None:
     assert len(rows) >= 3
     assert all(float(row[1]) > 0 for row in rows)
     assert {row[3].strip() for row in rows[3:]} <= {"2,048"}
+
+
+def test_postgres_output() -> None:
+    """Every way has a figure, arrays take less than half of a row for each step, and encoding is part of the time."""
+    lines = postgres_output.table(4096).splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines[2:5]]
+    assert [row[0] for row in rows] == ["`postgres`", "psycopg, rows", "psycopg, bytes"]
+    assert all(float(row[1].replace(",", "")) > 0 and float(row[2]) > 0 for row in rows)
+    arrays, by_step = re.findall(r"[0-9]+", lines[-1])
+    assert int(arrays) < int(by_step) / 2
 
 
 def test_forecast_formats() -> None:
