@@ -66,6 +66,10 @@ MEANINGS: Final = {
         "Series have another cadence than the group that they are in, but the configuration file is broken or has "
         "changes that need a restart: they stay where they are until then."
     ),
+    "interval of the input differs": (
+        "`model.seasons` has durations, which were counted in the interval of the first start (`kept`), and the files "
+        "have another one now (`found`). The seasons stay; set `model.interval` to count them anew."
+    ),
     "seasons of the network chosen": (
         "At the first start: `model.seasons` is `auto`, and these are the seasons, in steps, that the network gets by "
         "the first records of the input file (see [files](files.md#files-as-they-are)). They stay with the state."
@@ -169,7 +173,8 @@ MEANINGS: Final = {
     "training ended": (
         "`outcome`: promoted, shadow (it runs as a shadow model), kept (the champion stays), nothing_to_learn (no "
         "series has changed; all these are info), failed or killed (warning: see "
-        "[ForecasterTrainerFails](operations.md#forecastertrainerfails))."
+        "[ForecasterTrainerFails](operations.md#forecastertrainerfails)). `tried`: the other shape that was "
+        "trained too ([searched shapes](shapes.md#searched-shapes))."
     ),
     "seasons checked": (
         "The seasons of the network differ from those that the training history shows; says what to set. Once, and "
@@ -199,8 +204,14 @@ MEANINGS: Final = {
     ),
     "sink unavailable, retrying": "See [ForecasterSinkDown](operations.md#forecastersinkdown).",
     "output at its bound, oldest rows are deleted": (
-        "The SQLite file would become larger than `output.max_bytes`: from now on every batch deletes the oldest "
-        "forecasts, silences and rejected records. Once per start. Raise the setting, or set `output.keep`."
+        "The SQLite file, or the tables in PostgreSQL, would become larger than `output.max_bytes`: from now on the "
+        "oldest forecasts, silences and rejected records are deleted. Once per start. Raise the setting, or set "
+        "`output.keep`."
+    ),
+    "oldest output not dropped yet, a reader holds it": (
+        "A transaction of another program has read the oldest part of the tables in PostgreSQL and is still open, so "
+        "the part is not dropped; it is tried again every 10 s. Once until it succeeds. End the transaction "
+        "(`pg_stat_activity`)."
     ),
     "sink available again": "Forecasts are published again; none was lost.",
     "schema registry unavailable, retrying": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,9 +20,12 @@ import forecast_formats
 import history
 import late_events
 import mixed_cadences
+import postgres_output
 import prometheus_page
 import raw_events
 import records
+import remote_write
+import shape_search
 import sqlite_output
 import trend
 import window_snapshots
@@ -97,6 +101,28 @@ def test_without_hints(tmp_path: Path) -> None:
     assert 0.9 < float(cells[3]) < 1.1
 
 
+def test_shape_search(tmp_path: Path) -> None:
+    """Trainings of a search try another shape, and the row has its figures."""
+    lines = ["series,timestamp,value"]
+    for hour in range(600):
+        time = f"2026-01-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z"
+        lines += [f"{name},{time},{10 + at + hour * 7 % 24 + hour * 37 % 11}" for at, name in enumerate("ab")]
+    file = tmp_path / "hours.csv"
+    file.write_text("\n".join(lines) + "\n")
+    settings = [
+        "model.hidden_size=16", "model.head_size=16", "model.calendar=false", "retrain.every_events=400",
+        "train.max_steps=20", "train.evaluate_every=10", "train.k1=8", "train.k2=16", "train.batch=8",
+        'retrain.search=["calendar"]',
+    ]  # fmt: skip
+    meta = {"freq_s": 3600, "season": 1, "horizon": 4}
+    found = shape_search.measure(file, meta, [part for one in settings for part in ("--set", one)])
+    assert 2 <= found.tried <= found.trainings
+    assert found.targets > 1000
+    assert "calendar = " in found.shape
+    cells = shape_search.line("hours", "calendar", found, found).strip("| ").split(" | ")
+    assert cells[3] == "1.000"
+
+
 @pytest.mark.timeout(300)
 def test_prometheus_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three days of 24 steps through a real Prometheus, by the page: each day after the first has a score."""
@@ -120,6 +146,24 @@ def test_sqlite_output() -> None:
     free, bound = [line.strip("| ").split(" | ") for line in sqlite_output.pruning(30_000, 1e9).splitlines()[2:]]
     assert free[3] == "30,000"
     assert int(bound[3].replace(",", "")) < 6_000
+
+
+def test_remote_write() -> None:
+    """Every way has a figure, and the servers that are installed accept every forecast."""
+    rows = [line.strip("| ").split(" | ") for line in remote_write.table(2048).splitlines()[2:]]
+    assert len(rows) >= 3
+    assert all(float(row[1]) > 0 for row in rows)
+    assert {row[3].strip() for row in rows[3:]} <= {"2,048"}
+
+
+def test_postgres_output() -> None:
+    """Every way has a figure, arrays take less than half of a row for each step, and encoding is part of the time."""
+    lines = postgres_output.table(4096).splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines[2:5]]
+    assert [row[0] for row in rows] == ["`postgres`", "psycopg, rows", "psycopg, bytes"]
+    assert all(float(row[1].replace(",", "")) > 0 and float(row[2]) > 0 for row in rows)
+    arrays, by_step = re.findall(r"[0-9]+", lines[-1])
+    assert int(arrays) < int(by_step) / 2
 
 
 def test_forecast_formats() -> None:

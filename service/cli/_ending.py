@@ -19,7 +19,7 @@ _TO_SET: Final = {
     "wrong_type": "Another field with the value: --set input.fields.value=NAME",
     "bad_timestamp": "Another field with the time: --set input.fields.timestamp=NAME; numbers of another unit: --set "
     "input.fields.time_unit=us",
-    "undecodable": "Another format: --format csv, jsonl or influx",
+    "undecodable": "Another format: --format csv, jsonl, influx or access-log",
     "too_large": "Longer records: --set input.max_record_bytes=N",
     "unknown_series": "Series to accept: input.series",
     "too_far_ahead": "Event times far after their record time: --set input.max_ahead=TIME",
@@ -44,7 +44,7 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     """
     rejected, kafka = summary.rejects.total(), config.kafka
     to_kafka = config.sink == "kafka"
-    output = f"topic {kafka.forecasts}" if to_kafka else str(config.output_path)
+    output = f"topic {kafka.forecasts}" if to_kafka else _place(config)
     none_meets = summary.filtered and not summary.total.records
     log = _log.warning if rejected or summary.late or none_meets else _log.info
     log(
@@ -58,7 +58,7 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     )
     if wanted:
         return
-    where = f"topic {kafka.rejects}" if to_kafka else f"table rejects of {config.output_path}"
+    where = f"topic {kafka.rejects}" if to_kafka else f"table rejects of {output}"
     found = summary.total
     if summary.valueless and summary.events >= found.unusable:
         msg = (
@@ -72,6 +72,15 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
         run = ""
     if found.unusable > found.events:
         raise Failed(run + _unused(found, where, inspection(config)))
+
+
+def _place(config: Config) -> str:
+    """Returns where a database or file with the forecasts is."""
+    if config.sink != "postgres":
+        return str(config.output_path)
+    from service.sinks.postgres_connection import place_of  # noqa: PLC0415 - an extra
+
+    return place_of(config.postgres)
 
 
 def _unused(found: Outcomes, where: str, inspect: str) -> str:

@@ -71,7 +71,7 @@ FLAGS = {
     ),
     "--follow": Flag("input.follow", "Wait at the end of the input for more data."),
     "--push": Flag("input.push", "Accept events over HTTP: JSON lines, or Prometheus remote write."),
-    "--sink": Flag("output.sink", "Where forecasts are written: auto, sqlite, stdout or kafka.", "SINK"),
+    "--sink": Flag("output.sink", "Where forecasts are written: auto, sqlite, stdout, kafka or postgres.", "SINK"),
     "--output": Flag("output.path", "SQLite file, relative to the data directory.", "FILE"),
     "--data-dir": Flag("state.data_dir", "Folder of all data that the daemon keeps.", "DIR"),
     "--horizon": Flag("model.horizon", "Steps ahead to forecast (forecast horizon).", "STEPS"),

@@ -9,10 +9,11 @@ import structlog
 
 from service.config.load import load_config
 from service.config.sections import Config
-from service.discovery.cadence import seasons_of_input
+from service.discovery.cadence import seasons_of_input, steps_of
 from service.discovery.sample import InputSample
 from service.discovery.settle import keep, settle, settle_history
 from service.discovery.settle_groups import SettledGroups, keep_groups, settle_groups
+from service.discovery.settle_interval import KeptIntervals
 from service.registry.models import has_models
 
 _log = structlog.get_logger()
@@ -58,8 +59,12 @@ def settled(
     if groups.is_new:
         keep_groups(config, groups)
     seasons, first = dict[str, object](), FirstSeasons()
+    durations = any(config.of_group(group).model.seasons_need_interval for group in config.group_names)
+    intervals = KeptIntervals(config) if durations else None
     for group in config.group_names:
-        seasons |= _seasons_flag(config, group, history.sample, live.sample, groups, first)
+        seasons |= _seasons_flag(config, group, history.sample, live.sample, groups, intervals, first)
+    if intervals is not None:
+        intervals.keep()
     if seasons:
         flags |= seasons
         config = load_config(path, flags)
@@ -72,18 +77,31 @@ def _seasons_flag(
     history: InputSample | None,
     live: InputSample | None,
     groups: SettledGroups,
+    intervals: KeptIntervals | None,
     first: FirstSeasons,
 ) -> dict[str, object]:
     """Returns the flag that sets the seasons of the network of a group of series; none where they are as configured.
 
-    `first`: gets the seasons of its first network where the configuration leaves them to the daemon.
+    Args:
+        config: has all groups.
+        group: its name.
+        history, live: samples of the inputs that were read already.
+        groups: those by cadence.
+        intervals: of the groups, where seasons are durations.
+        first: gets the seasons of the first network where the configuration leaves them to the daemon.
     """
     wanted, learnt = config.of_group(group).model, has_models(config.state.data_dir / "models", group)
     if not (wanted.seasons_need_interval or (wanted.seasons == "auto" and not learnt)):
         # A group must not inherit what is found for the series of no group.
         return {f"group.{group}.model.seasons": wanted.seasons} if group else {}
     known = groups.groups.get(group)
-    seasons = seasons_of_input(config, group, history, live) if known is None else known.seasons
+    if known is not None:
+        seasons: tuple[int, ...] | None = known.seasons
+    elif intervals is not None and wanted.seasons_need_interval and not config.of_group(group).step_ms:
+        interval_ms = intervals.settle(group, history, live)
+        seasons = steps_of(wanted, interval_ms) if interval_ms else None
+    else:
+        seasons = seasons_of_input(config, group, history, live)
     key = f"group.{group}.model.seasons" if group else "model.seasons"
     if wanted.seasons == "auto":
         if seasons:

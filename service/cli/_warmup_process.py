@@ -33,6 +33,7 @@ def main(text: str) -> int:
         write_events(path, _SERIES, steps * _SERIES, covariate_fields(given), model.interval_ms or STEP_MS)
         settings = throwaway(given, path, _SERIES, steps * _SERIES).model_dump(mode="json")
         settings["retrain"] |= {"first_after_events": steps * _SERIES - _SERIES, "every_events": 10**9, "wait": "true"}
+        settings["retrain"]["search"] = []
         settings["train"] |= {"max_steps": 2, "evaluate_every": 1}
         config = Config.model_validate(settings)
         configure_logging(config.log.model_copy(update={"level": "error"}), sys.stderr)

@@ -32,13 +32,15 @@ def check(config: Config, *, online: bool) -> None:
     Exit status: 0 the configuration can be used, 2 it cannot; one line per bad key says where it was set, the value
     found and the value expected. With --online also 1: a check found an error that must be fixed first.
     """
-    from service.transport.build import check_transport  # noqa: PLC0415 - keeps the help page fast
+    from service.deliveries.routes import check_deliveries  # noqa: PLC0415 - keeps the help page fast
+    from service.transport.build import check_transport  # noqa: PLC0415 - as above
 
     for group in config.group_names:  # files show the interval of seasons that need one
         config.of_group(group).library_model(() if config.input.files else None)
     config.library_train()
     config.library_anomaly()
     check_transport(config)
+    check_deliveries(config)
     if config.http.web_config is not None:
         from service.http import ReloadableTls  # noqa: PLC0415 - as above
 

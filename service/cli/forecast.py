@@ -15,7 +15,7 @@ import orjson
 from service.cli._errors import FAILED, Failed
 from service.cli._options import with_config, without_groups
 from service.cli._progress import events_bar
-from service.cli.tail import significant
+from service.cli.tail import interval_cells
 from service.config.sections import Config
 from service.messages.digits import plain
 from service.messages.timestamps import LATEST_MS, format_times
@@ -75,8 +75,7 @@ def _print_table(found: Latest, chosen: list[int]) -> None:
     click.echo(f"{'series':{wide}}  {'time':24}  {found.levels[middle]:>12g}  {low:>12g}  {high:>12g}")
     for at in chosen:
         for time, row in zip(_times(found, at), found.quantiles[at].tolist(), strict=True):
-            digits = significant(row[0], row[-1])
-            numbers = "  ".join(f"{number:>12.{digits}g}" for number in (row[middle], row[0], row[-1]))
+            numbers, _ = interval_cells(row[middle], row[0], row[-1])
             click.echo(f"{found.names[at]:{wide}}  {time:24}  {numbers}")
 
 

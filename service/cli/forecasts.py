@@ -13,7 +13,7 @@ import orjson
 from service.cli._errors import FAILED, Failed
 from service.cli._options import OutFile, with_config
 from service.cli.exclude import event_time_ms
-from service.cli.tail import significant
+from service.cli.tail import interval_cells
 from service.config.sections import Config
 from service.messages.timestamps import LATEST_MS
 
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 def forecasts(config: Config, *, series: str, at: str | None, last: int, kind: str, file: Path | None) -> None:
     """Show forecasts that a daemon has stored, with target times and the actuals that have come since.
 
-    Reads the SQLite output, also while a daemon writes it: the newest forecasts of every series, or those of a time.
+    Reads the SQLite or PostgreSQL output, also while a daemon writes it: the newest forecasts of every series, or those
+    of a time.
 
     Exit status: 0 done, 1 the output cannot be read or has no such forecast, 2 wrong command line or configuration.
     """
-    from service.sinks.stored_forecasts import stored_forecasts  # noqa: PLC0415 - keeps the help page fast
-
     if config.sink == "kafka":
-        msg = 'output.sink: got "kafka", expected "sqlite": `forecaster tail` reads the topic of forecasts'
+        msg = (
+            'output.sink: got "kafka", expected "sqlite" or "postgres": `forecaster tail` reads the topic of forecasts'
+        )
         raise click.UsageError(msg)
     if kind == "parquet" and file is None:
         msg = "got --as parquet without --to; expected a file to write"
         raise click.UsageError(msg)
     until = LATEST_MS if at is None else event_time_ms(at, "--at")
-    found = list(stored_forecasts(config.output_path, series, until, last))
+    found = _found(config, series, until, last)
     if not found:
-        msg = f"{config.output_path}: has no forecast of a series that matches {series!r}" + (
-            f" up to {at}" if at else ""
-        )
+        place = f"schema {config.postgres.schema_name}" if config.sink == "postgres" else str(config.output_path)
+        msg = f"{place}: has no forecast of a series that matches {series!r}" + (f" up to {at}" if at else "")
         raise Failed(msg, FAILED)
     if kind == "parquet":
         assert file is not None  # noqa: S101 - checked above
@@ -68,6 +68,20 @@ def forecasts(config: Config, *, series: str, at: str | None, last: int, kind: s
                 stream.write(orjson.dumps(one._asdict()).decode() + "\n")
         else:
             _print_table(found, stream)
+
+
+def _found(config: Config, series: str, until: int, last: int) -> list[StoredForecast]:
+    """Reads forecasts from the output of the configuration."""
+    if config.sink == "postgres":
+        from service.transport.build import check_postgres  # noqa: PLC0415 - keeps the help page fast
+
+        check_postgres(config.postgres)
+        from service.sinks.postgres_forecasts import stored_forecasts as stored_in_postgres  # noqa: PLC0415 - an extra
+
+        return list(stored_in_postgres(config.postgres, series, until, last))
+    from service.sinks.stored_forecasts import stored_forecasts  # noqa: PLC0415 - keeps the help page fast
+
+    return list(stored_forecasts(config.output_path, series, until, last))
 
 
 def _rows(found: list[StoredForecast]) -> list[dict[str, Any]]:
@@ -96,8 +110,7 @@ def _print_table(found: list[StoredForecast], stream: Any) -> None:
     for one in found:
         middle = int(np.argmin(np.abs(np.array(one.levels) - 0.5)))
         for target, row, actual in zip(one.targets, one.quantiles, one.actuals, strict=True):
-            digits = significant(row[0], row[-1])
-            numbers = "  ".join(f"{number:>12.{digits}g}" for number in (row[middle], row[0], row[-1]))
+            numbers, digits = interval_cells(row[middle], row[0], row[-1])
             came = "" if actual is None else f"{actual:.{digits}g}"
             stream.write(f"{one.series:{wide}}  {one.origin:24}  {target or '':24}  {numbers}  {came:>12}\n")
 

@@ -15,7 +15,7 @@ from service.config.groups import DEFAULT_GROUP, shown_group
 from service.config.sections import Config
 from service.errors import ConfigurationError
 from service.lifecycle import SystemClock
-from service.registry.decisions import Decision
+from service.registry.decisions import Decision, shape_text
 from service.registry.models import ModelEntry, Registry
 from service.trainer.season_check import Seasons
 
@@ -180,6 +180,8 @@ def _lines(decision: Decision) -> list[tuple[str, str]]:
             found.append((f"  {name}", f"{value:.4g}"))
     if decision.seasons:
         found.append(("  seasons", Seasons.of(decision.seasons).description()))
+    if decision.tried:
+        found.append(("  also tried", shape_text(decision.tried)))
     return found
 
 
@@ -190,6 +192,7 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "decided": _time(decision.decided_ms),
         "figures": decision.figures,
         "seasons": decision.seasons or None,
+        "tried": decision.tried or None,
     }
 
 

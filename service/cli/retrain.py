@@ -23,6 +23,7 @@ from service.discovery.settle_groups import kept_groups
 from service.errors import ConfigurationError
 from service.monitoring.collectors import process_registry
 from service.monitoring.metrics import Metrics
+from service.registry.decisions import shape_text
 from service.snapshots.store import SnapshotStore
 from service.trainer.job import Result
 from service.trainer.job import retrain as retrain_once
@@ -95,5 +96,7 @@ def _print_result(result: Result, seconds: float, *, as_json: bool) -> None:
     else:
         steps = f"{result.figures.get('steps', 0):.0f} steps in {seconds:.1f} s"
         click.echo(f"{result.outcome} {result.model[:12]}: {result.reason} ({steps})")
+        if result.tried:
+            click.echo(f"note: also tried: {shape_text(result.tried)}", err=True)
         if result.seasons.differ:
             click.echo(f"note: seasons: {result.seasons.description()}", err=True)

@@ -80,6 +80,12 @@ def as_line(forecast: dict[str, Any]) -> str:
     return f"{head}  next {span(rows[0])}  {course}  +{len(rows)} {span(rows[-1])}"
 
 
+def interval_cells(middle: float, low: float, high: float) -> tuple[str, int]:
+    """Formats median and outermost quantiles of a target as cells of a table; returns these and their digits."""
+    digits = significant(low, high)
+    return "  ".join(f"{number:>12.{digits}g}" for number in (middle, low, high)), digits
+
+
 def significant(low: float, high: float) -> int:
     """Returns the digits that resolve a hundredth of the width of an interval, from 4 to 17; 10 without a width."""
     size, width = max(abs(low), abs(high)), high - low

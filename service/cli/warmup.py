@@ -25,10 +25,10 @@ def warmup(config: Config, *, directory: Path | None) -> None:
     """Compile all kernels that a daemon and its trainings use, into DIR.
 
     For images and packages: later starts with NUMBA_CACHE_DIR=DIR load the machine code from there. There are two
-    forms of it: one serves every configuration of the same cell and head; the other is for the configured network and
-    faster by about a fifth. Both are specific to the type of this machine's processor; another processor compiles once
-    itself, and adds its code to DIR where DIR is writable. Without DIR, the code is stored in NUMBA_CACHE_DIR if set,
-    else in the folder of the program.
+    forms of it: one serves every configuration of the same cell and head, compiled for both heads where trainings try
+    both (retrain.search); the other is for the configured network and faster by about a fifth. Both are specific to the
+    type of this machine's processor; another processor compiles once itself, and adds its code to DIR where DIR is
+    writable. Without DIR, the code is stored in NUMBA_CACHE_DIR if set, else in the folder of the program.
 
     Runs a daemon over generated events, with one training, in a temporary folder.
 
@@ -46,12 +46,24 @@ def warmup(config: Config, *, directory: Path | None) -> None:
     command = [sys.executable, "-P", "-m", "service.cli._warmup_process"]
     for form in ("general", "literal"):
         for group in config.group_names:
-            settings = config.of_group(group).model_dump_json().encode()
-            environment[FORM_VARIABLE] = form
-            done = subprocess.run(command, input=settings, env=environment, check=False)  # noqa: S603 - this program
-            if done.returncode:
-                raise click.exceptions.Exit(FAILED)
+            for network in _networks(config.of_group(group), form):
+                settings = network.model_dump_json().encode()
+                environment[FORM_VARIABLE] = form
+                done = subprocess.run(command, input=settings, env=environment, check=False)  # noqa: S603 - our program
+                if done.returncode:
+                    raise click.exceptions.Exit(FAILED)
     where = environment.get(CACHE_VARIABLE)
     found = [path.stat().st_size for path in Path(where).rglob("*.nbc")] if where else []
     content = f": {len(found)} kernels, {sum(found) / 2**20:.1f} MiB in {where}" if where else ""
     click.echo(f"compiled in {time.monotonic() - began:.0f} s{content}")
+
+
+def _networks(config: Config, form: str) -> list[Config]:
+    """Returns the settings of the networks to compile: the configured one, and where trainings try both heads both.
+
+    The literal form is for the configured one only: of another one the daemon compiles it when it is in force.
+    """
+    if form == "literal" or "head" not in config.retrain.search:
+        return [config]
+    models = (config.model.model_copy(update={"head": head}) for head in ("direct", "decoder"))
+    return [config.model_copy(update={"model": model}) for model in models]

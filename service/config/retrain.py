@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from service.config.base import Section
+from service.config.base import Section, listed
 from service.config.durations import Duration, OptionalDuration
+
+Searched = Literal["head", "hidden_size", "calendar", "layers"]
+SEARCHED: Final[tuple[str, ...]] = get_args(Searched)
 
 
 class RetrainConfig(Section):
@@ -59,6 +62,12 @@ class RetrainConfig(Section):
     )
     drift_start: Literal["same", "warm", "cold", "both"] = Field(
         "same", description="retrain.start for trainings that drift triggered; same: as retrain.start."
+    )
+    search: Annotated[tuple[Searched, ...], BeforeValidator(listed)] = Field(
+        (),
+        description="Settings of [model] that trainings may change where that forecasts better: some of head, "
+        "hidden_size (32 to 128), calendar, layers (1 or 2). Each training tries one neighbouring shape beside the "
+        "present one, in the order of this list. Empty: the network keeps the configured shape.",
     )
     shadow: int = Field(
         0,

@@ -25,6 +25,7 @@ from service.config.kafka import KafkaConfig
 from service.config.library import AnomalySettings, ModelSettings, TrainSettings
 from service.config.monitoring import HealthConfig, MetricsConfig
 from service.config.output import OutputConfig
+from service.config.postgres import PostgresConfig
 from service.config.remote_write import RemoteWriteConfig
 from service.config.retrain import RetrainConfig
 from service.config.schema_registry import SchemaRegistryConfig
@@ -136,6 +137,7 @@ class Config(Section):
     bootstrap: BootstrapConfig = _section(BootstrapConfig)
     output: OutputConfig = _section(OutputConfig)
     kafka: KafkaConfig = _section(KafkaConfig)
+    postgres: PostgresConfig = _section(PostgresConfig)
     schema_registry: SchemaRegistryConfig = _section(SchemaRegistryConfig)
     model: ModelSettings = _section(ModelSettings)
     anomaly: AnomalySettings = _section(AnomalySettings)
@@ -208,9 +210,11 @@ class Config(Section):
         return self.state.data_dir / self.output.path
 
     @property
-    def sink(self) -> Literal["sqlite", "stdout", "kafka"]:
+    def sink(self) -> Literal["sqlite", "stdout", "kafka", "postgres"]:
         """Where forecasts go (`output.sink` resolved)."""
         if self.output.sink == "auto":
+            if self.postgres.url.get_secret_value():
+                return "postgres"
             return "kafka" if self.kafka.topics else "sqlite"
         return self.output.sink
 
@@ -218,7 +222,7 @@ class Config(Section):
     def output_format(self) -> Literal["json", "compact", "avro", "protobuf"]:
         """The format of forecasts (`output.format` resolved)."""
         if self.output.format == "auto":
-            return "compact" if self.sink == "sqlite" else "json"
+            return "compact" if self.sink in {"sqlite", "postgres"} else "json"
         return self.output.format
 
     @property

@@ -1,9 +1,9 @@
-"""Turns forecasts into samples for remote write: one delivery per forecast, with a sample per step and quantile.
+"""Turns forecasts into deliveries for remote write: the chosen steps and quantiles of each published forecast.
 
-    forecast{metric="load", instance="web1", horizon="3600", step="12", quantile="0.5"}  value  origin or target time
+    identity   JSON: partition with its run, position, number within the record, series
+    body       `forecast_labels.shape_of`, line end, times (8 bytes each, one per step), values (8 bytes each)
 
-The labels of a series of Prometheus stay labels, so that its forecasts can be joined with it; its name becomes the
-label `metric`. A series of another source has its name in the label `series`.
+The labels are added when they are sent: in the spool they would be ten times the rest.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from forecaster import Forecasts, calendar_name, target_times
-from service.config.remote_write import OWN_LABELS, RemoteWriteConfig
-from service.deliveries.delivery import CommittedEvents, Delivery
+from forecaster import Forecasts, target_times
+from service.config.remote_write import RemoteWriteConfig
+from service.deliveries.delivery import CommittedEvents, Delivery, Spooled
+from service.deliveries.forecast_labels import SampleHeads, shape_of
 from service.messages.encode import forecast_statuses, published_from
-from service.messages.prometheus_names import NAME, labels_of
-from service.messages.remote_write_samples import encode_labels, encode_sample, encode_time
+from service.messages.remote_write_samples import encode_time
 from service.messages.series_patterns import SeriesPatterns
 from service.ports import name_of_run
 
-_REMEMBERED: Final = 200_000  # encoded label sets
+_TIME: Final = "<i8"
+_VALUE: Final = "<f8"
+_WIDTH: Final = 8
 
 
 class Published(NamedTuple):
@@ -46,41 +48,35 @@ class ForecastSamples:
     def __init__(self, settings: RemoteWriteConfig, published: Mapping[str, Published], target: str) -> None:
         self._settings, self._published, self._target = settings, published, target
         self._patterns = SeriesPatterns(settings.series)
-        self._labels: dict[tuple[str, int, int, tuple[float, ...], int], list[bytes]] = {}
 
     def deliveries(self, events: CommittedEvents) -> Iterator[Delivery]:
         """Yields the chosen samples of every published forecast, except those of revisions."""
         publication = events.publication
         decoded, forecasts = publication.decoded, publication.forecasts
-        published = self._published[publication.group]
+        published, settings = self._published[publication.group], self._settings
         if events.is_known or (published.from_ms is None and publication.unit.of_history):
             return
         horizon = forecasts.quantiles.shape[1]
-        steps = np.array([one for one in self._settings.steps or sorted({1, horizon}) if one <= horizon], np.int64)
+        steps = np.array([one for one in sorted(settings.steps) or sorted({1, horizon}) if one <= horizon], np.int64)
         levels = publication.forecaster.config.quantiles
-        columns = [at for at, level in enumerate(levels) if not self._settings.quantiles or level in
-                   self._settings.quantiles]  # fmt: skip
+        columns = [at for at, level in enumerate(levels) if not settings.quantiles or level in settings.quantiles]
         at = self._chosen(decoded.series, forecasts, published, events.start)
         if not len(at) or not len(steps) or not columns:
             return
-        values = forecasts.quantiles[at][:, steps - 1][:, :, columns].astype("<f8").reshape(len(at), -1)
-        times = self._times(forecasts, at, steps)
-        chosen = tuple(levels[column] for column in columns)
+        values = forecasts.quantiles[at][:, steps - 1][:, :, columns].astype(_VALUE).reshape(len(at), -1)
+        times = self._times(forecasts, at, steps).astype(_TIME)
+        finite = np.isfinite(values).all(axis=1).tolist()
+        chosen, listed = [levels[column] for column in columns], steps.tolist()
         partition = name_of_run(publication.partition, publication.unit.run)
-        for number, event in enumerate(at.tolist()):
-            if not np.isfinite(values[number]).all():
+        shapes: dict[tuple[int, int], bytes] = {}
+        kinds = zip(forecasts.interval_ms[at].tolist(), forecasts.calendar[at].tolist(), strict=True)
+        for number, (event, kind) in enumerate(zip(at.tolist(), kinds, strict=True)):
+            if not finite[number]:
                 continue
-            series, data = decoded.series[event], values[number].tobytes()
-            labels = self._labels_of(
-                series, int(forecasts.interval_ms[event]), int(forecasts.calendar[event]), chosen, steps
-            )
-            stamps = [encode_time(one) for one in times[number].tolist() for _ in columns]
-            body = b"".join(
-                encode_sample(own, data[8 * place : 8 * place + 8], stamp)
-                for place, (own, stamp) in enumerate(zip(labels, stamps, strict=True))
-            )
+            shape = shapes.get(kind) or shapes.setdefault(kind, shape_of(*kind, listed, chosen))
             within = 0 if decoded.within is None else decoded.within[event]
-            identity = orjson.dumps([partition, decoded.positions[event], within, series]).decode()
+            identity = orjson.dumps([partition, decoded.positions[event], within, decoded.series[event]]).decode()
+            body = b"%b\n%b%b" % (shape, times[number].tobytes(), values[number].tobytes())
             yield Delivery(self._target, event, identity, body)
 
     def _chosen(
@@ -99,56 +95,23 @@ class ForecastSamples:
             return target_times(forecasts, at)[:, steps - 1]
         return np.repeat(forecasts.origin_ms[at][:, None], len(steps), axis=1)
 
-    def _labels_of(
-        self, series: str, interval_ms: int, calendar: int, levels: tuple[float, ...], steps: NDArray[np.int64]
-    ) -> list[bytes]:
-        """Returns the encoded labels of all steps and levels of a series."""
-        key = series, interval_ms, calendar, levels, int(steps[-1])
-        found = self._labels.get(key)
-        if found is None:
-            if (len(self._labels) + 1) * len(steps) * len(levels) > _REMEMBERED:
-                self._labels.clear()
-            own = base_labels(series, self._settings.metric, self._settings.labels)
-            found = self._labels[key] = [
-                encode_labels(
-                    [*own, ("horizon", horizon_label(interval_ms, calendar, step)), ("step", str(step)),
-                     ("quantile", f"{level:g}")]
-                )
-                for step in steps.tolist()
-                for level in levels
-            ]  # fmt: skip
-        return found
-
     def on_partitions(self, assigned: Collection[str]) -> None:
         """Does nothing: there is no state of partitions."""
 
 
-def base_labels(series: str, metric: str, further: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Returns the labels of the forecasts of a series, without those of step and quantile.
-
-    Args:
-        series: as events name it. metric: name of the metric of forecasts. further: labels of all samples.
-    """
-    labels = labels_of(series)
-    fixed = {NAME: metric, **further}
-    if labels is None:
-        return [*fixed.items(), ("series", series)]
-    own = dict(labels)
-    if name := own.pop(NAME, ""):
-        fixed["metric"] = name
-    taken = {*fixed, *OWN_LABELS}
-    for label, value in sorted(own.items(), key=lambda one: one[0] in taken):  # those that keep their name first
-        while label in fixed or label in OWN_LABELS:
-            label = f"exported_{label}"
-        fixed[label] = value
-    return [*fixed.items()]
+def series_of(one: Spooled) -> str:
+    """Returns the series of a forecast in the spool."""
+    return str(orjson.loads(one.identity)[-1])
 
 
-def horizon_label(interval_ms: int, calendar: int, step: int) -> str:
-    """Returns how far ahead a step is: in seconds, such as "3600"; for steps of the calendar as "3mo" or "2y"."""
-    if calendar:
-        name = calendar_name(calendar)
-        unit = name.lstrip("0123456789")
-        return f"{step * int(name.removesuffix(unit))}{unit}"
-    whole, rest = divmod(step * interval_ms, 1000)
-    return f"{whole}.{rest:03d}".rstrip("0") if rest else str(whole)
+def encode_forecast(one: Spooled, heads: SampleHeads) -> bytes:
+    """Encodes the samples of a forecast in the spool as part of a request of remote write."""
+    shape, _, data = one.body.partition(b"\n")
+    steps, levels = map(len, orjson.loads(shape)[2:])
+    times = [encode_time(at) for at in np.frombuffer(data, _TIME, steps).tolist()]
+    series, place, parts = series_of(one), steps * _WIDTH, list[bytes]()
+    for step, time in enumerate(times):
+        for head in heads.of(series, shape, len(time))[step * levels : (step + 1) * levels]:
+            parts += (head, data[place : place + _WIDTH], time)
+            place += _WIDTH
+    return b"".join(parts)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import orjson
 import structlog
 
 from service.config.remote_write import RemoteWriteConfig
 from service.deliveries.delivery import BatchLimit, RefusedError, Spooled
+from service.deliveries.forecast_labels import SampleHeads
+from service.deliveries.forecast_samples import encode_forecast, series_of
 from service.deliveries.http_post import HttpEndpoint, HttpPost
 from service.messages.remote_write_samples import compressed
 
@@ -24,7 +25,7 @@ _HEADERS: Final = {
     "X-Prometheus-Remote-Write-Version": "0.1.0",
     "User-Agent": "forecaster",
 }
-_LIMIT: Final = BatchLimit(2000, 1 << 20)  # receivers accept some ten megabytes
+_LIMIT: Final = BatchLimit(1000, 1 << 18)  # of some megabytes with its labels; receivers accept some ten megabytes
 _SPLITS: Final = 64  # requests per batch to find the forecasts that are refused
 
 
@@ -47,6 +48,7 @@ class RemoteWriteTarget:
         )  # fmt: skip
         tenant = {"X-Scope-OrgID": settings.tenant} if settings.tenant else {}
         self._post = HttpPost(endpoint, _HEADERS | tenant)
+        self._heads = SampleHeads(settings.metric, settings.labels)
         self.spool_bytes = settings.spool
 
     def send(self, batch: Sequence[Spooled]) -> int:
@@ -56,14 +58,17 @@ class RemoteWriteTarget:
             UnavailableError: see `HttpPost.post`; what was accepted already is sent again, too.
         """
         try:
-            self._post.post(compressed([one.body for one in batch]))
+            self._send(batch)
         except RefusedError as error:
             # By series and then by time: parts of different series do not depend on the order of their requests.
-            ordered = sorted(batch, key=_series_of)
+            ordered = sorted(batch, key=series_of)
             refused, _ = self._divided(ordered, _SPLITS)
             _log.warning("forecasts refused by remote write", count=refused, of=len(batch), error=str(error))
             return refused
         return 0
+
+    def _send(self, batch: Sequence[Spooled]) -> None:
+        self._post.post(compressed(encode_forecast(one, self._heads) for one in batch))
 
     def _divided(self, refused: Sequence[Spooled], requests: int) -> tuple[int, int]:
         """Sends the halves of a refused part.
@@ -79,7 +84,7 @@ class RemoteWriteTarget:
         middle, count, left = len(refused) // 2, 0, requests - 2
         for number, part in enumerate((refused[:middle], refused[middle:])):
             try:
-                self._post.post(compressed([one.body for one in part]))
+                self._send(part)
             except RefusedError:
                 share = left // 2 if number == 0 else left
                 lost, unused = self._divided(part, share)
@@ -88,7 +93,3 @@ class RemoteWriteTarget:
 
     def close(self) -> None:
         """Does nothing: a connection ends with its request."""
-
-
-def _series_of(one: Spooled) -> str:
-    return str(orjson.loads(one.identity)[-1])

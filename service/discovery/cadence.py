@@ -71,11 +71,23 @@ def seasons_of_input(
     known = interval or not own.model.seasons_need_interval
     if own.model.seasons != "auto" and known:
         return steps_of(own.model, interval)
-    events = _first_events(config, group, history, live)
     if own.model.seasons == "auto":
+        events = _first_events(config, group, history, live)
         return first_seasons(events, interval) if events else ()
-    interval = common_interval(events) if events else 0
+    interval = interval_of_input(config, group, history, live)
     return steps_of(own.model, interval) if interval else None
+
+
+def interval_of_input(
+    config: Config, group: str = "", history: InputSample | None = None, live: InputSample | None = None
+) -> int:
+    """Returns the interval of the series of a group in the input files, in milliseconds; 0 where it is unknown.
+
+    Args:
+        config, group, history, live: see `seasons_of_input`.
+    """
+    events = _first_events(config, group, history, live)
+    return common_interval(events) if events else 0
 
 
 def steps_of(model: ModelSettings, interval_ms: int) -> tuple[int, ...]:

@@ -1,12 +1,14 @@
 """Groups of the series of input files by their cadence: the usual time between two events of a series.
 
 A network has one list of seasons, in steps, so series of different cadences need networks of their own. The cadence of
-a series is the median of its gaps, where these are regular; cadences that differ by less than a tenth are one. The
-group of the commonest cadence is that of the sections of the configuration, which also has the series without one.
+a series is the median of its gaps, where these are regular; cadences that differ by less than a tenth are one, by the
+mean of the gaps of one step, which jitter moves less than the median. The group of the commonest cadence is that of the
+sections of the configuration, which also has the series without one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -64,22 +66,50 @@ def cadence_groups(events: FirstEvents, taken: Sequence[str] = ()) -> list[Caden
 
 
 def cadences_of(events: FirstEvents) -> list[tuple[int, NDArray[np.int64]]]:
-    """Returns intervals with the series whose cadence they are, the commonest first; of equally many, the shorter."""
-    numbers, medians = list[int](), list[int]()
+    """Returns intervals with the series whose cadence they are, the commonest first; of equally many, the shorter.
+
+    A class is made around the mean gap that has most others within a tenth, of the series that no class has yet. It has
+    the series that differ from it by less than a tenth and what chance explains: two standard errors of the means.
+    """
+    numbers, medians, means, errors = list[int](), list[int](), list[int](), list[float]()
     for at in events_by_series(events):
         gaps: NDArray[np.int64] = np.diff(np.unique(events.timestamp_ms[at])).astype(np.int64)
         if len(gaps) >= _FEWEST_GAPS and _is_regular(gaps, usual := median_gap(gaps)):
+            steps = gaps[(2 * gaps > usual) & (2 * gaps < 3 * usual)]  # without those over missing events
             numbers.append(int(events.series[at[0]]))
             medians.append(usual)
-    series, left = np.array(numbers, np.int64), np.array(medians, np.int64)
+            means.append(round(float(steps.mean())))
+            errors.append(float(steps.std()) / math.sqrt(len(steps)))
+    series, usual_ms, mean_ms = (np.array(one, np.int64) for one in (numbers, medians, means))
+    error_ms, left = np.array(errors), np.arange(len(numbers))
     found = list[tuple[int, NDArray[np.int64]]]()
     while len(left):
-        intervals, counts = np.unique(left, return_counts=True)
-        interval_ms = int(intervals[np.argmax(counts)])
-        same = same_cadence(left, interval_ms)
-        found.append((interval_ms, np.sort(series[same])))
-        series, left = series[~same], left[~same]
+        centre = left[_centre(mean_ms[left])]
+        same = same_cadence(mean_ms[left], int(mean_ms[centre]), 2.0 * (error_ms[left] + error_ms[centre]))
+        found.append((_commonest(usual_ms[left[same]]), np.sort(series[left[same]])))
+        left = left[~same]
     return sorted(found, key=lambda one: (-len(one[1]), one[0]))
+
+
+def _centre(means_ms: NDArray[np.int64]) -> int:
+    """Returns the place of the value that has most others within a tenth of it; of equals the commonest, the least."""
+    values, first, counts = np.unique(means_ms, return_index=True, return_counts=True)
+    before = np.concatenate([[0], np.cumsum(counts)])
+    low = np.searchsorted(values, (1.0 - _WITHIN) * values, "left")
+    high = np.searchsorted(values, (1.0 + _WITHIN) * values, "right")
+    return int(first[np.lexsort((values, -counts, -(before[high] - before[low])))[0]])
+
+
+def _commonest(medians_ms: NDArray[np.int64]) -> int:
+    """Returns the commonest value; of equals the one next to their middle."""
+    values, counts = np.unique(medians_ms, return_counts=True)
+    most = values[counts == counts.max()]
+    return int(most[(len(most) - 1) // 2])
+
+
+def is_cadence(gap_ms: int, interval_ms: int) -> bool:
+    """Returns whether a gap is of the cadence of an interval, see `same_cadence`."""
+    return bool(same_cadence(np.array([gap_ms]), interval_ms)[0])
 
 
 def _is_regular(gaps: NDArray[np.int64], usual: int) -> bool:
@@ -92,10 +122,12 @@ def _is_regular(gaps: NDArray[np.int64], usual: int) -> bool:
     return bool(2 * equal >= len(gaps) and equal >= min(len(gaps), _SURE))
 
 
-def same_cadence(gaps_ms: NDArray[np.int64], interval_ms: int) -> NDArray[np.bool_]:
-    """Returns which gaps are of a cadence: close to its interval, or as many calendar months."""
+def same_cadence(
+    gaps_ms: NDArray[np.int64], interval_ms: int, error_ms: NDArray[np.float64] | float = 0.0
+) -> NDArray[np.bool_]:
+    """Returns which gaps are of a cadence: closer to its interval than a tenth and an error, or as many months."""
     months = int(cadence_months(interval_ms))
-    near = np.abs(gaps_ms - interval_ms) <= _WITHIN * interval_ms
+    near = np.abs(gaps_ms - interval_ms) <= _WITHIN * interval_ms + error_ms
     return near | (cadence_months(gaps_ms) == months) if months else near
 
 

@@ -28,7 +28,7 @@ from service.discovery.cadence_groups import (
     cadence_groups,
     cadences_of,
     group_name,
-    same_cadence,
+    is_cadence,
     seasons_of_cadence,
 )
 from service.discovery.sample import InputSample
@@ -199,15 +199,15 @@ class LateGroups:
         if not groups:
             if len(cadences) < 2:
                 return False
-            groups[""] = self._of_sections(events, *cadences[0])
+            first = min(cadences, key=lambda one: int(one[1][0]))  # that of the series which the daemon knows longest
+            groups[""] = self._of_sections(events, *first)
         usual = groups[""].interval_ms
         room = min(MOST_CADENCES, 1 + MOST_GROUPS - len(self._config.group))
         for interval_ms, series in cadences:
-            one_ms = np.array([interval_ms])
-            if same_cadence(one_ms, usual)[0]:
+            if is_cadence(interval_ms, usual):
                 continue
             names = tuple(history.names[serial] for serial in series.tolist())
-            fitting = [name for name, one in groups.items() if name and same_cadence(one_ms, one.interval_ms)[0]]
+            fitting = [name for name, one in groups.items() if name and is_cadence(interval_ms, one.interval_ms)]
             if fitting:
                 one = groups[fitting[0]]
                 newest = tuple(dict.fromkeys((*one.series, *names)))[-self._config.state.max_series :]
@@ -219,7 +219,7 @@ class LateGroups:
         return self._found.own != self._before.own
 
     def _of_sections(self, events: FirstEvents, interval_ms: int, series: NDArray[np.int64]) -> KeptGroup:
-        """Returns the group of the sections: of the commonest cadence, or of none where its network has no seasons."""
+        """Returns the group of the sections: of a cadence, or of none where its network has no seasons."""
         if not _readable(self._config):
             return KeptGroup(0, ())
         return KeptGroup(interval_ms, seasons_of_cadence(events, interval_ms, series))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, replace
+from typing import Any
 
 import structlog
 
@@ -10,7 +12,7 @@ from forecaster import CheckpointError, Model, ModelConfig, same_shape, transfer
 from service.config.sections import Config
 from service.errors import ServiceError
 from service.monitoring.metrics import Metrics
-from service.registry.decisions import Decision
+from service.registry.decisions import Decision, configured_of, searchable
 from service.registry.models import Registry
 
 _log = structlog.get_logger()
@@ -49,23 +51,45 @@ class Champion:
         if sha256 is None:
             model = self._registry.begin(self._config.library_model(self.seasons))
         else:
-            model = self._registry.load(sha256)
-            if not same_shape(model.config, wanted := self._wanted(model.config)):
-                model = self._reshaped(model, wanted)
+            model = self._with_configured_shape(self._registry.load(sha256))
         self._set_champion(model)
         return model
 
-    def _wanted(self, of: ModelConfig) -> ModelConfig:
-        """Returns the configured network, with what the configuration leaves to trainings as in a model."""
-        auto = self._config.model.seasons == "auto"
-        return self._config.library_model(of.seasons if auto else None)
+    def _wanted(self, of: ModelConfig, changed: Collection[str] = ()) -> ModelConfig:
+        """Returns the configured network, with what the configuration leaves to trainings as in a model.
 
-    def _reshaped(self, model: Model, wanted: ModelConfig) -> Model:
+        `changed`: settings that hold as configured all the same.
+        """
+        auto = self._config.model.seasons == "auto"
+        wanted = self._config.library_model(of.seasons if auto else None)
+        left = {name for name in self._config.retrain.search if name not in changed}
+        if wanted.holidays:  # which need the calendar
+            left.discard("calendar")
+        return replace(wanted, **{name: value for name, value in searchable(of).items() if name in left})
+
+    def _with_configured_shape(self, model: Model) -> Model:
+        """Returns the champion of a start, in the configured shape.
+
+        What `retrain.search` leaves to trainings is as in the champion, until the configuration has another value of it
+        than at the start before.
+        """
+        before = configured_of(self._registry.decisions())
+        configured = searchable(self._config.library_model(model.config.seasons))
+        wanted = self._wanted(model.config, [name for name in configured if before.get(name) != configured[name]])
+        if not same_shape(model.config, wanted):
+            return self._reshaped(model, wanted, configured)
+        if configured != before and (before or self._config.retrain.search):
+            reason = "the configuration has the shape of the network"
+            self._registry.record(Decision("reshaped", model.sha256, model.sha256, reason, configured=configured))
+        return model
+
+    def _reshaped(self, model: Model, wanted: ModelConfig, configured: dict[str, Any]) -> Model:
         """Makes a network of the configured shape the champion; partitions adopt it with their next events."""
         found = transferred(model, wanted)
         changes = _changes(model.config, wanted)
+        reason = f"the configuration changed: {changes}"
         self._registry.add(found, model.sha256)
-        self._registry.record(Decision("reshaped", found.sha256, model.sha256, f"the configuration changed: {changes}"))
+        self._registry.record(Decision("reshaped", found.sha256, model.sha256, reason, configured=configured))
         group = {"group": self._registry.group} if self._registry.group else {}
         _log.warning("network changed by the configuration", changes=changes, model=found.sha256[:12],
                      before=model.sha256[:12], **group)  # fmt: skip

@@ -13,7 +13,7 @@ library.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import cramjam
@@ -38,28 +38,25 @@ def _field(tag: int, data: bytes) -> bytes:
     return bytes((tag,)) + varint(len(data)) + data
 
 
-def encode_labels(labels: Sequence[tuple[str, str]]) -> bytes:
-    """Encodes labels, sorted by name."""
-    return b"".join(
-        _field(0x0A, _field(0x0A, name.encode()) + _field(0x12, value.encode())) for name, value in sorted(labels)
-    )
-
-
 def encode_time(timestamp_ms: int) -> bytes:
-    """Encodes the time of a sample, for `encode_sample`."""
+    """Encodes the time of a sample: what follows its value."""
     return _TIMESTAMP + varint(timestamp_ms)
 
 
-def encode_sample(labels: bytes, value: bytes, time: bytes) -> bytes:
-    """Encodes one TimeSeries with one sample, as part of a request.
+def encode_head(labels: Sequence[tuple[str, str]], time_bytes: int) -> bytes:
+    """Encodes what precedes the value of a sample, a double, little-endian.
 
     Args:
-        labels: result of `encode_labels`. value: a double, little-endian. time: result of `encode_time`.
+        labels: names and values, in any order.
+        time_bytes: length of `encode_time` for the sample.
     """
-    sample = 1 + _VALUE_BYTES + len(time)
-    return b"\x0a" + varint(len(labels) + 2 + sample) + labels + _VALUE % sample + value + time
+    encoded = b"".join(
+        _field(0x0A, _field(0x0A, name.encode()) + _field(0x12, value.encode())) for name, value in sorted(labels)
+    )
+    sample = 1 + _VALUE_BYTES + time_bytes
+    return b"\x0a" + varint(len(encoded) + 2 + sample) + encoded + _VALUE % sample
 
 
-def compressed(requests: Sequence[bytes]) -> bytes:
-    """Joins requests and compresses them."""
-    return bytes(cramjam.snappy.compress_raw(b"".join(requests)))
+def compressed(parts: Iterable[bytes]) -> bytes:
+    """Joins parts of a request and compresses it."""
+    return bytes(cramjam.snappy.compress_raw(b"".join(parts)))

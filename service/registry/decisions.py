@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
+
+from forecaster import ModelConfig
+from service.config.retrain import SEARCHED
 
 Action = Literal[
     "initial",
@@ -45,6 +48,8 @@ class Decision:
         job: identity of the training, so that an interrupted one is not mistaken for a finished one; "" for none.
         seasons: of the training history, see `service.trainer.season_check.Seasons.to_dict`; empty without a training.
         decided_ms: wall clock.
+        tried: what `retrain.search` may change, of the other shape that a training tried; empty without one.
+        configured: the same as it stood in the configuration; in decisions that followed from it, else empty.
     """
 
     action: Action
@@ -55,6 +60,8 @@ class Decision:
     job: str = ""
     decided_ms: int = 0
     seasons: dict[str, list[int]] = field(default_factory=dict)
+    tried: dict[str, Any] = field(default_factory=dict)
+    configured: dict[str, Any] = field(default_factory=dict)
 
     def line(self) -> str:
         """Formats the decision as a line of the file."""
@@ -74,6 +81,21 @@ class Standing:
     challenger: str = ""
     former: str = ""
     since: Decision | None = None
+
+
+def searchable(model: ModelConfig) -> dict[str, Any]:
+    """Returns what `retrain.search` may change of a network, by the name of the setting."""
+    return {name: getattr(model, name) for name in SEARCHED}
+
+
+def shape_text(settings: Mapping[str, Any]) -> str:
+    """Formats settings as of `searchable` as text."""
+    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
+
+
+def configured_of(decisions: Sequence[Decision]) -> dict[str, Any]:
+    """Returns the newest configured values of what `retrain.search` may change; empty where none were recorded."""
+    return next((decision.configured for decision in reversed(decisions) if decision.configured), {})
 
 
 def line_of(decisions: Sequence[Decision]) -> list[int]:
@@ -113,6 +135,7 @@ def shortened(decisions: Sequence[Decision], most: int) -> list[Decision]:
     cut = max(0, len(decisions) - most)
     older = decisions[:cut]
     kept = set(line_of(older)[-_LINE:])
+    kept |= set([at for at, decision in enumerate(older) if decision.configured][-1:])
     since = standing_of(older).since
     if since is not None:
         at = next(at for at in reversed(range(cut)) if older[at] is since)

@@ -25,7 +25,7 @@ from forecaster import CheckpointError, Model, ModelConfig, is_pretrained, load_
 from service.errors import ServiceError
 from service.folder_lock import sync_folder
 from service.ports import Clock
-from service.registry.decisions import PROMOTING, Decision, Standing, line_of, shortened, standing_of
+from service.registry.decisions import PROMOTING, Decision, Standing, line_of, searchable, shortened, standing_of
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _GROUPS: Final = "groups"
@@ -67,17 +67,18 @@ class Registry:
 
     Attributes:
         folder: of the models of all groups. decisions_folder: of the decisions of the group.
+        clock: see above.
     """
 
     def __init__(self, folder: Path, clock: Clock, group: str = "") -> None:
-        self.folder, self.group, self._clock = folder, group, clock
+        self.folder, self.group, self.clock = folder, group, clock
         self.decisions_folder = decisions_folder(folder, group)
         self._read: tuple[object, list[Decision]] = None, []  # state of the file, decisions
         self.decisions_folder.mkdir(parents=True, exist_ok=True)
 
     def of_group(self, group: str) -> Registry:
         """Returns the registry of a group of the same folder."""
-        return self if group == self.group else Registry(self.folder, self._clock, group)
+        return self if group == self.group else Registry(self.folder, self.clock, group)
 
     def groups(self) -> list[str]:
         """Returns the groups of series that have decisions in the folder, without group ""."""
@@ -185,7 +186,7 @@ class Registry:
         """
         sha256 = model.sha256
         if not self._model_path(sha256).exists():
-            facts = {"parent": parent, "created_ms": self._clock.wall_ms(), "figures": figures or {}}
+            facts = {"parent": parent, "created_ms": self.clock.wall_ms(), "figures": figures or {}}
             replace_file(self._model_path(sha256).with_suffix(".json"), json.dumps(facts, sort_keys=True) + "\n")
             save_model(self._model_path(sha256), model)
         return sha256
@@ -198,7 +199,8 @@ class Registry:
         """
         model = start_model(config)
         self.add(model)
-        self.record(Decision("initial", model.sha256, reason="pretrained" if is_pretrained(config) else "untrained"))
+        reason = "pretrained" if is_pretrained(config) else "untrained"
+        self.record(Decision("initial", model.sha256, reason=reason, configured=searchable(config)))
         return model
 
     def record(self, decision: Decision) -> None:
@@ -280,7 +282,7 @@ class Registry:
                 self._model_path(sha256).unlink(missing_ok=True)
             for left in (*self.folder.glob("*.tmp"), *self.folder.glob("*.received")):
                 with contextlib.suppress(OSError):
-                    if self._clock.wall_ms() - left.stat().st_mtime_ns // 1_000_000 > _LEFT_MS:
+                    if self.clock.wall_ms() - left.stat().st_mtime_ns // 1_000_000 > _LEFT_MS:
                         left.unlink()
         return gone
 
@@ -291,7 +293,7 @@ class Registry:
         return found if champion is None else {*found, champion}
 
     def _append(self, decision: Decision) -> None:
-        stamped = replace(decision, decided_ms=decision.decided_ms or self._clock.wall_ms())
+        stamped = replace(decision, decided_ms=decision.decided_ms or self.clock.wall_ms())
         path = self.decisions_folder / "decisions.jsonl"
         with path.open("ab") as file:
             if file.tell() and path.read_bytes()[-1:] != b"\n":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.config.sections import Config
+from service.messages.array_format import ArrayFormat
 from service.messages.compact import CompactFormat
 from service.messages.encode import JSON, OutputFormat
 from service.schemas.forecast_schemas import SCHEMAS, subject_of
@@ -25,7 +26,7 @@ def registered_format(config: Config) -> OutputFormat:
     if name == "json":
         return JSON
     if name == "compact":
-        return CompactFormat()
+        return ArrayFormat() if config.sink == "postgres" else CompactFormat()
     from service.schemas.registry import SchemaRegistry  # noqa: PLC0415 - an extra
 
     registry = SchemaRegistry(config.schema_registry)

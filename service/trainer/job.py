@@ -14,7 +14,7 @@ import fcntl
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forecaster import (
     Comparison,
@@ -29,10 +29,10 @@ from forecaster import (
 )
 from service.errors import ServiceError
 from service.registry import exclusions
-from service.registry.decisions import Action, Decision
+from service.registry.decisions import Action, Decision, searchable
 from service.registry.models import Registry
 from service.snapshots.store import SnapshotStore
-from service.trainer.candidates import better_of, candidate
+from service.trainer.candidates import better_of, next_neighbour, other_seasons, time_guard
 from service.trainer.compile import compile_kernels
 from service.trainer.season_check import Seasons, check_seasons
 
@@ -56,6 +56,7 @@ class Result:
         reason: as text.
         figures: losses and counts; finite numbers only.
         seasons: comparison of the history's seasons with the network's; empty without a training.
+        tried: the other shape that `retrain.search` tried, see `Decision.tried`; empty without one.
     """
 
     outcome: str
@@ -63,6 +64,7 @@ class Result:
     reason: str
     figures: dict[str, float] = field(default_factory=dict)
     seasons: Seasons = field(default_factory=Seasons)
+    tried: dict[str, Any] = field(default_factory=dict)
 
 
 def retrain(
@@ -103,16 +105,22 @@ def retrain(
         RegistryError, CheckpointError: the champion cannot be loaded.
     """
     with _only_one(registry, wait=wait):
+        began = registry.clock.monotonic()
         if job and (before := registry.decision_of(job)):
-            return Result(before.action, before.model, before.reason, before.figures, Seasons.of(before.seasons))
+            compared = Seasons.of(before.seasons)
+            return Result(before.action, before.model, before.reason, before.figures, compared, before.tried)
         sha256 = champion or registry.champion()
         incumbent = registry.load(sha256) if sha256 else registry.begin(config.library_model())
         try:
             history = own_history(config, registry, store)
             train, seasons = config.library_train(), check_seasons(history, incumbent.config)
             report = fit_from(history, incumbent, start or config.retrain.start, train, progress)
-            if shape := candidate(config, registry, incumbent.config, seasons):
+            if shape := other_seasons(config, registry, incumbent.config, seasons):
                 report = better_of(report, shape, incumbent, history, train)
+            has_time, check = time_guard(lambda: registry.clock.monotonic() - began, config.retrain.deadline)
+            search = config.retrain.search if has_time else ()
+            if neighbour := next_neighbour(search, incumbent.config, registry.decisions()):
+                report = better_of(report, neighbour, incumbent, history, train, check)
             challenger, verdict = challenge(incumbent, report, history, train)
         except (TrainingError, ConfigError) as error:  # ConfigError: weights that are not finite
             without: Action = "nothing_to_learn" if isinstance(error, NothingToLearnError) else "failed"
@@ -127,9 +135,10 @@ def retrain(
             compile_kernels(challenger, repairs=config.input.late_within > 0)
         if action == "promoted":
             seasons = replace(seasons, network=challenger.config.seasons)
-        sha256, reason = challenger.sha256, verdict.reason
-        registry.record(Decision(action, sha256, incumbent.sha256, reason, figures, job, seasons=seasons.to_dict()))
-        return Result(action, sha256, reason, figures, seasons)
+        sha256, reason, found = challenger.sha256, verdict.reason, seasons.to_dict()
+        tried = searchable(neighbour) if neighbour else {}
+        registry.record(Decision(action, sha256, incumbent.sha256, reason, figures, job, seasons=found, tried=tried))
+        return Result(action, sha256, reason, figures, seasons, tried)
 
 
 def own_history(config: Config, registry: Registry, store: SnapshotStore) -> History:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import structlog
 
@@ -22,6 +22,7 @@ from service.config.groups import shown_group
 from service.config.sections import Config
 from service.monitoring.metrics import Metrics
 from service.ports import Clock
+from service.registry.decisions import shape_text
 from service.trainer.process import RESULT_SUFFIX
 from service.trainer.season_check import Seasons
 
@@ -44,6 +45,7 @@ class Outcome:
         figures: see `service.trainer.job.figures_of`.
         seconds: wall time.
         seasons: comparison of the history's seasons with the network's; empty without a training.
+        tried: the other shape that was tried, see `Decision.tried`; empty without one.
     """
 
     outcome: str
@@ -52,6 +54,7 @@ class Outcome:
     figures: dict[str, float]
     seconds: float
     seasons: Seasons = field(default_factory=Seasons)
+    tried: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +223,7 @@ class Trainer:
                     {str(name): float(value) for name, value in result["figures"].items()},
                     seconds,
                     Seasons.of(result.get("seasons")),
+                    dict(result.get("tried") or {}),
                 )
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 return Outcome("failed", "", f"the training process wrote no readable result: {error!r}", {}, seconds)
@@ -247,8 +251,9 @@ class Trainer:
             self._trainings.ended + 1, promoted, last_reason=outcome.reason, failed_in_a_row=failed
         )
         log = _log.warning if outcome.outcome in {"failed", "killed"} else _log.info
+        tried = {"tried": shape_text(outcome.tried)} if outcome.tried else {}
         log("training ended", outcome=outcome.outcome, model=outcome.model[:12], reason=outcome.reason,
-            seconds=round(outcome.seconds, 1), **self._named(group))  # fmt: skip
+            seconds=round(outcome.seconds, 1), **tried, **self._named(group))  # fmt: skip
         if outcome.outcome not in {"failed", "killed", "nothing_to_learn"}:
             self._report_seasons(outcome.seasons, group)
         return outcome

@@ -44,6 +44,13 @@ def test_what_it_mounts_is_there() -> None:
     assert (DEPLOY / "grafana" / "dashboards" / home.name).is_file()
 
 
+def test_prometheus_accepts_what_the_daemon_writes() -> None:
+    """The address is that of the service, which is started as a receiver of remote write."""
+    settings = load_config(DEPLOY / "docker" / "forecaster.toml", {}).remote_write
+    assert settings.url == "http://prometheus:9090/api/v1/write"
+    assert "--web.enable-remote-write-receiver" in SERVICES["prometheus"]["command"]
+
+
 def test_ports_are_of_this_machine_only() -> None:
     """Ports are bound to 127.0.0.1, and all services but Kafka have no capabilities and a read-only root."""
     for name, service in SERVICES.items():

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from test_kill import KILLED, TRAINING_STEPS, assert_whole, content, launcher, write_config, write_events
 
+from forecaster import load_model
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TRAIN = """
@@ -33,7 +35,16 @@ shadow = 200
 shadow_alpha = 0.8
 check_events = 50
 """
-OF_A = "[group.model]\nmax_gap = 7\n[group.retrain]\nfirst_after_events = 250\n[group.output]\nevery = 2\n"
+SEARCH = 'search = ["hidden_size", "calendar"]'
+OF_A = f"""
+[group.model]
+max_gap = 7
+[group.retrain]
+first_after_events = 250
+{SEARCH}
+[group.output]
+every = 2
+"""
 GROUPS = f"""
 [[group]]
 name = "first"
@@ -44,8 +55,8 @@ name = "second"
 match = ["b"]
 """
 ALONE = {  # the settings of a daemon that has a group alone, in place of what is in the sections
-    "a": (("horizon = 4", "horizon = 4\nmax_gap = 7"), ("first_after_events = 300", "first_after_events = 250"),
-          ("[state]", "[output]\nevery = 2\n[state]")),
+    "a": (("horizon = 4", "horizon = 4\nmax_gap = 7"), ("[state]", "[output]\nevery = 2\n[state]"),
+          ("first_after_events = 300", f"first_after_events = 250\n{SEARCH}")),
     "b": (),
     "c": (),
 }  # fmt: skip
@@ -79,6 +90,9 @@ def test_killed_with_groups(tmp_path: Path) -> None:
         assert decided.keys() == {"", "first", "second"}
         assert all({"shadow"} <= {action for action, _, _ in one} for one in decided.values())
         assert {group for group, _ in models} == {"first", "second"}
+        on_trial = [model for action, model, _ in decided["first"] if action == "shadow"]
+        networks = [load_model(tmp_path / "data" / "models" / f"{sha256}.safetensors").config for sha256 in on_trial]
+        assert {16, 32} == {one.hidden_size for one in networks}  # a searched shape among them
         shutil.rmtree(tmp_path / "data")
         for step in ("4:1", "5:2", "2:9", *TRAINING_STEPS, "3:3", *TRAINING_STEPS, "4:6", "1:4"):
             assert start.run(kill_at=f"step:{step}") == KILLED

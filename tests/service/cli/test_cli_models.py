@@ -44,7 +44,8 @@ def shas(tmp_path: Path) -> list[str]:
     third = registry.add(made[2], second, figures)
     registry.record(Decision("initial", first))
     registry.record(Decision("promoted", second, first, "better by 33 %", figures))
-    registry.record(Decision("kept", third, second, "not better", figures))
+    tried = {"head": "decoder", "layers": 1}
+    registry.record(Decision("kept", third, second, "not better", figures, tried=tried))
     return [first, second, third]
 
 
@@ -90,6 +91,8 @@ def test_show_json(run, shas: list[str]) -> None:
     found = json.loads(run("show", shas[2], "--json").output)
 
     assert found["decisions"][0]["action"] == "kept"
+    assert found["decisions"][0]["tried"] == {"head": "decoder", "layers": 1}
+    assert "also tried" in run("show", shas[2]).output
     assert found["config"]["seed"] == 2
 
 

@@ -50,6 +50,7 @@ def test_json(folder: Path, monkeypatch) -> None:
         "reason": "not better",
         "figures": {"steps": 7.0},
         "seasons": {"network": [24], "shown": [24, 168], "wanted": [24, 168]},
+        "tried": {},
         "seconds": 0,
     }
 
@@ -61,6 +62,14 @@ def test_seasons_that_do_not_fit(folder: Path, monkeypatch) -> None:
         monkeypatch.setattr(command, "retrain_once", lambda *_, result=result, **__: result)
         done = CliRunner().invoke(main, ["retrain", "--data-dir", str(folder)])
         assert ("set model.seasons = [24, 168]" in done.stderr) == said
+
+
+def test_another_shape_was_tried(folder: Path, monkeypatch) -> None:
+    """The shape that a search tried is named on standard error."""
+    result = Result("kept", "ab" * 32, "not better", tried={"head": "decoder", "layers": 1})
+    monkeypatch.setattr(command, "retrain_once", lambda *_, **__: result)
+    done = CliRunner().invoke(main, ["retrain", "--data-dir", str(folder)])
+    assert 'note: also tried: head = "decoder", layers = 1\n' in done.stderr
 
 
 def test_nothing_to_learn_from(folder: Path) -> None:

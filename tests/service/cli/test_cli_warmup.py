@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from service.cli import main, warmup
+from service.config.sections import Config
 
 
 def test_a_wrong_network_is_reported_before_anything_is_compiled(tmp_path: Path) -> None:
@@ -17,6 +20,19 @@ def test_a_wrong_network_is_reported_before_anything_is_compiled(tmp_path: Path)
     assert done.exit_code == 2
     assert "hidden_size" in done.output
     assert not (tmp_path / "kernels").exists()
+
+
+def test_both_heads_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where trainings try both heads, the kernels of both are compiled."""
+    heads = list[str]()
+
+    def ran(*_: object, **given: Any) -> subprocess.CompletedProcess[bytes]:
+        heads.append(Config.model_validate_json(given["input"]).model.head)
+        return subprocess.CompletedProcess([], 0)
+
+    monkeypatch.setattr(warmup.subprocess, "run", ran)
+    assert CliRunner().invoke(main, ["warmup", "--set", "retrain.search=layers,head"]).exit_code == 0
+    assert heads == ["direct", "decoder", "direct"]
 
 
 def test_a_failure_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

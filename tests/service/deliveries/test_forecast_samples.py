@@ -16,7 +16,8 @@ from test_deliveries import Mailbox
 from forecaster import calendar_of
 from service.config.sections import Config
 from service.deliveries import CommittedEvents, Deliveries, Delivery, Route
-from service.deliveries.forecast_samples import base_labels, horizon_label
+from service.deliveries.forecast_labels import SampleHeads, base_labels, horizon_label
+from service.deliveries.forecast_samples import encode_forecast
 from service.deliveries.routes import check_deliveries, routes_of
 from service.engine.loop import Engine
 from service.errors import ConfigurationError
@@ -55,7 +56,8 @@ def written(folder: Path, events: list[bytes], **sections: Any) -> tuple[Bench, 
         listeners=[bench, Deliveries(folder / "deliveries", routes, bench.metrics, SystemClock())],
     )  # fmt: skip
     bench.run()
-    samples, out = RemoteWrite([], 1 << 26).decode(compressed([one.body for one in box.found]))
+    heads = SampleHeads(bench.config.remote_write.metric, bench.config.remote_write.labels)
+    samples, out = RemoteWrite([], 1 << 26).decode(compressed(encode_forecast(one, heads) for one in box.found))
     assert not out
     found = {(one.series, one.timestamp_ms): one.value or 0.0 for one in samples}
     assert len(found) == len(samples)

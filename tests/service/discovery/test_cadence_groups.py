@@ -16,7 +16,7 @@ from service.config.load import load_config
 from service.config.sections import Config
 from service.discovery import series_scan
 from service.discovery.cadence import FirstEvents, first_seasons
-from service.discovery.cadence_groups import MOST_CADENCES, CadenceGroup, cadence_groups
+from service.discovery.cadence_groups import MOST_CADENCES, CadenceGroup, cadence_groups, cadences_of
 from service.discovery.settle_groups import SettledGroups, keep_groups, kept_groups, settle_groups
 from service.errors import ConfigurationError
 from service.messages.series_patterns import SeriesPatterns
@@ -84,6 +84,36 @@ def test_jitter_and_gaps_make_no_group() -> None:
     assert cadence_groups(events_of([usual, late, gaps, at_random, few])) == []
     found = cadence_groups(events_of([usual, late, gaps, at_random, few, regular(HOUR)]))
     assert by_name(found) == {"": [0, 1, 2], "auto-1h": [5]}
+
+
+@settings(deadline=None)
+@given(
+    intervals=st.lists(st.sampled_from([SECOND, MINUTE, 5 * MINUTE, HOUR, DAY]), min_size=1, max_size=4, unique=True),
+    size=st.integers(2, 40),
+    steps=st.integers(9, 80),
+    jitter=st.floats(0.0, 0.25),
+    missing=st.floats(0.0, 0.2),
+    seed=st.integers(0, 1000),
+)
+def test_jitter_divides_no_population(
+    intervals: list[int], size: int, steps: int, jitter: float, missing: float, seed: int
+) -> None:
+    """Series of one interval are in one class, however far their times are off, up to a quarter of it each way.
+
+    Where they are too irregular to show a cadence they may be in none.
+    """
+    rng = np.random.default_rng(seed)
+    times = []
+    for interval in intervals:
+        for _ in range(size):
+            kept = np.flatnonzero(rng.random(2 * steps) >= missing)[:steps]
+            times.append((T0 + (kept + rng.uniform(-jitter, jitter, len(kept))) * interval).astype(np.int64).tolist())
+    found = cadences_of(events_of(times, seed))
+    classes = [{int(number) // size for number in series} for _, series in found]
+    assert all(len(one) == 1 for one in classes), classes
+    assert len({population for one in classes for population in one}) == len(classes), found
+    for (interval_ms, _), (population,) in zip(found, classes, strict=True):
+        assert abs(interval_ms - intervals[population]) < 0.2 * intervals[population]
 
 
 @pytest.mark.parametrize("count", [4, 5, 6, 8, 10])

@@ -78,7 +78,7 @@ def started(folder: Path, log: MemoryLog, *, keeps: bool = True, **sections: Any
 def test_series_as_alone(tmp_path: Path, files: dict[str, Any]) -> None:
     """From its group on, a series is forecast as by a daemon with the series of the group only, from their begin on.
 
-    Series of the commonest cadence stay in the group of the sections where files have shown its seasons.
+    Series of the first cadence stay in the group of the sections where files have shown its seasons.
     """
     events = stream(700, "abhd")
     bench, begun = started(tmp_path / "all", MemoryLog({"0": events}), input=files)
@@ -197,6 +197,18 @@ def test_later_series_join(tmp_path: Path) -> None:
     kept = settle_groups(config_of(tmp_path, input=FILES)).own
     assert {name: set(one.series) for name, one in kept.items()} == {"auto-1h": {"h", "g"}}
     assert bench.engine.status["groups"]["auto-1h"]["series"] == 2
+
+
+@pytest.mark.parametrize("first", ["h", "a", "d"])
+def test_the_first_cadence_keeps_its_network(tmp_path: Path, first: str) -> None:
+    """Where a commoner cadence joins later, the series that were there first stay with the network trained on them."""
+    later = "".join(one for one in "abhd" if INTERVALS[one] != INTERVALS[first])
+    events = [*stream(120, first), *stream(90, later, seed=2)]
+    _, begun = started(tmp_path, MemoryLog({"0": events}), input=FILES)
+    assert begun == [2 * CHECK]
+    kept = settle_groups(config_of(tmp_path, input=FILES)).groups
+    assert kept[""].interval_ms == INTERVALS[first]
+    assert first not in {name for one in kept.values() for name in one.series}
 
 
 def test_rules_and_no_room(tmp_path: Path) -> None:

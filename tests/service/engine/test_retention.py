@@ -42,7 +42,7 @@ def filled(registry: Registry, count: int) -> list[str]:
     """Adds this many models, each later than the previous one."""
     found = []
     for seed in range(count):
-        registry._clock.sleep(1.0)
+        registry.clock.sleep(1.0)
         found.append(registry.add(model(seed)))
     return found
 
@@ -95,7 +95,7 @@ class TestModels:
         old, new = registry.folder / "x.7.received", registry.folder / "y.safetensors.tmp"
         for path, age in ((old, 2 * 3600), (new, 60)):
             path.write_bytes(b"half")
-            at = registry._clock.wall_ms() / 1000 - age
+            at = registry.clock.wall_ms() / 1000 - age
             os.utime(path, (at, at))
         registry.prune((), 5)
 

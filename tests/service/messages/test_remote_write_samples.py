@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.http.remote_write import RemoteWrite, Sample
 from service.messages.prometheus_names import NAME, labels_of, series_id
-from service.messages.remote_write_samples import compressed, encode_labels, encode_sample, encode_time
+from service.messages.remote_write_samples import compressed, encode_head, encode_time
 
 LABELS = st.dictionaries(
     st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,20}", fullmatch=True).filter(lambda name: name != NAME),
@@ -27,7 +28,8 @@ def test_samples_are_read_back(samples: list[tuple[str, dict[str, str], float, i
     bodies, expected = [], []
     for metric, labels, value, at in samples:
         pairs = [(NAME, metric), *labels.items()]
-        bodies.append(encode_sample(encode_labels(pairs), struct.pack("<d", value), encode_time(at)))
+        time = encode_time(at)
+        bodies += [encode_head(pairs, len(time)), struct.pack("<d", value), time]
         expected.append(Sample(series_id(pairs), at, value))
     assert RemoteWrite([], 1 << 24).decode(compressed(bodies)) == (expected, 0)
 
@@ -37,6 +39,14 @@ def test_labels_of_a_name_are_those_that_made_it(metric: str, labels: dict[str, 
     """Escaped values, sorted labels."""
     found = labels_of(series_id([(NAME, metric), *labels.items()]))
     assert found == ([(NAME, metric), *sorted(labels.items())] if labels else None)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "cpu", "a{b", 'a{b="c"', 'a{b="c",}', 'a{b="c"}d', "a{b=c}", 'a{"}', "}{", 'a{="x"}']
+)
+def test_other_names_have_no_labels(name: str) -> None:
+    """Whatever resembles labels."""
+    assert labels_of(name) is None
 
 
 @given(st.text(st.sampled_from('ab_{}="\\,n1'), max_size=12))
