@@ -68,8 +68,15 @@ def run(folder: Path, sections: dict[str, Any], fails: str = "") -> Mailbox:
         if now:
             raise TransportError(fails)
 
-    bench.deliveries._produce = failing  # type: ignore[method-assign]
+    def passes(unit: Any) -> None:
+        bench.units.append(unit)
+        bench.clock.now += 1.0  # else no snapshot would be due
+
+    bench.deliveries._produce, bench.on_unit = failing, passes  # type: ignore[method-assign]
     bench.run()
+    if fails:
+        count = sum(1 for _ in (folder / "snapshots").rglob("*.snapshot"))  # one is written at the end
+        assert (count > 1) == (sections["state"]["snapshot_every"] < 1.0)
     return box
 
 

@@ -29,6 +29,11 @@ def run(folder: Path, log: MemoryLog, poll: int, every: float = 60.0) -> Bench:
     bench = Bench(
         folder, log, {"anomaly": RULES, "input": {"max_poll_records": poll}, "state": {"snapshot_every": every}}
     )
+
+    def passes(_: Any) -> None:
+        bench.clock.now += 1.0  # else no snapshot would be due
+
+    bench.on_unit = passes
     bench.run()
     return bench
 
