@@ -70,7 +70,8 @@ def run(folder: Path, sections: dict[str, Any], fails: str = "") -> Mailbox:
 
     def passes(unit: Any) -> None:
         bench.units.append(unit)
-        bench.clock.now += 1.0  # else no snapshot would be due
+        bench.engine._writer.wait()
+        bench.clock.now += 1e6  # else no snapshot would be due
 
     bench.deliveries._produce, bench.on_unit = failing, passes  # type: ignore[method-assign]
     bench.run()

@@ -31,7 +31,8 @@ def run(folder: Path, log: MemoryLog, poll: int, every: float = 60.0) -> Bench:
     )
 
     def passes(_: Any) -> None:
-        bench.clock.now += 1.0  # else no snapshot would be due
+        bench.engine._writer.wait()
+        bench.clock.now += 1e6  # else no snapshot would be due
 
     bench.on_unit = passes
     bench.run()
