@@ -111,7 +111,8 @@ def _build(variant: ObserveLayout) -> Callable[..., None]:
             table: `TableRows`, overwritten.
             events: `Events`.
             outputs: `EventOutputs`, overwritten.
-            rule: rules of the anomaly flags, see anomaly.py; after them the lower and the upper limit of quantiles.
+            rule: rules of the anomaly flags, see anomaly.py; after them the lower and the upper limit of quantiles, and
+                the rules of further series, see row_rules.py.
             prior: (3,) of prior.py, overwritten.
             calendar_table: local time and holidays.
             first_event: number of the first event in the stream, counted from 1.
