@@ -346,6 +346,9 @@ MEANINGS: Final = {
     "deliveries are damaged and not sent": (
         "The disk has changed bytes of a spool. The rest of this file is left out, and the next one is sent."
     ),
+    "deliveries deleted, their file cannot be used": (
+        "A file of a spool has no intact beginning: the disk has changed it, or a release with another format wrote it."
+    ),
     "deliveries cannot be read": "The spool of a target cannot be read, see `error`. It is tried again.",
     "snapshots not written": (
         "The spools of deliveries could not be synced, which is done before a snapshot. The older snapshots stay, and "
