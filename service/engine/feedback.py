@@ -60,11 +60,9 @@ class FeedbackIntake:
         """Puts all requests in force that wait; called between two batches, with all partitions that are read."""
         try:
             for path, request in self._store.requests():
-                if request is None:
-                    _log.warning("feedback not taken", file=str(path), error="the file is no request")
-                elif not self._put_in_force(request, partitions):
-                    _log.warning("feedback not taken", file=str(path), series=request.series,
-                                 error="no series of this name has a state here")  # fmt: skip
+                if request is None or not self._put_in_force(request, partitions):
+                    error = "the file is no request" if request is None else "no series of this name has a state here"
+                    _log.warning("feedback not taken", file=str(path), error=error)
                 self._store.drop(path)
         except (FeedbackError, OSError) as error:
             _log.warning("feedback waits", error=str(error))
