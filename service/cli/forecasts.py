@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,24 +35,21 @@ if TYPE_CHECKING:
 def forecasts(config: Config, *, series: str, at: str | None, last: int, kind: str, file: Path | None) -> None:
     """Show forecasts that a daemon has stored, with target times and the actuals that have come since.
 
-    Reads the SQLite output, also while a daemon writes it: the newest forecasts of every series, or those of a time.
+    Reads the output, also while a daemon writes it: the newest forecasts of every series, or those of a time.
 
     Exit status: 0 done, 1 the output cannot be read or has no such forecast, 2 wrong command line or configuration.
     """
-    from service.sinks.stored_forecasts import stored_forecasts  # noqa: PLC0415 - keeps the help page fast
+    from service.sinks.stored_forecasts import stored_outputs  # noqa: PLC0415 - keeps the help page fast
 
-    if config.sink == "kafka":
-        msg = 'output.sink: got "kafka", expected "sqlite": `forecaster tail` reads the topic of forecasts'
-        raise click.UsageError(msg)
+    stored = stored_outputs(config)
     if kind == "parquet" and file is None:
         msg = "got --as parquet without --to; expected a file to write"
         raise click.UsageError(msg)
     until = LATEST_MS if at is None else event_time_ms(at, "--at")
-    found = list(stored_forecasts(config.output_path, series, until, last))
+    with closing(stored):
+        found = list(stored.newest(series, until, last))
     if not found:
-        msg = f"{config.output_path}: has no forecast of a series that matches {series!r}" + (
-            f" up to {at}" if at else ""
-        )
+        msg = f"{stored.place}: has no forecast of a series that matches {series!r}" + (f" up to {at}" if at else "")
         raise Failed(msg, FAILED)
     if kind == "parquet":
         assert file is not None  # noqa: S101 - checked above

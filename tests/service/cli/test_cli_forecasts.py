@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet
@@ -94,3 +96,31 @@ def test_nothing_found(folder):
     )
     assert done.exit_code == 1
     assert "has no forecast of a series that matches 'c*' up to 2026-01-05T00:00:00Z" in done.output
+
+
+def test_tail(folder):
+    """`tail` shows what is stored, in the order in which it was written, and the newest forecast of `forecasts`."""
+    where = ("--data-dir", str(folder / "data"))
+    lines = call("tail", *where, "--from-start", "--count", str(2 * COUNT), "--json").stdout.splitlines()
+    shown = [json.loads(line) for line in lines]
+    assert [(one["series"], one["origin"][14:16]) for one in shown] == [
+        (series, f"{minute:02d}") for minute in range(COUNT) for series in ("a", "b")
+    ]
+    newest = objects(folder, "--series", "b")[0]
+    assert (shown[-1]["levels"], shown[-1]["quantiles"]) == (newest["levels"], newest["quantiles"])
+    lines = call("tail", *where, "--from-start", "--series", "b", "--count", "3").stdout.splitlines()
+    assert all("  b  " in line for line in lines)
+    assert "next" in lines[-1]
+    assert call("tail", *where, "--for", "0.1").stdout == ""
+
+
+def test_tail_waits_for_a_daemon(folder, tmp_path):
+    """Before any daemon has started, `tail` says what it waits for, and shows its forecasts from the first on."""
+    command = [sys.executable, "-m", "service.cli", "tail", "--data-dir", str(tmp_path / "data"), "--count", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        assert "no daemon has written it yet; waiting" in waiting.stderr.readline()
+        call("run", "--input", str(folder / "load.csv"), "--data-dir", str(tmp_path / "data"), "--port", "0", *SMALL)
+        out, _ = waiting.communicate()
+    assert waiting.returncode == 0
+    assert "2026-01-05T00:00:00.000Z  a" in out

@@ -105,7 +105,7 @@ MISTAKES = [
     Mistake("replay events.csv", 2, ("Missing option '--topic'",)),
     Mistake("replay events.csv --topic t --speed fast", 2, ("got 'fast'", "expected a factor")),
     Mistake("replay events.csv --topic t {nowhere}", 1, ALONE),
-    Mistake("tail {nowhere}", 1, ALONE),
+    Mistake("tail --sink kafka {nowhere}", 1, ALONE),
     Mistake("tail --count 0", 2, ("0 is not in the range",)),
     Mistake("topics create", 2, ("kafka.topics: got none", "expected at least one")),
     Mistake("topics create {topic}", 1, ALONE),
