@@ -58,7 +58,7 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     )
     if wanted:
         return
-    where = f"topic {kafka.rejects}" if to_kafka else f"table rejects of {config.output_path}"
+    where = f"topic {kafka.rejects}" if to_kafka else f"table rejects of {config.positions_path}"
     found = summary.total
     if summary.valueless and summary.events >= found.unusable:
         msg = (

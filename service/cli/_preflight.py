@@ -35,7 +35,7 @@ def dry_run(config: Config) -> Iterator[Finding]:
     for entry in config.input.files:
         yield _input(config, entry)
     if config.sink != "kafka":
-        yield _output(config.output_path)
+        yield _output(config.positions_path)
     yield _folder(config)
     yield _address(config.http.host, config.http.port)
 

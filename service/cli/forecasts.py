@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     help="table: median, outermost quantiles and actual; csv, parquet: a row per target; json: an object per forecast.",
 )  # fmt: skip
 @click.option("--to", "file", type=OutFile(), help="Write to this file instead of standard output.")
-@with_config("--data-dir", "--output")
+@with_config("--data-dir", "--sink", "--output")
 def forecasts(config: Config, *, series: str, at: str | None, last: int, kind: str, file: Path | None) -> None:
     """Show forecasts that a daemon has stored, with target times and the actuals that have come since.
 

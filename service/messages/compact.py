@@ -32,7 +32,13 @@ _HEAD: Final = (
     ("least", "<f8"), ("greatest", "<f8"), ("digits", "i1"), ("flagged", "u1"), ("missing", "u1"), ("steps", "<u2"),
     ("levels", "<u2"), ("more", "<u4"),
 )  # fmt: skip
+HEAD: Final = np.dtype([*_HEAD])
+"""The first bytes of the record of a forecast; context (`context_bytes` long), more and quantiles follow."""
+
 _SILENCE: Final = struct.Struct("<Bqqq")
+SILENCE: Final = np.dtype([("kind", "u1"), ("last_ms", "<i8"), ("expected_ms", "<i8"), ("noticed_ms", "<i8")])
+"""The record of a silence, whose kind is 1."""
+
 _MODEL_BYTES: Final = 12
 
 
@@ -83,6 +89,11 @@ def unpack(found: CompactForecast, levels: int) -> NDArray[np.float64] | None:
     return unpack_quantiles(found.quantiles, found.least, found.greatest, digits, (found.steps, levels))
 
 
+def context_bytes(levels: int) -> int:
+    """Returns the size of `CompactForecast.context` of a number of levels."""
+    return _MODEL_BYTES + 8 * levels
+
+
 def context_of(context: bytes) -> tuple[str, list[float]]:
     """Returns model and levels of `CompactForecast.context`."""
     return context[:_MODEL_BYTES].decode(), np.frombuffer(context[_MODEL_BYTES:], "<f8").tolist()
@@ -110,11 +121,15 @@ def _records(
 class CompactFormat:
     """`service.messages.encode.OutputFormat` of compact records; `read_record` reads them."""
 
+    def packed(self, quantiles: NDArray[np.float64]) -> PackedQuantiles:
+        """Returns quantiles (n, S, L) as they are stored."""
+        return pack_quantiles(quantiles)
+
     def writer(
         self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
     ) -> Write:
         """See `OutputFormat`."""
-        packed, revised = pack_quantiles(forecasts.quantiles), revisions(forecasts)
+        packed, revised = self.packed(forecasts.quantiles), revisions(forecasts)
         months = {
             at: {"interval": name, "targets": format_times(times)}
             for at, (name, times) in calendar_targets(forecasts).items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from service.config.sections import Config
 from service.messages.compact import CompactFormat
 from service.messages.encode import JSON, OutputFormat
+from service.messages.exact_columns import ExactFormat
 from service.schemas.forecast_schemas import SCHEMAS, subject_of
 
 
@@ -25,7 +26,7 @@ def registered_format(config: Config) -> OutputFormat:
     if name == "json":
         return JSON
     if name == "compact":
-        return CompactFormat()
+        return ExactFormat() if config.sink == "parquet" else CompactFormat()
     from service.schemas.registry import SchemaRegistry  # noqa: PLC0415 - an extra
 
     registry = SchemaRegistry(config.schema_registry)

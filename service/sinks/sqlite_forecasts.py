@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from service.errors import SinkFormatError
 from service.messages.compact import CompactForecast, unpack
 from service.messages.encode import UNKNOWN
 from service.messages.timestamps import format_times
-from service.sinks.sqlite_schema import APPLICATION_ID
+from service.sinks.sqlite_reader import SqliteReader, tables_in
 from service.sinks.stored_forecasts import Position, StoredForecast, StoredOutputs
 
 _SERIES: Final = "SELECT name FROM series_names ORDER BY name"
@@ -41,8 +41,6 @@ FROM stored_silences AS s JOIN contexts AS c ON c.id = s.context JOIN series_nam
 WHERE s.id > ? ORDER BY s.id LIMIT ?"""
 _BATCHES_AFTER: Final = "SELECT rowid, partition, position = next_position, forecasts FROM batches WHERE rowid > ?"
 _OF_STORED: Final = tuple(name for name in CompactForecast._fields if name not in ("context", "more", "quantiles"))
-T = TypeVar("T")
-_NOT_YET: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN}
 
 
 class _Place(NamedTuple):
@@ -61,7 +59,7 @@ class _Place(NamedTuple):
     marked: tuple[tuple[str, int, int], ...] = ()
 
 
-class SqliteForecasts(StoredOutputs):
+class SqliteForecasts(SqliteReader, StoredOutputs):
     """`StoredOutputs` of a SQLite file.
 
     Args:
@@ -69,9 +67,7 @@ class SqliteForecasts(StoredOutputs):
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._database: sqlite3.Connection | None = None
-        self._opened = (0, 0)  # identity of the open file
+        super().__init__(path, {"starts", "stored_forecasts", "stored_silences"})
 
     @property
     def place(self) -> str:
@@ -85,8 +81,8 @@ class SqliteForecasts(StoredOutputs):
             SinkFormatError: there is no such file, or it is none of this program.
         """
         try:
-            with closing(self._connect()) as database:
-                tables = _tables(database)
+            with closing(self.connect()) as database:
+                tables = tables_in(database)
                 if "verified" not in tables:
                     msg = (
                         f"{self._path}: got a file of another program or version; expected a SQLite output of this one"
@@ -110,7 +106,7 @@ class SqliteForecasts(StoredOutputs):
         Raises:
             SinkFormatError: it is none of this program.
         """
-        return self._read(_end, None)
+        return self.read(_end, None)
 
     def after(self, position: Position | None, limit: int, series: str = "") -> tuple[list[dict[str, Any]], Position]:
         """Returns the outputs that follow a position; see `StoredOutputs`.
@@ -131,63 +127,7 @@ class SqliteForecasts(StoredOutputs):
             return found, end
 
         nothing: tuple[list[dict[str, Any]], Position] = ([], place)
-        return self._read(read, nothing)
-
-    def close(self) -> None:
-        """Closes the file."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-
-    def _read(self, read: Callable[[sqlite3.Connection, str, frozenset[str]], T], nothing: T) -> T:
-        """Returns what a function reads in one transaction; `nothing` while there is no file with all of its tables.
-
-        The function is given the connection, the name of the output and its tables.
-        """
-        try:
-            if not self._is_open():
-                return nothing
-            database = self._database
-            assert database is not None  # noqa: S101 - it is open
-            database.execute("BEGIN")
-            try:
-                tables = _tables(database)
-                application = database.execute("PRAGMA application_id").fetchone()[0]
-                if application != APPLICATION_ID and (application or tables):
-                    msg = f"{self._path}: got a file of another program; expected the SQLite output of a daemon"
-                    raise SinkFormatError(msg)
-                if not {"starts", "stored_forecasts", "stored_silences"} <= tables:
-                    return nothing
-                name = database.execute("SELECT start FROM starts ORDER BY rowid LIMIT 1").fetchone()
-                return nothing if name is None else read(database, str(name[0]), tables)
-            finally:
-                if database.in_transaction:  # some errors roll back automatically
-                    database.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            self.close()
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_YET:
-                return nothing
-            msg = f"{self._path}: cannot be read ({error}); expected the SQLite output of a daemon"
-            raise SinkFormatError(msg) from error
-
-    def _is_open(self) -> bool:
-        """Opens the file where it is there; one that has taken the place of the open one is opened anew."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            self.close()
-            return False
-        if self._database is None or self._opened != (status.st_dev, status.st_ino):
-            self.close()
-            self._database, self._opened = self._connect(), (status.st_dev, status.st_ino)
-        return True
-
-
-def _tables(database: sqlite3.Connection) -> frozenset[str]:
-    return frozenset(str(name) for (name,) in database.execute("SELECT name FROM sqlite_master"))
+        return self.read(read, nothing)
 
 
 def _of_series(database: sqlite3.Connection, name: str, until_ms: int, last: int) -> Iterator[StoredForecast]:

@@ -93,10 +93,19 @@ def stored_outputs(config: Config) -> StoredOutputs:
     Raises:
         ConfigurationError: its sink keeps nothing that could be read.
     """
-    from service.sinks.sqlite_forecasts import SqliteForecasts  # noqa: PLC0415 - implements the protocol above
-
     if config.sink == "sqlite":
+        from service.sinks.sqlite_forecasts import SqliteForecasts  # noqa: PLC0415 - implements the protocol above
+
         return SqliteForecasts(config.output_path)
+    if config.sink == "parquet":
+        try:
+            from service.sinks.parquet_forecasts import ParquetForecasts  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            from forecaster import install_command  # noqa: PLC0415 - compiled kernels
+
+            msg = f"{error.name} is not installed; expected the extra: {install_command('parquet')}"
+            raise ConfigurationError(msg) from None
+        return ParquetForecasts(config.output_path, config.positions_path)
     if config.sink == "stdout":
         msg = 'output.sink: got "stdout", whose forecasts nothing keeps; expected a sink that does, e.g. "sqlite"'
     else:

@@ -2,10 +2,10 @@
 
 | input | sink | positions | built by |
 |---|---|---|---|
-| files, push | sqlite, stdout | in the SQLite file | `build_local` |
+| files, push | sqlite, stdout, parquet | in a SQLite file | `build_local` |
 | files, push | kafka | in the topic <app>.positions | `service.transport.kafka_pairs` |
 | topics | kafka | offsets of the group | `service.transport.kafka_pairs` |
-| topics | sqlite, stdout | in the SQLite file | `service.transport.kafka_pairs` |
+| topics | sqlite, stdout, parquet | in a SQLite file | `service.transport.kafka_pairs` |
 """
 
 from __future__ import annotations
@@ -93,6 +93,9 @@ def _check_format(config: Config) -> None:
 def _check_output_format(config: Config) -> None:
     """Raises where the forecasts cannot be written in `output.format`."""
     setting = config.output_format
+    if config.sink == "parquet":
+        _check_parquet(config)
+        return
     if setting == "json" or (setting == "compact" and config.sink == "sqlite"):
         return
     if config.sink != "kafka" or setting == "compact":
@@ -117,6 +120,20 @@ def _check_output_format(config: Config) -> None:
     _check_schema_registry(config.schema_registry)
     if setting == "protobuf":
         _check_compiler("output.format")
+
+
+def _check_parquet(config: Config) -> None:
+    """Raises where Parquet files cannot be written."""
+    if config.output.format != "auto":
+        msg = (
+            f'output.format: got "{config.output.format}" with output.sink = "parquet", whose files have columns. '
+            'Set output.format = "auto", or another output.sink'
+        )
+        raise ConfigurationError(msg)
+    if importlib.util.find_spec("pyarrow") is None:
+        command = install_command("parquet")
+        msg = f'output.sink: got "parquet", but pyarrow is not installed; expected the extra: {command}'
+        raise ConfigurationError(msg)
 
 
 def _check_compiler(key: str) -> None:
@@ -172,10 +189,17 @@ def push_log(config: Config) -> PushLog | None:
 
 
 def local_sink(config: Config) -> Sink:
-    """Constructs the sink `sqlite` or `stdout`; opens nothing yet."""
+    """Constructs the sink `sqlite`, `stdout` or `parquet`; opens nothing yet."""
     output = config.output
-    retention = SqliteRetention(round(output.keep * 1000), output.max_bytes, lambda: time.time_ns() // 1_000_000)
-    database = SqliteSink(config.output_path, retention)
+    keep_ms, now_ms = round(output.keep * 1000), lambda: time.time_ns() // 1_000_000
+    if config.sink == "parquet":
+        from service.sinks.parquet_sink import MOST_WAITING, FileBounds, ParquetSink  # noqa: PLC0415 - an extra
+
+        # The bound of the database does not count outputs that wait for their file.
+        rejects = SqliteRetention(keep_ms, output.max_bytes + (MOST_WAITING + 2) * output.file_bytes, now_ms)
+        bounds = FileBounds(round(output.file_age * 1000), output.file_bytes, keep_ms, output.max_bytes, now_ms)
+        return ParquetSink(config.output_path, SqliteSink(config.positions_path, rejects), bounds)
+    database = SqliteSink(config.positions_path, SqliteRetention(keep_ms, output.max_bytes, now_ms))
     return StdoutSink(database) if config.sink == "stdout" else database
 
 
