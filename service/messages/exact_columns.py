@@ -141,7 +141,8 @@ def on_grid(quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
         step = np.ldexp(1.0, np.where(np.isfinite(exponent), exponent, 0).astype(np.int32))[:, None, None]
         units = quantiles / step
         usable = np.isfinite(exponent)[:, None, None] & (np.abs(units) < _MOST_ULPS)
-        found: NDArray[np.float64] = np.where(usable, np.rint(units) * step + 0.0, quantiles)
+        rounded = np.rint(units) * step + 0.0
+        found: NDArray[np.float64] = np.where(usable & np.isfinite(rounded), rounded, quantiles)
     return found
 
 

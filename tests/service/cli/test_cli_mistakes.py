@@ -63,6 +63,8 @@ MISTAKES = [
     Mistake("forecasts --as parquet", 2, ("--as parquet without --to", "expected a file to write")),
     Mistake("forecasts --at noon", 2, ("--at", "got 'noon'", "expected a time like 2026-11-22T10:00:00Z")),
     Mistake("forecasts --last 0", 2, ("--last", "0 is not in the range")),
+    Mistake("forecasts --data-dir nowhere --sink parquet", 1, ("forecasts: cannot be read", "output.sink = parquet")),
+    Mistake("tail --data-dir nowhere --sink stdout", 2, ('got "stdout"', "whose forecasts nothing keeps")),
     Mistake("forecasts --set output.sink=kafka", 2, ('got "kafka"', "`forecaster tail` reads the topic")),
     Mistake("forecast no.csv", 2, ("'no.csv' does not exist",)),
     Mistake("forecast empty.csv", 1, ("empty.csv", "which has no records", "expected at least one")),
