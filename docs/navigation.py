@@ -9,8 +9,8 @@ DOCS = Path(__file__).parent
 SECTIONS = {
     "Start": ["index", "tutorial", "comparison"],
     "How to": [
-        "files", "kafka", "history", "raw-events", "prometheus-only", "remote-write", "groups", "retraining", "shapes",
-        "covariates", "data", "anomalies", "backtest", "recurrent", "page", "scaling", "deploying", "operations",
+        "files", "parquet", "kafka", "history", "raw-events", "prometheus-only", "remote-write", "groups", "retraining",
+        "shapes", "covariates", "data", "anomalies", "backtest", "recurrent", "page", "scaling", "deploying", "operations",
         "security", "upgrading",
     ],
     "Reference": [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -23,7 +25,14 @@ from service.messages.encode import JsonFormat, encode
 from service.messages.exact_columns import on_grid
 from service.messages.prometheus_names import NAME, labels_of, series_id
 from service.ports import Unit
-from service.sinks.parquet_columns import column_of, forecast_objects, level_columns, tables_of
+from service.sinks.parquet_columns import (
+    SILENCE_SCHEMA,
+    column_of,
+    forecast_objects,
+    forecast_schema,
+    level_columns,
+    tables_of,
+)
 from service.sinks.parquet_forecasts import ParquetForecasts
 from service.sinks.parquet_pending import PendingUnit
 from service.sinks.sqlite_forecasts import SqliteForecasts
@@ -247,3 +256,24 @@ def test_rare_fields(source, calendar):
     assert list(found) == list(wanted)
     for name in wanted.keys() - {"quantiles", "anomaly"}:
         assert found[name] == wanted[name], name
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "parquet.md"
+
+
+def test_columns_are_documented():
+    """The page has every column, in its order; those of quantile levels are one row."""
+    names = re.findall(r"^\| `(\w+)`[^|]*\|", PAGE.read_text(), re.MULTILINE)
+    schema = forecast_schema([0.05, 0.5, 0.975])
+    assert names == [name for name in schema.names if name not in {"q50", "q97_5"}]
+    listed = re.search(r"columns of silences are ([^.]*)\.", PAGE.read_text())[1]
+    assert re.findall(r"`(\w+)`", listed) == SILENCE_SCHEMA.names
+
+
+def test_sql_of_the_page(both):
+    """Every query of the page runs."""
+    (block,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    queries = [text for text in re.sub(r"^(--|\.read).*$", "", block, flags=re.MULTILINE).split(";") if text.strip()]
+    assert len(queries) == 3
+    for query in queries:
+        by_duckdb(both[0], query.replace("q95[12]", "q90[2]"))
