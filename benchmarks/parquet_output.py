@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from sqlite_output import LEVELS, START, STEPS, UNIT, units
 
 from service.messages.compact import CompactFormat
-from service.messages.encode import encode
+from service.messages.encode import OutputFormat, encode
+from service.messages.exact_columns import ExactFormat
 from service.ports import Unit
 from service.sinks import Sink
 from service.sinks.parquet_sink import FileBounds, ParquetSink
@@ -38,7 +39,7 @@ def parquet_sink(folder: Path, file_bytes: int) -> ParquetSink:
 
 
 def written(
-    sink: Sink, output: CompactFormat, forecasts: int, rate: float = 0.0, size: int = UNIT
+    sink: Sink, output: OutputFormat, forecasts: int, rate: float = 0.0, size: int = UNIT
 ) -> tuple[float, list[float]]:
     """Writes forecasts; returns the seconds of processor time to encode and store, and the wall time of each unit."""
     made, waits = units(8, size), list[float]()
@@ -91,7 +92,7 @@ def table(forecasts: int, file_bytes: int = FILE_BYTES) -> str:
         folder = Path(name)
         found = {
             "parquet": (
-                written(parquet_sink(folder / "p", file_bytes), CompactFormat(exact=True), forecasts)[0],
+                written(parquet_sink(folder / "p", file_bytes), ExactFormat(), forecasts)[0],
                 size_of(folder),
             )
         }
@@ -115,7 +116,7 @@ def waiting(forecasts: int, rate: float, file_bytes: int = FILE_BYTES) -> str:
     for name, sink in ways.items():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "p"
-            _, waits = written(sink(path), CompactFormat(exact=True), forecasts, rate, 100)
+            _, waits = written(sink(path), ExactFormat(), forecasts, rate, 100)
             later = np.array(waits[len(waits) // 4 :]) * 1e3
             p50, p99 = np.percentile(later, [50, 99])
             lines.append(f"| {name} | {p50:.2f} | {p99:.2f} | {len([*path.glob('forecasts/**/*.parquet')])} |")

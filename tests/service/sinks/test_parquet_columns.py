@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -22,8 +23,7 @@ from test_sqlite_views import LEVELS, START, batch
 from forecaster import Forecasts
 from service.messages.compact import CompactFormat
 from service.messages.encode import JsonFormat, encode
-from service.messages.exact_columns import on_grid
-from service.messages.prometheus_names import NAME, labels_of, series_id
+from service.messages.exact_columns import ExactFormat, on_grid
 from service.ports import Unit
 from service.sinks.parquet_columns import (
     SILENCE_SCHEMA,
@@ -37,8 +37,6 @@ from service.sinks.parquet_forecasts import ParquetForecasts
 from service.sinks.parquet_pending import PendingUnit
 from service.sinks.sqlite_forecasts import SqliteForecasts
 from service.sinks.sqlite_sink import SqliteSink
-
-TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +53,7 @@ def both(tmp_path_factory):
                 decoded.timestamp_ms[30:33] += 20_000  # one moment that is late
                 begin = number * 60
                 decoded.positions[:] = range(begin, begin + 60)
-                for target, form in ((sink, CompactFormat()), (output.sink, CompactFormat(exact=True))):
+                for target, form in ((sink, CompactFormat()), (output.sink, ExactFormat())):
                     made = encode(decoded, forecasts, partition=partition, levels=LEVELS, model_sha256="ab" * 32,
                                   output=form)  # fmt: skip
                     target.publish(Unit(partition, begin, begin + 60, made.series, made.forecasts,
@@ -202,23 +200,6 @@ def test_numbers_without_a_range():
     np.testing.assert_allclose(on_grid(np.array([[[-most, 0.0, most]]])), [[[-most, 0.0, most]]], rtol=1e-3)
 
 
-@given(st.dictionaries(TEXT.filter(lambda text: text and not set(text) & set('={},"')), TEXT), TEXT)
-def test_labels_of_a_series(labels, name):
-    """The labels of a series are those from which it was named."""
-    labels.pop(NAME, None)
-    if "{" in name:
-        return
-    pairs = [*([(NAME, name)] if name else []), *sorted(labels.items())]
-    found = labels_of(series_id(pairs))
-    assert (found or []) == (pairs if labels or not name else [])
-
-
-@pytest.mark.parametrize("name", ["a", "a{", "a}", "a{b}", 'a{b="c}', 'a{b="c"d="e"}', "{a", 'x{="1"}'])
-def test_without_labels(name):
-    """A name of another form has no labels."""
-    assert labels_of(name) is None
-
-
 @given(st.lists(st.integers(1, 99_999), min_size=1, unique=True))
 def test_level_columns(numbers):
     """The level of a column is read from its name."""
@@ -248,8 +229,9 @@ def test_rare_fields(source, calendar):
         fields = {name: getattr(forecasts, name) for name in Forecasts.__dataclass_fields__}
         steps = Forecasts(**fields | {"calendar": np.full(8, code, fields["calendar"].dtype)})
     place = {"partition": "p", "position": 7, **source}
-    text = JsonFormat().writer(decoded, steps, LEVELS, "ab" * 6)(6, "ok", place)
-    record = CompactFormat(exact=True).writer(decoded, steps, LEVELS, "ab" * 6)(6, "ok", place)
+    within = replace(decoded, within=[source.get("event", -1)] * 8)
+    text = JsonFormat().writer(within, steps, LEVELS, "ab" * 6, lambda _: place)(6, "ok")
+    record = ExactFormat().writer(within, steps, LEVELS, "ab" * 6, lambda _: place)(6, "ok")
     stored = PendingUnit(1, "p", [decoded.series[6]], np.array([7]), np.array([len(record)]), record)
     (found,) = forecast_objects(tables_of([stored], LEVELS).forecasts)
     wanted = json.loads(text)

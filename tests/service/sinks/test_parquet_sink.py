@@ -21,8 +21,8 @@ from test_sqlite_views import LEVELS, START, batch
 from test_stored_forecasts import key, read_all
 
 from service.errors import SinkFormatError, SinkUnavailableError, TransportBusyError
-from service.messages.compact import CompactFormat
 from service.messages.encode import JSON, encode
+from service.messages.exact_columns import ExactFormat
 from service.ports import Adoption, Reject, Unit
 from service.sinks.parquet_files import write_files
 from service.sinks.parquet_forecasts import ParquetForecasts
@@ -107,7 +107,7 @@ class ParquetOutput:
             decoded.positions[:] = range(begin, begin + 30)
             made = [
                 encode(decoded, forecasts, partition=partition, levels=LEVELS, model_sha256="ab" * 32, output=output)
-                for output in (CompactFormat(exact=True), JSON)
+                for output in (ExactFormat(), JSON)
             ]
             reject = Reject(begin, b"x", "undecodable", "why")
             assert self.sink is not None
@@ -392,7 +392,7 @@ def test_levels_that_change(make):
         output.grow()
         decoded, forecasts = batch(30, 5, steps=7, start=START + 500 * HOUR)
         made = encode(decoded, forecasts, partition="q", levels=(0.025, 0.5, 0.975), model_sha256="cd" * 32,
-                      output=CompactFormat(exact=True))  # fmt: skip
+                      output=ExactFormat())  # fmt: skip
         output.sink.publish(Unit("q", 0, 30, made.series, made.forecasts, positions=made.positions))
         output.sink.close()
         (path,) = output.paths()
