@@ -35,7 +35,8 @@ FILE_BYTES = 128 << 20
 def parquet_sink(folder: Path, file_bytes: int) -> ParquetSink:
     """Returns a sink with the bounds of the defaults."""
     bounds = FileBounds(300_000, file_bytes, 0, 10 << 30, lambda: time.time_ns() // 1_000_000)
-    return ParquetSink(folder, SqliteSink(folder / "positions.sqlite", SqliteRetention()), bounds)
+    retention = SqliteRetention(0, 10 << 30, bounds.now_ms, 5 * file_bytes)
+    return ParquetSink(folder, SqliteSink(folder / "positions.sqlite", retention), bounds)
 
 
 def written(

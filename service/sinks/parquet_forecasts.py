@@ -91,9 +91,8 @@ class ParquetForecasts(SqliteReader, StoredOutputs):
             file = database.execute(row, (State.COMPLETE, start + 1)).fetchone()
             if file is not None:
                 return ParquetFile(*file), None, (name, start)
-            end = database.execute("SELECT output FROM parquet_next").fetchone()[0]
-            ((first,),) = database.execute("SELECT min(id) FROM pending WHERE id + n > ?", (start + 1,)).fetchall()
-            begin = end if first is None else max(first, start + 1)
+            end, waiting = database.execute("SELECT output, waiting FROM parquet_next").fetchone()
+            begin = max(start + 1, waiting)
             until = min(end, begin + limit)
             return None, _between(_pending(database, begin, until), begin, until), (name, until - 1)
 
@@ -142,7 +141,8 @@ class ParquetForecasts(SqliteReader, StoredOutputs):
         """
 
         def read(database: sqlite3.Connection, _: str, __: frozenset[str]) -> tuple[list[ParquetFile], pa.Table] | None:
-            return files(database, State.COMPLETE), _pending(database, 0, _ALL).forecasts
+            waiting = database.execute("SELECT waiting FROM parquet_next").fetchone()[0]
+            return files(database, State.COMPLETE), _pending(database, waiting, _ALL).forecasts
 
         found = self.read(read, None)
         if found is None:

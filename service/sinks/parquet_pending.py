@@ -2,8 +2,8 @@
 
 A forecast is first stored with its position, in one transaction. Which outputs a file holds is decided and stored
 before it is written, so a file that is written again after a crash has the same outputs under the same name, and takes
-the place of the first one: at any moment every output is in one file at most. `pending` rows are deleted in the
-transaction that marks their file as complete.
+the place of the first one: at any moment every output is in one file at most. In the transaction that marks a file as
+complete its rows in `pending` are over; they are deleted a few with every unit, as large rows take long.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from service.ports import Unit
 
 HOUR_MS: Final = 3_600_000
-TABLES: Final = """
+TABLES: Final = (
+    """
 CREATE TABLE IF NOT EXISTS pending ( -- published outputs that no complete file holds, by unit
     id INTEGER PRIMARY KEY,          -- the number of the first output
     n INTEGER NOT NULL,              -- outputs
@@ -30,7 +31,8 @@ CREATE TABLE IF NOT EXISTS pending ( -- published outputs that no complete file 
     positions BLOB NOT NULL,         -- 8 bytes each
     sizes BLOB NOT NULL,             -- of the records, 4 bytes each
     records BLOB NOT NULL            -- of ExactFormat, one after the other
-);
+)""",
+    """
 CREATE TABLE IF NOT EXISTS parquet_files (
     number INTEGER PRIMARY KEY,
     hour INTEGER NOT NULL,           -- since 1970, in which its outputs were published
@@ -39,10 +41,16 @@ CREATE TABLE IF NOT EXISTS parquet_files (
     state INTEGER NOT NULL,          -- 0: to be written, 1: complete, 2: to be deleted
     forecast_bytes INTEGER NOT NULL, -- 0: no such file
     silence_bytes INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS parquet_next (output INTEGER NOT NULL, file INTEGER NOT NULL);
-INSERT INTO parquet_next SELECT 1, 1 WHERE NOT EXISTS (SELECT 1 FROM parquet_next);
-"""
+)""",
+    """
+CREATE TABLE IF NOT EXISTS parquet_next ( -- numbers
+    output INTEGER NOT NULL,               -- of the next output
+    file INTEGER NOT NULL,                 -- of the next file
+    waiting INTEGER NOT NULL               -- of the first output that is in no complete file: rows before it are over
+)""",
+    """
+INSERT INTO parquet_next SELECT 1, 1, 1 WHERE NOT EXISTS (SELECT 1 FROM parquet_next)""",
+)
 
 
 class State(IntEnum):
@@ -133,6 +141,20 @@ def units(database: sqlite3.Connection, first: int, end: int) -> Iterator[Pendin
             np.frombuffer(sizes, "<u4").astype(np.int64),
             records,
         )
+
+
+def delete_over(database: sqlite3.Connection, count: int) -> bool:
+    """Deletes rows of complete files, in a transaction.
+
+    Args:
+        database: of the positions.
+        count: how many at most; negative: all.
+
+    Returns:
+        Whether some may be left.
+    """
+    over = "SELECT id FROM pending WHERE id < (SELECT waiting FROM parquet_next) ORDER BY id LIMIT ?"
+    return database.execute(f"DELETE FROM pending WHERE id IN ({over})", (count,)).rowcount == count  # noqa: S608
 
 
 def files(database: sqlite3.Connection, state: State) -> list[ParquetFile]:

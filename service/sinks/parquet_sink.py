@@ -21,13 +21,15 @@ from service.errors import SinkFormatError, SinkUnavailableError, TransportError
 from service.ports import Unit
 from service.sinks.beside_sqlite import BesideSqlite
 from service.sinks.parquet_files import KINDS, path_of, write_files, write_views
-from service.sinks.parquet_pending import HOUR_MS, TABLES, ParquetFile, State, add, files
+from service.sinks.parquet_pending import HOUR_MS, TABLES, ParquetFile, State, add, delete_over, files
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources.manifest import FileEntry
 
 _log = structlog.get_logger()
 
 _RETRY_MS: Final = 2000  # before a file is tried again while nothing is published
+_OVER: Final = 2  # rows of complete files that are deleted with a unit, which adds one
+
 MOST_WAITING: Final = 3
 """Files' worth of outputs that may wait while a file is being written."""
 
@@ -67,17 +69,19 @@ class _Change(NamedTuple):
         begun: the file to write next.
         expired: files that are deleted.
         deleted: files that have been deleted.
+        over: how many rows of complete files are deleted; negative: all.
     """
 
     completed: ParquetFile | None
     begun: ParquetFile | None
     expired: list[ParquetFile]
     deleted: list[ParquetFile]
+    over: int
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing changes."""
-        return not (self.completed or self.begun or self.expired or self.deleted)
+        return not (self.completed or self.begun or self.expired or self.deleted or self.over)
 
 
 class ParquetSink(BesideSqlite):
@@ -113,6 +117,7 @@ class ParquetSink(BesideSqlite):
         self._written: ParquetFile | None = None  # `_begun` with its sizes
         self._failure: OSError | None = None
         self._failed_ms = 0
+        self._over = False  # whether rows of complete files may be left
 
     def open(self) -> None:
         """Takes the lock of the folder, and goes on with a file that was begun.
@@ -140,13 +145,14 @@ class ParquetSink(BesideSqlite):
 
     def _load(self) -> None:
         def read(database: sqlite3.Connection) -> None:
-            self._next_output, self._next_file = database.execute("SELECT output, file FROM parquet_next").fetchone()
+            numbers = database.execute("SELECT output, file, waiting FROM parquet_next").fetchone()
+            self._next_output, self._next_file, waiting = numbers
             self._complete = files(database, State.COMPLETE)
             self._size = sum(file.size for file in self._complete)
             self._gone = files(database, State.EXPIRED)
             begun = files(database, State.BEGUN)
-            self._begun = begun[0] if begun else None
-            first = self._begun.next if self._begun else 0
+            self._begun, self._over = begun[0] if begun else None, True
+            first = self._begun.next if self._begun else waiting
             query = "SELECT min(id), sum(length(records)), min(written_ms) FROM pending WHERE id >= ?"
             found = database.execute(query, (first,)).fetchone()
             self._waiting = None if found[0] is None else _Waiting(*found)
@@ -259,7 +265,8 @@ class ParquetSink(BesideSqlite):
         if (self._begun is None or self._written) and self._waiting and (closing or self._is_due(now)):
             hour = self._waiting.since_ms // HOUR_MS
             begun = ParquetFile(self._next_file, hour, self._waiting.first, self._next_output)
-        return _Change(self._written, begun, self._expired(now), self._gone)
+        over = 0 if not (self._over or self._written) else -1 if closing else _OVER
+        return _Change(self._written, begun, self._expired(now), self._gone, over)
 
     def _is_due(self, now: int) -> bool:
         waiting = self._waiting
@@ -287,8 +294,9 @@ class ParquetSink(BesideSqlite):
 
     def _store(self, database: sqlite3.Connection, change: _Change) -> None:
         if change.completed is not None:
-            database.execute("DELETE FROM pending WHERE id < ?", (change.completed.next,))
+            database.execute("UPDATE parquet_next SET waiting = ?", (change.completed.next,))
             database.execute("INSERT OR REPLACE INTO parquet_files VALUES (?, ?, ?, ?, ?, ?, ?)", change.completed)
+        self._over = bool(change.over) and delete_over(database, change.over)
         for file in change.deleted:
             database.execute("DELETE FROM parquet_files WHERE number = ?", (file.number,))
         for file in change.expired:
@@ -372,6 +380,5 @@ class ParquetSink(BesideSqlite):
 
 
 def _prepare(database: sqlite3.Connection) -> None:
-    for statement in TABLES.split(";"):
-        if statement.strip():
-            database.execute(statement)
+    for statement in TABLES:
+        database.execute(statement)

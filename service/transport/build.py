@@ -196,7 +196,8 @@ def local_sink(config: Config) -> Sink:
         from service.sinks.parquet_sink import MOST_WAITING, FileBounds, ParquetSink  # noqa: PLC0415 - an extra
 
         # The bound of the database does not count outputs that wait for their file.
-        rejects = SqliteRetention(keep_ms, output.max_bytes + (MOST_WAITING + 2) * output.file_bytes, now_ms)
+        spare = (MOST_WAITING + 2) * output.file_bytes
+        rejects = SqliteRetention(keep_ms, output.max_bytes + spare, now_ms, spare)
         bounds = FileBounds(round(output.file_age * 1000), output.file_bytes, keep_ms, output.max_bytes, now_ms)
         return ParquetSink(config.output_path, SqliteSink(config.positions_path, rejects), bounds)
     database = SqliteSink(config.positions_path, SqliteRetention(keep_ms, output.max_bytes, now_ms))
