@@ -433,3 +433,21 @@ def test_what_is_left_in_the_database(make):
         assert [row[3] for row in found] == [1] * len(found)
         assert [row[2] for row in found[:-1]] == [row[1] for row in found[1:]]
         output.start()
+
+
+def test_deleted_before_its_rows_are(make):
+    """Outputs of a file that was deleted are not read again from rows that wait to be deleted."""
+    with make(age_ms=HOUR // 2, file_bytes=1 << 30, keep_ms=HOUR) as output:
+        output.grow(20)
+        output.now += HOUR // 2
+        output.sink.maintain()  # begins the file
+        output.sink._writing.exception()
+        output.now += 3 * HOUR
+        output.sink.maintain()  # completes it
+        output.sink.maintain()  # deletes it
+        assert output.paths() == []
+        with closing(sqlite3.connect(output.database)) as database:
+            assert database.execute("SELECT count(*) FROM pending").fetchone()[0] > 10
+        assert output.stored() == []
+        with closing(ParquetForecasts(output.folder, output.database)) as reader:
+            assert list(reader.newest("*", 1 << 50, 1)) == []
