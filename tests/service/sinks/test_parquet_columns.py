@@ -120,12 +120,28 @@ def test_views_as_in_sqlite(both, view):
 
 
 def test_one_line_of_sql(both):
-    """The median of the next step, and a label, are read as the documentation shows."""
+    """The median of the next step is read as the documentation shows."""
     folder, _ = both
     found = by_duckdb(folder, "SELECT q50[1] AS next FROM forecasts WHERE series = 'b' ORDER BY origin DESC LIMIT 1")
     assert 0.0 < found["next"][0] < 300.0
-    query = "SELECT DISTINCT labels['x'] AS x, series FROM forecasts WHERE labels IS NOT NULL"
-    assert by_duckdb(folder, query).to_numpy().tolist() == [["é", 'c"{x="é"}']]
+
+
+def test_labels():
+    """Labels of a series are a map, as it is named; other names have none."""
+    decoded, forecasts = batch(6)
+    decoded.series[3:] = ["up", 'up{job="a b",x="é"}', '{x="1"}']
+    made = encode(decoded, forecasts, partition="p", levels=LEVELS, model_sha256="ab" * 32, output=ExactFormat())
+    sizes = np.array([len(one) for one in made.forecasts])
+    stored = PendingUnit(1, "p", list(made.series), np.array(made.positions), sizes, b"".join(made.forecasts))
+    table = tables_of([stored], LEVELS).forecasts
+    found = dict(zip(table["series"].to_pylist(), table["labels"].to_pylist(), strict=True))
+    assert found["up"] is None
+    assert dict(found['{x="1"}']) == {"x": "1"}
+    assert dict(found['up{job="a b",x="é"}']) == {"__name__": "up", "job": "a b", "x": "é"}
+    with duckdb.connect() as connection:
+        connection.register("forecasts", table)
+        query = "SELECT labels['x'] FROM forecasts WHERE series LIKE 'up{%'"
+        assert connection.execute(query).fetchall() == [("é",)]
 
 
 def test_pandas_and_polars(both):
