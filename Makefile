@@ -19,6 +19,7 @@ IDLE_KILLS ?= 200
 REMOTE_WRITE_KILLS ?= 200
 SHAPE_KILLS ?= 100
 PARQUET_KILLS ?= 200
+POSTGRES_KILLS ?= 200
 CHAOS_SECONDS ?= inf
 DELAYS ?= 200
 SOAK_MINUTES ?= 60
@@ -53,6 +54,7 @@ chaos: $(VENV)/.test-installed ## everything that can break, many times, against
 	CHAOS_ROUNDS=$(ROUNDS) CHAOS_KILLS=$(KILLS) CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_DELAYS=$(DELAYS) \
 	$(BIN)/python -m pytest tests/broker/chaos --timeout 7200 $(ARGS)
 	CHAOS_WINDOW_KILLS=$(WINDOW_KILLS) $(BIN)/python -m pytest tests/e2e/test_kill.py tests/broker/test_raw_events.py -k "open_windows or random_moments"
+	CHAOS_POSTGRES_KILLS=$(POSTGRES_KILLS) CHAOS_POSTGRES_DOWN=60 $(BIN)/python -m pytest tests/postgres/test_postgres_kill.py
 	CHAOS_SHAPE_KILLS=$(SHAPE_KILLS) $(BIN)/python -m pytest tests/e2e/test_shape_kill.py -m ""
 	CHAOS_REMOTE_WRITE_KILLS=$(REMOTE_WRITE_KILLS) CHAOS_REMOTE_WRITE_DOWN=60 $(BIN)/python -m pytest tests/deploy/test_remote_write_kill.py
 	CHAOS_PARQUET_KILLS=$(PARQUET_KILLS) $(BIN)/python -m pytest tests/e2e/test_parquet_kill.py

@@ -188,8 +188,14 @@ MEANINGS: Final = {
     ),
     "sink unavailable, retrying": "See [ForecasterSinkDown](operations.md#forecastersinkdown).",
     "output at its bound, oldest rows are deleted": (
-        "The SQLite file would become larger than `output.max_bytes`: from now on every batch deletes the oldest "
-        "forecasts, silences and rejected records. Once per start. Raise the setting, or set `output.keep`."
+        "The SQLite file, or the tables in PostgreSQL, would become larger than `output.max_bytes`: from now on the "
+        "oldest forecasts, silences and rejected records are deleted. Once per start. Raise the setting, or set "
+        "`output.keep`."
+    ),
+    "oldest output not dropped yet, a reader holds it": (
+        "A transaction of another program has read the oldest part of the tables in PostgreSQL and is still open, so "
+        "the part is not dropped; it is tried again every 10 s. Once until it succeeds. End the transaction "
+        "(`pg_stat_activity`)."
     ),
     "file of forecasts not written, retrying": (
         "A Parquet file cannot be written: `error`. Nothing is published until it can; nothing is lost. Free space, or "

@@ -9,9 +9,9 @@ DOCS = Path(__file__).parent
 SECTIONS = {
     "Start": ["index", "tutorial", "comparison"],
     "How to": [
-        "files", "parquet", "kafka", "history", "raw-events", "prometheus-only", "remote-write", "groups", "retraining",
-        "shapes", "covariates", "data", "anomalies", "backtest", "recurrent", "page", "scaling", "deploying",
-        "operations", "security", "upgrading",
+        "files", "kafka", "parquet", "postgres", "history", "raw-events", "prometheus-only", "remote-write", "groups",
+        "retraining", "shapes", "covariates", "data", "anomalies", "backtest", "recurrent", "page", "scaling",
+        "deploying", "operations", "security", "upgrading",
     ],
     "Reference": [
         "cli", "configuration", "metrics", "logs", "messages", "forms", "kinds", "api", "library", "reference",

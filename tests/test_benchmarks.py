@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ import history
 import late_events
 import mixed_cadences
 import parquet_output
+import postgres_output
 import prometheus_page
 import raw_events
 import records
@@ -165,6 +167,16 @@ def test_parquet_output() -> None:
         line.strip("| ").split(" | ") for line in parquet_output.waiting(20_000, 1e9, 2 << 20).splitlines()[2:]
     ]
     assert (none[3], int(several[3]) > 3) == ("1", True)
+
+
+def test_postgres_output() -> None:
+    """Every way has a figure, arrays take less than half of a row for each step, and encoding is part of the time."""
+    lines = postgres_output.table(4096).splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines[2:5]]
+    assert [row[0] for row in rows] == ["`postgres`", "psycopg, rows", "psycopg, bytes"]
+    assert all(float(row[1].replace(",", "")) > 0 and float(row[2]) > 0 for row in rows)
+    arrays, by_step = re.findall(r"[0-9]+", lines[-1])
+    assert int(arrays) < int(by_step) / 2
 
 
 def test_forecast_formats() -> None:

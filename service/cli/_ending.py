@@ -44,7 +44,7 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     """
     rejected, kafka = summary.rejects.total(), config.kafka
     to_kafka = config.sink == "kafka"
-    output = f"topic {kafka.forecasts}" if to_kafka else str(config.output_path)
+    output = f"topic {kafka.forecasts}" if to_kafka else _place(config)
     none_meets = summary.filtered and not summary.total.records
     log = _log.warning if rejected or summary.late or none_meets else _log.info
     log(
@@ -58,7 +58,8 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     )
     if wanted:
         return
-    where = f"topic {kafka.rejects}" if to_kafka else f"table rejects of {config.positions_path}"
+    database = str(config.positions_path) if config.sink == "parquet" else output
+    where = f"topic {kafka.rejects}" if to_kafka else f"table rejects of {database}"
     found = summary.total
     if summary.valueless and summary.events >= found.unusable:
         msg = (
@@ -72,6 +73,15 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
         run = ""
     if found.unusable > found.events:
         raise Failed(run + _unused(found, where, inspection(config)))
+
+
+def _place(config: Config) -> str:
+    """Returns where a database or file with the forecasts is."""
+    if config.sink != "postgres":
+        return str(config.output_path)
+    from service.sinks.postgres_connection import place_of  # noqa: PLC0415 - an extra
+
+    return place_of(config.postgres)
 
 
 def _unused(found: Outcomes, where: str, inspect: str) -> str:

@@ -71,7 +71,9 @@ FLAGS = {
     ),
     "--follow": Flag("input.follow", "Wait at the end of the input for more data."),
     "--push": Flag("input.push", "Accept events over HTTP: JSON lines, or Prometheus remote write."),
-    "--sink": Flag("output.sink", "Where forecasts are written: auto, sqlite, stdout, parquet or kafka.", "SINK"),
+    "--sink": Flag(
+        "output.sink", "Where forecasts are written: auto, sqlite, stdout, parquet, kafka or postgres.", "SINK"
+    ),
     "--output": Flag("output.path", "SQLite file or Parquet folder, relative to the data directory.", "PATH"),
     "--data-dir": Flag("state.data_dir", "Folder of all data that the daemon keeps.", "DIR"),
     "--horizon": Flag("model.horizon", "Steps ahead to forecast (forecast horizon).", "STEPS"),

@@ -34,7 +34,11 @@ def dry_run(config: Config) -> Iterator[Finding]:
         yield _schema_registry(config.schema_registry)
     for entry in config.input.files:
         yield _input(config, entry)
-    if config.sink != "kafka":
+    if config.sink == "postgres":
+        from service.sinks.postgres_forecasts import examine as examine_postgres  # noqa: PLC0415 - an extra
+
+        yield examine_postgres(config.postgres)
+    elif config.sink != "kafka":
         yield _output(config.positions_path)
     yield _folder(config)
     yield _address(config.http.host, config.http.port)

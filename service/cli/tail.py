@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 import click
@@ -46,19 +47,22 @@ def tail(
     """
     left = count
     ends = None if seconds is None else time.monotonic() + seconds
-    for forecast in _published(config, topic, series, from_start=from_start):
-        if ends is not None and time.monotonic() > ends:
-            return
-        if forecast is None:
-            continue
-        click.echo(orjson.dumps(forecast) if as_json else as_line(forecast))
-        if left is not None:
-            left -= 1
-            if left == 0:
+    with closing(_published(config, topic, series, from_start=from_start)) as published:
+        for forecast in published:
+            if ends is not None and time.monotonic() > ends:
                 return
+            if forecast is None:
+                continue
+            click.echo(orjson.dumps(forecast) if as_json else as_line(forecast))
+            if left is not None:
+                left -= 1
+                if left == 0:
+                    return
 
 
-def _published(config: Config, topic: str, series: str, *, from_start: bool) -> Iterator[dict[str, Any] | None]:
+def _published(
+    config: Config, topic: str, series: str, *, from_start: bool
+) -> Generator[dict[str, Any] | None, None, None]:
     """Yields published forecasts and silences; periodically None, so that a caller can stop."""
     if topic or config.sink == "kafka":
         from service.kafka.tools.tail import tail as forecasts  # noqa: PLC0415 - keeps the help page fast

@@ -30,38 +30,41 @@ def _live_or_time(text: str) -> str:
 class OutputConfig(Section):
     """Where forecasts are written, and which."""
 
-    sink: Literal["auto", "sqlite", "stdout", "parquet", "kafka"] = Field(
+    sink: Literal["auto", "sqlite", "stdout", "parquet", "kafka", "postgres"] = Field(
         "auto",
         description="Any input goes with any sink. sqlite: exactly once, one transaction per batch. stdout: JSON "
         "lines, at least once. parquet: files by day and hour, exactly once. kafka: the topics of kafka.app, exactly "
-        "once. auto: kafka where kafka.topics is set, else sqlite. From topics to sqlite, stdout or parquet only with "
+        "once. postgres: the database of [postgres], exactly once. auto: postgres where postgres.url is set, else "
+        "kafka where kafka.topics is set, else sqlite. From topics to another sink than kafka only with "
         'kafka.membership = "alone".',
     )
     format: Literal["auto", "json", "compact", "avro", "protobuf"] = Field(
         "auto",
         description="Format of the forecasts. compact, for SQLite: numbers in binary that the views show, a fourth of "
-        "the size of JSON. avro and protobuf, for Kafka: in the wire format of a schema registry, with a schema that "
-        "the daemon registers at its start for the subject <topic>-value; they need schema_registry.url. auto: compact "
-        "in SQLite, else JSON.",
+        "the size of JSON; for PostgreSQL: arrays of numbers. avro and protobuf, for Kafka: in the wire format of a "
+        "schema registry, with a schema that the daemon registers at its start for the subject <topic>-value; they "
+        "need schema_registry.url. auto: compact in SQLite and PostgreSQL, else JSON.",
     )
     keep: OptionalDuration = Field(
         0.0,
         ge=0,
-        description="How long SQLite and Parquet files keep forecasts, silences and rejected records after they were "
-        'written, such as "30d", to the hour. Empty: until max_bytes is reached.',
+        description="How long SQLite and Parquet files or the PostgreSQL database keep forecasts, silences and "
+        'rejected records after they were written, such as "30d", to the hour; in PostgreSQL to a 32nd of it. Empty: '
+        "until max_bytes is reached.",
     )
     max_bytes: int = Field(
         10 << 30,
         ge=1 << 20,
-        description="Bound of the used pages of the SQLite file, in bytes: above it, the oldest forecasts, silences "
-        "and rejected records are deleted, a few with every batch. Of Parquet files the oldest ones are deleted. The "
+        description="Bound of the used pages of the SQLite file, of the Parquet files, or of tables and indexes of "
+        "outputs in PostgreSQL, in bytes: above it, the oldest forecasts, silences and rejected records are deleted, "
+        "in SQLite a few with every batch, in PostgreSQL a 16th at a time, of Parquet files the oldest ones. The "
         "default is 10 GiB.",
     )
     path: Path = Field(
         SQLITE_FILE,
         description="The SQLite file, relative to state.data_dir. With the sink stdout it holds positions and "
-        "rejected records only; the sink kafka does not use it. With the sink parquet, the folder of the files; "
-        'the default is "forecasts" there.',
+        "rejected records only; the sinks kafka and postgres do not use it. With the sink parquet, the folder of the "
+        'files; the default is "forecasts" there.',
     )
     file_age: Duration = Field(
         300.0,

@@ -23,6 +23,7 @@ from service.config.kafka import KafkaConfig
 from service.config.library import AnomalySettings, ModelSettings, TrainSettings
 from service.config.monitoring import HealthConfig, MetricsConfig
 from service.config.output import PARQUET_FOLDER, POSITIONS_FILE, SQLITE_FILE, OutputConfig
+from service.config.postgres import PostgresConfig
 from service.config.remote_write import RemoteWriteConfig
 from service.config.retrain import RetrainConfig
 from service.config.schema_registry import SchemaRegistryConfig
@@ -134,6 +135,7 @@ class Config(Section):
     bootstrap: BootstrapConfig = _section(BootstrapConfig)
     output: OutputConfig = _section(OutputConfig)
     kafka: KafkaConfig = _section(KafkaConfig)
+    postgres: PostgresConfig = _section(PostgresConfig)
     schema_registry: SchemaRegistryConfig = _section(SchemaRegistryConfig)
     model: ModelSettings = _section(ModelSettings)
     anomaly: AnomalySettings = _section(AnomalySettings)
@@ -196,13 +198,15 @@ class Config(Section):
 
     @property
     def positions_path(self) -> Path:
-        """The SQLite file with positions and rejected records, for sinks other than kafka."""
+        """The SQLite file with positions and rejected records, for the sinks sqlite, stdout and parquet."""
         return self.output_path / POSITIONS_FILE if self.sink == "parquet" else self.output_path
 
     @property
-    def sink(self) -> Literal["sqlite", "stdout", "parquet", "kafka"]:
+    def sink(self) -> Literal["sqlite", "stdout", "parquet", "kafka", "postgres"]:
         """Where forecasts go (`output.sink` resolved)."""
         if self.output.sink == "auto":
+            if self.postgres.url.get_secret_value():
+                return "postgres"
             return "kafka" if self.kafka.topics else "sqlite"
         return self.output.sink
 
@@ -210,7 +214,7 @@ class Config(Section):
     def output_format(self) -> Literal["json", "compact", "avro", "protobuf"]:
         """The format of forecasts (`output.format` resolved)."""
         if self.output.format == "auto":
-            return "compact" if self.sink in {"sqlite", "parquet"} else "json"
+            return "compact" if self.sink in {"sqlite", "parquet", "postgres"} else "json"
         return self.output.format
 
     @property

@@ -16,6 +16,7 @@ from service.ports import Clock
 
 _log = structlog.get_logger()
 
+_MOST_DEFECTS: Final = 5  # attempts of a batch that the target cannot send, before it counts as refused
 _IDLE_SECONDS: Final = 1.0
 _LAST_PAUSE_SECONDS: Final = 30.0
 _LONGEST_AFTER_SECONDS: Final = 300.0  # a target that asks for more is tried after these
@@ -35,7 +36,7 @@ class Sender:
         self._backoff = Backoff(_LAST_PAUSE_SECONDS, random.Random(target.name))
         self._closing, self._stopped = threading.Event(), threading.Event()
         self._oldest_ms: int | None = None
-        self._unavailable = False
+        self._unavailable, self._defects = False, 0
         self._thread = threading.Thread(target=self._run, name=f"deliveries {target.name}", daemon=True)
 
     def start(self) -> None:
@@ -90,10 +91,16 @@ class Sender:
             self._retry(str(error), error.after)
             return
         except Exception as error:  # noqa: BLE001 - a defect of one target must not end its thread and fill its spool
-            self._retry(f"{type(error).__name__}: {error}", 0.0)
-            return
+            self._defects += 1
+            reason = f"{type(error).__name__}: {error}"
+            if self._defects < _MOST_DEFECTS:
+                self._retry(reason, 0.0)
+                return
+            refused = count
+            _log.warning("deliveries refused", target=self.target.name, count=count, error=reason)
         self.spool.acknowledge(batch)
         self._backoff.reset()
+        self._defects = 0
         if self._unavailable:
             self._unavailable = False
             _log.info("deliveries accepted again", target=self.target.name)

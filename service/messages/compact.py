@@ -99,6 +99,11 @@ def context_of(context: bytes) -> tuple[str, list[float]]:
     return context[:_MODEL_BYTES].decode(), np.frombuffer(context[_MODEL_BYTES:], "<f8").tolist()
 
 
+def levels_in(context: bytes) -> int:
+    """Returns the number of levels of `CompactForecast.context`."""
+    return (len(context) - _MODEL_BYTES) // 8
+
+
 def _layout(levels: int, codes: int) -> np.dtype[Any]:
     """Returns the type of a record without rarer fields, by its number of levels and its bytes of codes."""
     return np.dtype([*_HEAD, ("context", f"V{_MODEL_BYTES + 8 * levels}"), ("codes", "u1", (codes,))])
@@ -124,6 +129,11 @@ class CompactFormat:
     def packed(self, quantiles: NDArray[np.float64]) -> PackedQuantiles:
         """Returns quantiles (n, S, L) as they are stored."""
         return pack_quantiles(quantiles)
+
+    def packed_alone(self, quantiles: NDArray[np.float64], more: dict[str, Any]) -> bytes:
+        """Returns quantiles (S, L) that `packed` cannot hold as they are stored, or puts them into `more`."""
+        more["quantiles"] = plain(quantiles)
+        return b""
 
     def writer(
         self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
@@ -159,7 +169,7 @@ class CompactFormat:
             elif packed.usable[at]:
                 codes = record["codes"].tobytes()
             else:
-                more["quantiles"] = plain(forecasts.quantiles[at])
+                codes = self.packed_alone(forecasts.quantiles[at], more)
             rest = orjson.dumps(more) if more else b""
             record["more"] = len(rest)
             return b"".join((record.tobytes()[: _FORECAST.size], context, rest, codes))
@@ -217,12 +227,15 @@ class CompactColumns(NamedTuple):
     quantiles: list[bytes]
 
 
-def columns_of(records: Sequence[bytes]) -> CompactColumns | None:
+def array_of(records: Sequence[bytes]) -> NDArray[Any] | None:
     """Reads records of `CompactFormat` at once: of forecasts with quantiles, of one context, without rarer fields.
 
     Returns:
-        Their columns, equal to `read_record` of each with nan as None; None where they are not all such records.
+        An array with the fields of `CompactForecast`, and `codes` for its quantiles; None where they are not all such
+        records.
     """
+    if not records:
+        return None
     first, size = records[0], len(records[0])
     if size < _FORECAST.size or first[0]:
         return None
@@ -230,11 +243,23 @@ def columns_of(records: Sequence[bytes]) -> CompactColumns | None:
     codes = size - _FORECAST.size - _MODEL_BYTES - 8 * levels
     if codes <= 0 or steps == 0 or any(len(record) != size for record in records):
         return None
-    joined = b"".join(records)
-    found = np.frombuffer(joined, _layout(levels, codes))
+    found = np.frombuffer(b"".join(records), _layout(levels, codes))
     alike = (found["steps"] == steps) & (found["levels"] == levels) & (found["more"] == 0) & (found["kind"] == 0)
     if not alike.all() or (found["context"] != found["context"][0]).any():
         return None
+    return found
+
+
+def columns_of(records: Sequence[bytes]) -> CompactColumns | None:
+    """Reads records of `CompactFormat` at once as columns; see `array_of`.
+
+    Returns:
+        Their columns, equal to `read_record` of each with nan as None; None where they are not all such records.
+    """
+    found = array_of(records)
+    if found is None:
+        return None
+    joined, size, codes = found.tobytes(), found.dtype.itemsize, found.dtype["codes"].itemsize
     digits: list[int | None] = found["digits"].tolist()
     for at in np.flatnonzero(found["digits"] == NO_DIGITS).tolist():
         digits[at] = None
@@ -249,7 +274,7 @@ def columns_of(records: Sequence[bytes]) -> CompactColumns | None:
         digits,
         found["flagged"].tolist(),
         found["missing"].tolist(),
-        steps,
+        int(found["steps"][0]),
         [joined[end - codes : end] for end in range(size, len(joined) + 1, size)],
     )
 

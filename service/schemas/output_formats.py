@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.config.sections import Config
+from service.messages.array_format import ArrayFormat
 from service.messages.compact import CompactFormat
 from service.messages.encode import JSON, OutputFormat
 from service.messages.exact_columns import ExactFormat
@@ -26,7 +27,8 @@ def registered_format(config: Config) -> OutputFormat:
     if name == "json":
         return JSON
     if name == "compact":
-        return ExactFormat() if config.sink == "parquet" else CompactFormat()
+        stored = {"parquet": ExactFormat, "postgres": ArrayFormat}
+        return stored.get(config.sink, CompactFormat)()
     from service.schemas.registry import SchemaRegistry  # noqa: PLC0415 - an extra
 
     registry = SchemaRegistry(config.schema_registry)

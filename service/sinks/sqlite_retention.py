@@ -14,11 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-import structlog
-
 from service.ports import Unit
-
-_log = structlog.get_logger()
+from service.sinks.unit_rows import report_bound
 
 _HOUR_MS: Final = 3_600_000
 _LEAST_ROWS: Final = 64  # deleted with a unit that adds nothing, so that a backlog of old rows ends
@@ -94,7 +91,7 @@ class SqliteRetention:
         if self.max_bytes and (pages - free) * size > self.max_bytes:
             if not self._reported:
                 self._reported = True
-                _log.info("output at its bound, oldest rows are deleted", max_bytes=self.max_bytes)
+                report_bound(self.max_bytes)
             if not self._prune_oldest_hour(database, tables, count):
                 for table in _TABLES.keys() & tables:
                     few = 2 * len(unit.rejects) if table == "rejects" else _most(table, count)

@@ -9,6 +9,7 @@ from pathlib import Path
 from service.errors import SinkFormatError
 from service.sinks.sqlite_retention import PRUNED_REJECTS, WRITTEN
 from service.sinks.sqlite_views import MOST_STEPS, views
+from service.sinks.unit_rows import ADDED
 
 APPLICATION_ID = 0x46435354  # "FCST", so that `file` and this program recognise the database
 FORMAT_VERSION = 1
@@ -137,9 +138,6 @@ CREATE TABLE files (                  -- the input files as they were read; see 
     PRIMARY KEY (partition, base, path)
 );
 """
-
-# Columns that earlier programs of the same format did not write; they come last in the schema.
-ADDED = ("start", "checked", "checksum", "device", "inode", "stored", "changed_ns")
 
 
 def prepare(database: sqlite3.Connection, path: Path) -> None:

@@ -11,9 +11,8 @@ Durable means `synchronous = FULL`: a unit survives a power loss once `publish` 
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,18 +20,26 @@ import orjson
 
 from service.errors import SinkFormatError, SinkUnavailableError, TransportError
 from service.folder_lock import FolderLock
-from service.ports import Adoption, Outcomes, OutputIdentity, Reject, TimeMark, Unit, marks_from, models_from
+from service.ports import Adoption, Outcomes, OutputIdentity, TimeMark, Unit, marks_from, models_from
 from service.sinks import Sink
 from service.sinks.sqlite_retention import SqliteRetention
-from service.sinks.sqlite_schema import ADDED, GROUP_ADOPTIONS, add_batches, has_batches, prepare
+from service.sinks.sqlite_schema import GROUP_ADOPTIONS, add_batches, has_batches, prepare
 from service.sinks.stored_rows import StoredRows
+from service.sinks.unit_rows import (
+    FILE_COLUMNS,
+    MOST_STARTS,
+    THIS_START,
+    file_entry,
+    file_rows,
+    header_pairs,
+    order_error,
+)
 from service.sources.manifest import FileEntry
 
 Write = Callable[[sqlite3.Connection], None]
 """Writes in an open transaction."""
 
 _BUSY_MS = 1000  # maximum wait for a reader that converts the journal, or a backup
-_THIS_START: Final = secrets.token_hex(16)
 # The text is given as bytes, which avoids a copy into a Python str. Several time marks behind the same record have one
 # row, as both of its positions are the same.
 _INSERT_BATCH: Final = """
@@ -44,7 +51,6 @@ _NOTE_DELETED_MARKS: Final = """
 INSERT INTO deleted_marks SELECT partition, max(position) + 1 FROM marks WHERE partition = ? AND position < ?
 GROUP BY partition ON CONFLICT (partition) DO UPDATE SET before = excluded.before"""
 _TABLES: Final = frozenset({"stored_forecasts", "stored_silences", "rejects"})  # of outputs
-_MOST_STARTS: Final = 10_000  # maximum number of stored starts: more than occur between two snapshots
 
 # Certainly nothing was committed, and the cause may be temporary: the unit may be retried.
 _RETRIABLE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -67,7 +73,7 @@ class SqliteSink(Sink):
         self._database: sqlite3.Connection | None = None
         self._identity = (0, 0)  # of the open file
         self._starts: tuple[str, ...] = ()
-        self._start = _THIS_START  # of the process: all of its transports continue from its commits
+        self._start = THIS_START  # of the process: all of its transports continue from its commits
         self._released: dict[str, int] = {}  # by partition: time marks before it go with the next unit
         self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "end it, or set another output.path")
 
@@ -174,12 +180,8 @@ class SqliteSink(Sink):
 
     def files(self, partition: str) -> list[FileEntry]:
         """Returns the entries of the input files at the committed position, in order."""
-        columns = ", ".join(("path", "base", "size", "head_bytes", "head_sha256", "cuts", *ADDED))
-        query = f"SELECT {columns} FROM files WHERE partition = ? ORDER BY base, path"  # noqa: S608 - fixed names
-        return [
-            FileEntry(path, base, size, head_bytes, head, tuple((at, code) for at, code in json.loads(cuts)), *added)
-            for path, base, size, head_bytes, head, cuts, *added in self._connection().execute(query, (partition,))
-        ]
+        query = f"SELECT {', '.join(FILE_COLUMNS)} FROM files WHERE partition = ? ORDER BY base, path"  # noqa: S608 - fixed names
+        return [file_entry(row) for row in self._connection().execute(query, (partition,))]
 
     def outcomes(self, partitions: Sequence[str]) -> Outcomes:
         """Returns the outcome counters of all committed records of these partitions.
@@ -290,7 +292,7 @@ class SqliteSink(Sink):
         database.execute("INSERT OR REPLACE INTO starts VALUES (?)", (self._start,))
         newest = "SELECT rowid FROM starts ORDER BY rowid DESC LIMIT ?"
         gone = f"DELETE FROM starts WHERE rowid NOT IN ({newest}) AND rowid > (SELECT min(rowid) FROM starts)"  # noqa: S608
-        database.execute(gone, (_MOST_STARTS,))
+        database.execute(gone, (MOST_STARTS,))
 
     def _check_there(self) -> None:
         """Raises if the file was deleted or replaced: writes to a deleted file would be lost without an error."""
@@ -322,11 +324,7 @@ class SqliteSink(Sink):
         """
         committed = self.committed(unit.partition)
         if unit.next_position < unit.position or (committed is not None and unit.position < committed):
-            msg = (
-                f'partition "{unit.partition}": got a unit over [{unit.position}, {unit.next_position}), '
-                f"expected one that starts at the committed position {committed} or later"
-            )
-            raise ValueError(msg)
+            raise order_error(unit, committed)
 
     def _write(
         self, unit: Unit, files: Sequence[FileEntry], removed: Sequence[tuple[int, str]], *, forecasts: bool
@@ -339,7 +337,10 @@ class SqliteSink(Sink):
                 self._stored.write(database, unit)
         database.executemany(
             "INSERT INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?)",
-            ((partition, r.position, r.reason, r.detail, r.value, r.key, _headers_text(r)) for r in unit.rejects),
+            (
+                (partition, r.position, r.reason, r.detail, r.value, r.key, orjson.dumps(header_pairs(r)).decode())
+                for r in unit.rejects
+            ),
         )
         if (before := self._released.get(partition)) is not None:
             database.execute(_NOTE_DELETED_MARKS, (partition, before))
@@ -371,8 +372,8 @@ class SqliteSink(Sink):
         )
         gone = "DELETE FROM files WHERE partition = ? AND base = ? AND path = ?"
         database.executemany(gone, ((partition, *key) for key in removed))
-        marks = ", ".join("?" * (7 + len(ADDED)))
-        database.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", _file_rows(partition, files))  # noqa: S608
+        marks = ", ".join("?" * (1 + len(FILE_COLUMNS)))
+        database.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", file_rows(partition, files))  # noqa: S608
 
     def _write_batch(self, unit: Unit) -> None:
         database = self._connection()
@@ -394,19 +395,3 @@ class SqliteSink(Sink):
             self._database.close()
             self._database = None
         self._lock.release()
-
-
-def _headers_text(reject: Reject) -> str:
-    # Kafka clients return None for a header without a value.
-    pairs = [[name, (value or b"").decode("utf-8", "backslashreplace")] for name, value in reject.headers]
-    return orjson.dumps(pairs).decode()
-
-
-def _file_rows(partition: str, files: Iterable[FileEntry]) -> Iterable[tuple[object, ...]]:
-    return (
-        (
-            partition, f.base, f.path, f.size, f.head_bytes, f.head_sha256, json.dumps(f.cuts),
-            *(getattr(f, name) for name in ADDED),
-        )
-        for f in files
-    )  # fmt: skip

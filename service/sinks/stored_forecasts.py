@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -97,15 +97,20 @@ def stored_outputs(config: Config) -> StoredOutputs:
         from service.sinks.sqlite_forecasts import SqliteForecasts  # noqa: PLC0415 - implements the protocol above
 
         return SqliteForecasts(config.output_path)
-    if config.sink == "parquet":
-        try:
+    try:
+        if config.sink == "parquet":
             from service.sinks.parquet_forecasts import ParquetForecasts  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as error:
-            from forecaster import install_command  # noqa: PLC0415 - compiled kernels
 
-            msg = f"{error.name} is not installed; expected the extra: {install_command('parquet')}"
-            raise ConfigurationError(msg) from None
-        return ParquetForecasts(config.output_path, config.positions_path)
+            return ParquetForecasts(config.output_path, config.positions_path)
+        if config.sink == "postgres":
+            from service.sinks.postgres_forecasts import PostgresForecasts  # noqa: PLC0415 - an extra
+
+            return PostgresForecasts(config.postgres)
+    except ModuleNotFoundError as error:
+        from forecaster import install_command  # noqa: PLC0415 - compiled kernels
+
+        msg = f"{error.name} is not installed; expected the extra: {install_command(config.sink)}"
+        raise ConfigurationError(msg) from None
     if config.sink == "stdout":
         msg = 'output.sink: got "stdout", whose forecasts nothing keeps; expected a sink that does, e.g. "sqlite"'
     else:
@@ -115,7 +120,7 @@ def stored_outputs(config: Config) -> StoredOutputs:
 
 def follow(
     stored: StoredOutputs, wait: Callable[[], None], series: str = "", *, from_start: bool = False
-) -> Iterator[dict[str, Any] | None]:
+) -> Generator[dict[str, Any] | None, None, None]:
     """Yields outputs in the order in which they were written, and goes on with those that are written from now on.
 
     It does not matter whether a daemon writes, has ended or has not started yet.

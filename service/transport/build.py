@@ -3,9 +3,11 @@
 | input | sink | positions | built by |
 |---|---|---|---|
 | files, push | sqlite, stdout, parquet | in a SQLite file | `build_local` |
+| files, push | postgres | in the database | `build_local` |
 | files, push | kafka | in the topic <app>.positions | `service.transport.kafka_pairs` |
 | topics | kafka | offsets of the group | `service.transport.kafka_pairs` |
 | topics | sqlite, stdout, parquet | in a SQLite file | `service.transport.kafka_pairs` |
+| topics | postgres | in the database | `service.transport.kafka_pairs` |
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable
 
 from forecaster import install_command
+from service.config.postgres import PostgresConfig
 from service.config.schema_registry import SchemaRegistryConfig
 from service.config.sections import Config
 from service.errors import ConfigurationError
@@ -49,6 +52,8 @@ def check_transport(config: Config) -> None:
         if config.input.push:
             _check_schema_registry(config.schema_registry)
     _check_output_format(config)
+    if config.sink == "postgres":
+        check_postgres(config.postgres)
     check_bootstrap(config)
     if not config.uses_kafka:
         return
@@ -96,10 +101,15 @@ def _check_output_format(config: Config) -> None:
     if config.sink == "parquet":
         _check_parquet(config)
         return
-    if setting == "json" or (setting == "compact" and config.sink == "sqlite"):
+    if setting == "compact" and config.sink in {"sqlite", "postgres"}:
+        return
+    if setting == "json" and config.sink != "postgres":
         return
     if config.sink != "kafka" or setting == "compact":
-        of = {"sqlite": "compact rows or JSON", "stdout": "JSON", "kafka": "JSON, Avro or Protobuf"}[config.sink]
+        of = {
+            "sqlite": "compact rows or JSON", "stdout": "JSON", "kafka": "JSON, Avro or Protobuf",
+            "postgres": "compact rows",
+        }[config.sink]  # fmt: skip
         msg = (
             f'output.format: got "{setting}" with output.sink = "{config.sink}", which holds {of}. '
             'Set output.format = "auto", or another output.sink'
@@ -136,6 +146,24 @@ def _check_parquet(config: Config) -> None:
         raise ConfigurationError(msg)
 
 
+def check_postgres(settings: PostgresConfig) -> None:
+    """Checks the settings of a database before it is asked.
+
+    Raises:
+        ConfigurationError: the client is not installed, or a setting is invalid.
+    """
+    if importlib.util.find_spec("psycopg") is None:
+        msg = f"postgres.url: psycopg is not installed; expected the extra: {install_command('postgres')}"
+        raise ConfigurationError(msg)
+    path = settings.password_file
+    if path is not None and not path.is_file():
+        msg = f"postgres.password_file: got {path}, expected a file that can be read"
+        raise ConfigurationError(msg)
+    from service.sinks.postgres_connection import parameters_of  # noqa: PLC0415 - an extra
+
+    parameters_of(settings)
+
+
 def _check_compiler(key: str) -> None:
     if importlib.util.find_spec("grpc_tools") is None:
         command = install_command("protobuf")
@@ -152,16 +180,17 @@ def _check_topics(config: Config) -> None:
     if config.sink == "kafka":
         return
     got = f'output.sink: got "{config.sink}" with kafka.topics'
+    where = "database schema" if config.sink == "postgres" else "SQLite file"
     if config.kafka.membership != "alone":
         msg = (
             f'{got} and kafka.membership = "{config.kafka.membership}", expected kafka.membership = "alone": positions '
-            "are stored in the SQLite file of this process, so another process to which the group assigns a partition "
+            f"are stored in the {where} of this process, so another process to which the group assigns a partition "
             'would forecast it from its beginning. Set kafka.membership = "alone", or output.sink = "kafka"'
         )
         raise ConfigurationError(msg)
     if config.kafka.share_snapshots:
         msg = (
-            f"{got} and kafka.share_snapshots, expected no kafka.share_snapshots: snapshots belong to the SQLite file "
+            f"{got} and kafka.share_snapshots, expected no kafka.share_snapshots: snapshots belong to the {where} "
             'of this machine. Set kafka.share_snapshots = 0, or output.sink = "kafka"'
         )
         raise ConfigurationError(msg)
@@ -189,8 +218,13 @@ def push_log(config: Config) -> PushLog | None:
 
 
 def local_sink(config: Config) -> Sink:
-    """Constructs the sink `sqlite`, `stdout` or `parquet`; opens nothing yet."""
+    """Constructs the sink `sqlite`, `stdout`, `parquet` or `postgres`; opens nothing yet."""
     output = config.output
+    if config.sink == "postgres":
+        from service.sinks.postgres_parts import PostgresParts  # noqa: PLC0415 - an extra
+        from service.sinks.postgres_sink import PostgresSink  # noqa: PLC0415 - an extra
+
+        return PostgresSink(config.postgres, PostgresParts(output.keep, output.max_bytes, time.time))
     keep_ms, now_ms = round(output.keep * 1000), lambda: time.time_ns() // 1_000_000
     if config.sink == "parquet":
         from service.sinks.parquet_sink import MOST_WAITING, FileBounds, ParquetSink  # noqa: PLC0415 - an extra
@@ -211,7 +245,9 @@ def data_lock(config: Config) -> FolderLock:
 
 
 def build_local(config: Config, push: PushLog | None = None) -> Pair:
-    """Constructs a pair without a broker: files and pushed events to SQLite or standard output. Opens nothing yet.
+    """Constructs a pair without a broker: files and pushed events to SQLite, PostgreSQL or standard output.
+
+    Opens nothing yet.
 
     Args:
         config: checked.

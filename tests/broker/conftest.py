@@ -18,6 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "service"))  # the contract of all transports
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))  # the launchers of daemons
+sys.path.insert(0, str(Path(__file__).parents[1] / "postgres"))  # the server of that output
 
 from kafka import KafkaAdminClient
 from kafka_broker import Cluster, make_archive

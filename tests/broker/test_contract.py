@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from kafka_tools import (
     transport,
     values,
 )
+from postgres_outputs import RecordsOfTexts, identities, settings_of
+from postgres_server import Server
 
 from service.sinks.sqlite_sink import SqliteSink
 from service.sinks.stdout_sink import StdoutSink
@@ -100,6 +103,30 @@ class TestKafkaToSqlite(TransportContract):
             lambda: kafka_to_sink(config, SqliteSink(path), tmp_path / "data"),
             crash,
             lambda: stored(path),
+        )
+
+
+class TestKafkaToPostgres(TransportContract):
+    """Topics to PostgreSQL: positions are rows of the database."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[Server]:
+        """A server of these tests."""
+        found = Server()
+        found.start()
+        yield found
+        found.close()
+
+    @pytest.fixture
+    def world(self, server: Server, bootstrap: str, topics: Callable[..., str], app: str, tmp_path: Path) -> World:
+        """One partition that holds the records of the contract."""
+        produce(bootstrap, topics(), RECORDS)
+        config, schema = settings(bootstrap, app), f"of_{time.monotonic_ns()}"
+        return World(
+            lambda: kafka_to_sink(config, RecordsOfTexts(settings_of(server, schema)), tmp_path / "data"),
+            crash,
+            lambda: identities(server, schema),
         )
 
 

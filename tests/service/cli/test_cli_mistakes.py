@@ -38,7 +38,7 @@ MISTAKES = [
     Mistake("run --input events.csv --data-dir file", 1, ("file", "Not a directory", "expected")),
     Mistake("run --input events.csv --format xml", 2, ("got 'xml'", "'csv', 'jsonl', 'json', 'parquet'")),
     Mistake("run --input events.csv --format protobuf", 2, ('got "protobuf"', "read from kafka.topics")),
-    Mistake("run --input events.csv --sink paper", 2, ("got 'paper'", "'stdout', 'parquet' or 'kafka'")),
+    Mistake("run --input events.csv --sink paper", 2, ("got 'paper'", "'parquet', 'kafka' or 'postgres'")),
     Mistake("run --input events.csv --web-config no.yml", 2, ("no.yml", "expected a web configuration file")),
     Mistake("run --input events.csv --web-config torn.yml", 2, ("torn.yml", "line 1")),
     Mistake("run --input events.csv --data-dir damaged --port 0", 1, (f"{NAME}.safetensors", "restore the file")),

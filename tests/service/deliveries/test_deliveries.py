@@ -158,6 +158,31 @@ class TestSender:
         assert value("forecaster_deliveries_refused_total", {"kind": "webhook"}) == 7 + 1 + 1
         assert value("forecaster_deliveries_sent_total", {"kind": "webhook"}) == 20 - 9
 
+    def test_a_batch_that_cannot_be_sent_does_not_hold_the_others(self, tmp_path: Path) -> None:
+        """A defect of the target, tried a few times."""
+        metrics, box = metrics_of(), Mailbox()
+
+        def answer(batch: Sequence[Spooled]) -> int:
+            if batch[0].identity == "7":
+                msg = "a defect"
+                raise TypeError(msg)
+            return 0
+
+        box.answer = answer
+        spool = DeliverySpool(tmp_path / "box", 1 << 20)
+        spool.open("o")
+        for number in range(20):
+            spool.append(("0", ""), Written(number), [Delivery("box", 0, str(number), b"x")], 0)
+        spool.close()
+        deliveries = self.deliveries(tmp_path, box, metrics=metrics)
+        deliveries.open("o")
+        while len(box.found) < 13:
+            threading.Event().wait(0.01)
+        deliveries.close(threading.Event())
+        value = metrics.registry.get_sample_value
+        assert value("forecaster_deliveries_refused_total", {"kind": "webhook"}) == 7
+        assert value("forecaster_delivery_failures_total", {"kind": "webhook"}) == 4
+
     def test_a_target_that_is_down_does_not_hold_another(self, tmp_path: Path) -> None:
         """Each target has a spool and a thread."""
         metrics = metrics_of()
@@ -269,6 +294,26 @@ class TestEngine:
         box = Mailbox()
         DeliveringBench(tmp_path / "d", log, {"input": {"max_poll_records": 33}}, boxes=(box,)).run()
         assert box.identities == identities(len(EVENTS))
+
+    def test_a_partition_that_moved_is_delivered_from_the_shared_snapshot_on(self, tmp_path: Path) -> None:
+        """By the instance that takes it over: what the former one may not have spooled, and what follows."""
+        log, box = MemoryLog({"0": EVENTS}), Mailbox()
+        bench = DeliveringBench(tmp_path / "first", log, {"input": {"max_poll_records": 10}}, boxes=(Mailbox(),))
+
+        def on_unit(unit: object) -> None:
+            position = unit.next_position  # type: ignore[attr-defined]
+            if position == 40:  # the snapshot is that of this position
+                bench.clock.now += 1e6
+            if position == 60:
+                bench.engine._writer.wait()
+                for name in ("snapshots", "models", "settings"):
+                    shutil.copytree(tmp_path / "first" / name, tmp_path / "second" / name)
+                bench.stop.set()
+
+        bench.on_unit = on_unit
+        bench.run()
+        DeliveringBench(tmp_path / "second", log, boxes=(box,)).run()
+        assert box.identities == identities(len(EVENTS))[40:]
 
     def test_a_snapshot_is_not_written_before_the_spool_is_synced(self, tmp_path: Path) -> None:
         """Else a replay from it would not repeat what is lost."""

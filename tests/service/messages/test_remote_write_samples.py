@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,14 @@ def test_labels_of_a_name_are_those_that_made_it(metric: str, labels: dict[str, 
     """Escaped values, sorted labels."""
     found = labels_of(series_id([(NAME, metric), *labels.items()]))
     assert found == ([(NAME, metric), *sorted(labels.items())] if labels else None)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "cpu", "a{b", 'a{b="c"', 'a{b="c",}', 'a{b="c"}d', "a{b=c}", 'a{"}', "}{", 'a{="x"}']
+)
+def test_other_names_have_no_labels(name: str) -> None:
+    """Whatever resembles labels."""
+    assert labels_of(name) is None
 
 
 @given(st.text(st.sampled_from('ab_{}="\\,n1'), max_size=12))

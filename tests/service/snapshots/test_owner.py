@@ -39,7 +39,7 @@ class Run:
         """Runs a daemon over the first `count` events, into an output."""
         self.input.write_bytes(b"".join(LINES[:count]))
         self._count += 1
-        self._patch.setattr(sqlite_sink, "_THIS_START", f"process {self._count}")
+        self._patch.setattr(sqlite_sink, "THIS_START", f"process {self._count}")
         sections: dict[str, dict[str, Any]] = {
             "input": {"files": [str(self.input)]}, "output": {"path": output, "sink": sink},
         }  # fmt: skip
@@ -237,7 +237,7 @@ def test_a_damaged_claim(run: Run, damage: bytes, straight: list[str]) -> None:
 
 def test_starts_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An output keeps its name and the newest starts."""
-    monkeypatch.setattr(sqlite_sink, "_MOST_STARTS", 3)
+    monkeypatch.setattr(sqlite_sink, "MOST_STARTS", 3)
     run = Run(tmp_path, monkeypatch)
     for count in range(10, 80, 10):
         run.until(count)

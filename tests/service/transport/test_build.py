@@ -18,6 +18,7 @@ from service.kafka.tools.topics import plan
 from service.kafka.topic_positions import TopicPositions
 from service.lifecycle import SystemClock
 from service.registry.models import Registry
+from service.sinks.postgres_sink import PostgresSink
 from service.sinks.sqlite_sink import SqliteSink
 from service.sinks.stdout_sink import StdoutSink
 from service.sources.history_first import HistoryFirst
@@ -48,6 +49,10 @@ def config(folder: Path, **flags: object) -> Config:
         ({**TOPICS, "output.sink": "kafka"}, KafkaSource, KafkaSink, True),
         ({**ALONE, "output.sink": "sqlite"}, KafkaSource, SqliteSink, True),
         ({**ALONE, "output.sink": "stdout"}, KafkaSource, StdoutSink, False),
+        ({"output.sink": "postgres"}, LocalSource, PostgresSink, True),
+        ({"postgres.url": "postgresql://h/d"}, LocalSource, PostgresSink, True),
+        ({**ALONE, "postgres.url": "postgresql://h/d"}, KafkaSource, PostgresSink, True),
+        ({"output.sink": "sqlite", "postgres.url": "postgresql://h/d"}, LocalSource, SqliteSink, True),
         ({"bootstrap.files": ["h.csv"]}, HistoryFirst, SqliteSink, True),
         ({"bootstrap.files": ["h.csv"], "output.sink": "kafka"}, HistoryFirst, KafkaSink, True),
         ({**ALONE, "output.sink": "sqlite", "bootstrap.files": ["h.csv"]}, HistoryFirst, SqliteSink, True),
@@ -89,6 +94,10 @@ def test_pairs(tmp_path: Path, settings: dict[str, object], source: type, sink: 
             {**ALONE, "output.sink": "sqlite", "kafka.share_snapshots": "10m"},
             'Set kafka.share_snapshots = 0, or output.sink = "kafka"',
         ),
+        ({**TOPICS, "output.sink": "postgres"}, "positions are stored in the database schema of this process"),
+        ({"output.sink": "postgres", "output.format": "json"}, 'output.sink = "postgres", which holds compact rows'),
+        ({"postgres.url": "postgresql://h/d?a"}, "postgres.url: cannot be read by libpq; expected postgresql://"),
+        ({"postgres.url": "postgresql://h/d", "postgres.password_file": "/none"}, "postgres.password_file: got /none"),
         ({**TOPICS, "input.format": "protobuf"}, "expected a schema registry: set schema_registry.url"),
         ({"input.push": True, "input.format": "json-schema"}, "read from kafka.topics with a schema registry only"),
         ({"output.format": "avro"}, 'which holds compact rows or JSON. Set output.format = "auto"'),
@@ -149,3 +158,27 @@ def test_schema_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ConfigurationError, match=r"output\.format: got .*grpcio-tools is not installed"):
         check_transport(config(tmp_path, **{"output.sink": "kafka"}, **registry, **{"output.format": "protobuf"}))
     check_transport(config(tmp_path, **TOPICS, **registry))
+
+
+def test_psycopg_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without psycopg the message has the command that installs it."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        ConfigurationError, match=r"psycopg is not installed; expected the extra: pip install .*postgres"
+    ):
+        check_transport(config(tmp_path, output__sink="postgres"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("schema_name", "Forecasts", "expected a name of lower-case letters"),
+        ("schema_name", "pg_mine", "does not begin with pg_"),
+        ("url", "http://ann:hunter2@h/d", "expected postgresql://USER@HOST:PORT/DATABASE"),
+    ],
+)
+def test_bad_postgres_settings(tmp_path: Path, key: str, value: str, message: str) -> None:
+    """A bad setting of the database is refused, and a password in it is not shown."""
+    with pytest.raises(ConfigurationError, match=re.escape(message)) as caught:
+        config(tmp_path, **{f"postgres__{key}": value})
+    assert "hunter2" not in str(caught.value)
