@@ -81,7 +81,7 @@ def configuration_page() -> str:
         section = _resolved(field["items"] if several else field, schema)
         title, text = (f"[[{name}]]", field["description"]) if several else (f"[{name}]", section["description"])
         parts.append(f"## {title}\n\n{_one_line(text)}\n")
-        keys = _keys_of_group(section) if several else _rows(section, schema)
+        keys = _keys_of_group(section) if name == "group" else _rows(section, schema)
         parts.append("\n".join(["| key | default | meaning |", "|---|---|---|", *keys]) + "\n")
     return "\n".join(parts)
 

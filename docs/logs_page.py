@@ -146,6 +146,22 @@ MEANINGS: Final = {
         "The exclusion of a control record could not be stored, and why. Free space with `forecaster exclude "
         "--remove`, or repair the file; then repeat it with `forecaster exclude`."
     ),
+    "alert begins": (
+        "An [alert](alerts.md) with its `kind`, the `rule` of a breach, `series` and event time. Ten per unit at most."
+    ),
+    "alerts not renewed": (
+        "An Alertmanager did not take the alerts that last; they are renewed again after `alerts.renew_every`, and "
+        "expire there after `alerts.expire_after`."
+    ),
+    "alert is over": "An alert that began earlier is over at this event time.",
+    "feedback in force": "From this position on, feedback of `forecaster anomalies` is in force.",
+    "feedback not taken": (
+        "Feedback of `forecaster anomalies` was dropped: no series of this name has a state here, or the file was "
+        "damaged. Check the name and the data folder."
+    ),
+    "feedback waits": (
+        "Feedback of `forecaster anomalies` could not be read or recorded; it is tried again every second."
+    ),
     "anomaly rules changed": "From this position on, other anomaly rules are in force.",
     "threshold is outside of the forecast horizon": (
         "The time of a threshold (`metrics.thresholds`) is beyond the forecast horizon of this series, or shorter "
@@ -338,6 +354,9 @@ MEANINGS: Final = {
     ),
     "deliveries are damaged and not sent": (
         "The disk has changed bytes of a spool. The rest of this file is left out, and the next one is sent."
+    ),
+    "deliveries deleted, their file cannot be used": (
+        "A file of a spool has no intact beginning: the disk has changed it, or a release with another format wrote it."
     ),
     "deliveries cannot be read": "The spool of a target cannot be read, see `error`. It is tried again.",
     "snapshots not written": (

@@ -46,6 +46,7 @@ from messages_texts import (
     RUN_TEXT,
     SILENCE_TEXT,
     SQLITE_TEXT,
+    SUPPRESSED_TEXT,
     TOPIC_TEXT,
 )
 from registered_schemas import formats_part
@@ -189,7 +190,12 @@ def messages_page(note: str) -> str:
     parts += ["### Access logs\n", ENTRIES_TEXT, _block(ENTRY, "text"), ENTRIES_NAMES_TEXT]
     (control,) = decoded_lines(CONTROL).controls
     parts += ["### Control records\n", CONTROL_TEXT.format(control=control), _block(CONTROL)]
-    parts += ["## Forecasts out\n", _pretty(forecast), table(["field", "meaning"], _marked(FORECAST_FIELDS))]
+    parts += [
+        "## Forecasts out\n",
+        _pretty(forecast),
+        table(["field", "meaning"], _marked(FORECAST_FIELDS)),
+        SUPPRESSED_TEXT,
+    ]
     parts += ["### Revisions\n", REVISIONS_TEXT, _pretty(revision())]
     parts += [table(["field", "meaning"], _marked(REVISION_FIELDS))]
     parts += ["### Months\n", MONTHS_TEXT, _pretty(monthly()), table(["field", "meaning"], _marked(MONTH_FIELDS))]

@@ -104,6 +104,11 @@ A control record that cannot be parsed is rejected as `wrong_type`.
 """
 
 
+SUPPRESSED_TEXT: Final = """A forecast has `suppressed`, "maintenance" or "budget", where its event would have been \
+flagged \
+otherwise ([anomalies](anomalies.md#fewer-flags)).
+"""
+
 REVISIONS_TEXT: Final = """With `input.late = "repair"` a late event that is put in its place \
 ([late events](data.md#late-events)) has a record that corrects the forecast of the newest event of its series.
 Its `origin` is the time of that event, its `quantiles` are the corrected ones, its `source` is the late event, and \

@@ -10,8 +10,8 @@ SECTIONS = {
     "Start": ["index", "tutorial", "comparison"],
     "How to": [
         "files", "kafka", "parquet", "postgres", "history", "raw-events", "prometheus-only", "remote-write", "groups",
-        "retraining", "shapes", "covariates", "data", "anomalies", "backtest", "recurrent", "page", "scaling",
-        "deploying", "operations", "security", "upgrading",
+        "retraining", "shapes", "covariates", "data", "anomalies", "alerts", "backtest", "recurrent", "page",
+        "scaling", "deploying", "operations", "security", "upgrading",
     ],
     "Reference": [
         "cli", "configuration", "metrics", "logs", "messages", "forms", "kinds", "api", "library", "reference",

@@ -14,9 +14,13 @@ With smoothing, the score is the level of the exponentially weighted mean of the
 calibrated forecasts (close to normal, mean 1/2, variance r / 12(2 - r)): a long run of slightly anomalous events counts
 as much as one very anomalous event.
 
-An event is flagged where its score reaches `threshold` and the row is quiet. The row is quiet again after
-`quiet_events` scores below `clear`, so a level shift is flagged once. A row has at most `per_day` flags in a day of
-event time.
+An event is flagged where its score reaches `threshold`, its value is far enough from the median m of the forecast,
+
+    |y - m| >= max(min_deviation, min_relative |m|),
+
+and the row is quiet. The row is quiet again after `quiet_events` scores below `clear`, or values that are not far
+enough, so a level shift is flagged once; the last of these events has the note QUIET. A row has at most `per_day` flags
+in a day of event time.
 
 There is no score for the first `WARM` values of a row, for a missing value and for the first event after a gap.
 """
@@ -36,7 +40,8 @@ from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Block
 
 WARM = 10
-N_RULES = 6
+N_RULES = 8
+QUIET = 32  # batch.Note, as a literal
 EXCESS_LOW, EXCESS_HIGH, MEAN, ALARM, DAY, COUNT = 0, 1, 2, 3, 4, 5  # after the quantiles, nan in a new row
 N_STATE = 6
 FIRST_EXCESS = 0.15  # close to that of a normal distribution beyond its 5 and 95 % quantiles
@@ -51,10 +56,17 @@ def anomaly_floats(levels: int) -> int:
 
 
 def rules(config: AnomalyConfig) -> NDArray[np.float64]:
-    """Returns the settings as the kernel reads them: side, rate, threshold, clear, quiet events, flags per day."""
+    """Returns the settings as the kernel reads them, shape (N_RULES,).
+
+    They are side, rate, threshold, clear, quiet events, flags per day, least deviation and least relative deviation.
+    """
     side = {"low": -1.0, "both": 0.0, "high": 1.0}[config.side]
     rate = 2.0 / (config.smooth_events + 1)
-    return np.array([side, rate, config.threshold, config.clear, config.quiet_events, config.per_day], np.float64)
+    return np.array(
+        [side, rate, config.threshold, config.clear, config.quiet_events, config.per_day, config.min_deviation,
+         config.min_relative],
+        np.float64,
+    )  # fmt: skip
 
 
 @inlined
@@ -125,24 +137,41 @@ def outcome_level(Q: int, levels: Block, one_step: Block, y: float, scale: float
 
 
 @inlined
+def is_far(Q: int, levels: Block, one_step: Block, y: float, anchor: float, rule: Block) -> bool:
+    """Returns whether `y` is far enough from the median of `one_step` to be anomalous; see `score_anomaly`."""
+    R, first = rule.array, rule.at
+    least, relative = R[first + 6], R[first + 7]
+    if least <= 0.0 and relative <= 0.0:
+        return True
+    median: Any = np.float64(0.0)
+    for j in range(Q):
+        if levels.array[levels.at + j] == np.float32(0.5):
+            median = np.float64(one_step.array[one_step.at + j])
+    return bool(abs(y - median) >= max(least, relative * abs(median + anchor)))
+
+
+@inlined
 def score_anomaly(
-    Q: int, levels: Block, one_step: Block, y: float, scale: float, observed: int, ts: int, rule: Any,
-    score_out: Any, flag_out: Any, i: int,
+    Q: int, levels: Block, one_step: Block, y: float, scale: float, anchor: float, observed: int, ts: int, rule: Block,
+    outputs: Any, i: int,
 ) -> None:  # fmt: skip
     """Scores the value of event `i` and sets its flag, before the row observes the value.
 
     Args:
         Q, levels, one_step, y, scale: as in `outcome_level`. The first quantile is nan where there is no forecast.
+        anchor: that of the series, to which the quantiles and `y` are relative.
         observed: values of the row before this one.
         ts: event time, epoch milliseconds.
         rule: as returned by `rules`.
-        score_out, flag_out: outputs, [i] overwritten if there is a score.
+        outputs: `EventOutputs`: if there is a score, anomaly[i] and flagged[i] are overwritten, and notes[i] gets QUIET
+            where an alarm of the row ends.
     """
     A, at = one_step.array, one_step.at
     if observed < WARM or math.isnan(A[at]):
         return
     u = outcome_level(Q, levels, one_step, y, scale)
-    side, rate = rule[0], rule[1]
+    R, first = rule.array, rule.at
+    side, rate = R[first], R[first + 1]
     score = abs(2.0 * u - 1.0)
     if side > 0.0:
         score = u
@@ -153,16 +182,19 @@ def score_anomaly(
         before = 0.5 if math.isnan(A[state + MEAN]) else np.float64(A[state + MEAN])
         A[state + MEAN] = before + (score - before) * rate
         score = normal_level((A[state + MEAN] - 0.5) * math.sqrt(12.0 * (2.0 - rate) / rate))
-    score_out[i] = score
+    outputs.anomaly[i] = score
     day = min(max(np.float64(ts // DAY_MS), -LARGEST_DAY), LARGEST_DAY)
     if A[state + DAY] != day:  # also the first one, as nan differs from every day
         A[state + DAY] = day
         A[state + COUNT] = 0.0
     quiet = math.isnan(A[state + ALARM]) or A[state + ALARM] <= 0.0
-    if score >= rule[2]:
-        if quiet and A[state + COUNT] < rule[5]:
-            flag_out[i] = 1
+    far = is_far(Q, levels, one_step, y, anchor, rule)
+    if far and score >= R[first + 2]:
+        if quiet and A[state + COUNT] < R[first + 5]:
+            outputs.flagged[i] = 1
             A[state + COUNT] += 1.0
-        A[state + ALARM] = rule[4]
-    elif not quiet and score < rule[3]:
+        A[state + ALARM] = R[first + 4]
+    elif not quiet and (score < R[first + 3] or not far):
         A[state + ALARM] -= 1.0
+        if A[state + ALARM] <= 0.0:
+            outputs.notes[i] |= QUIET

@@ -42,13 +42,19 @@ def is_observed(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 class Note(IntFlag):
-    """Notes on the time of an event that updated the state (interval.py, late_events.py)."""
+    """Notes on an event that updated the state: on its time (interval.py, late_events.py), and on alarms (anomaly.py).
+
+    The library never sets the last two, which the daemon does.
+    """
 
     SAME_STEP = 1  # less than half an interval after the newest step: the value replaces that of the step
     NEW_INTERVAL = 2  # the newest gaps agree on another interval, used from this event on
     CONTRADICTED = 4  # the newest gaps contradict the configured interval; noted once per series
     REOPENED = 8  # the newest timestamp was wrong, far ahead; the series continues from this event
     RENUMBERED = 16  # a repaired event changed the interval, or the number of the newest step
+    QUIET = 32  # the alarm that began with the last anomalous event of the series is over
+    MAINTENANCE = 64  # it would have been flagged, but is in a maintenance window
+    OVER_BUDGET = 128  # it would have been flagged, but its group has used up its budget
 
 
 @dataclass(frozen=True)

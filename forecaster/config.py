@@ -215,6 +215,19 @@ class AnomalyConfig(_Plain):
         8, "Quiet events needed before the same series is flagged again.", low=1, high=1_000_000
     )
     per_day: int = _setting(10, "Flags per series and day (UTC) of event time, at most.", low=0, high=1_000_000)
+    min_deviation: float = _setting(
+        0.0,
+        "Values nearer than this to the median that was forecast, in the unit of the series, are quiet, whatever their "
+        "score. 0: none.",
+        low=0.0,
+        high=1e300,
+    )
+    min_relative: float = _setting(
+        0.0,
+        "Values nearer than this share of that median (0.1: a tenth) are quiet, whatever their score. 0: none.",
+        low=0.0,
+        high=1e6,
+    )
     silent_after: int = _setting(
         0,
         "Announce a series as silent after so many of its intervals without an event, by the event time of its "

@@ -32,9 +32,10 @@ from forecaster.state.incremental import Mark
 from forecaster.state.late_rows import MOST_STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from forecaster.observe.row_rules import NumbersOf
     from forecaster.state.table import Table
     from forecaster.training.loop import FitProgress, FitReport
 
@@ -142,13 +143,41 @@ class Forecaster:
         """Bytes of state of all rows in use."""
         return self._table.used * self._table.bytes_per_series
 
-    def judge_by(self, anomaly: AnomalyConfig) -> None:
+    def judge_by(
+        self, anomaly: AnomalyConfig, others: Sequence[AnomalyConfig] = (), number_of: NumbersOf | None = None
+    ) -> None:
         """Replaces the anomaly settings, which flag events and detect silent series, from the next event on.
 
         Learnt tails and past flags are kept; silence detection that was off starts with the next events.
+
+        Args:
+            anomaly: the settings of all series, as far as they do not have others.
+            others: settings of some series; their `silent_after` has no effect. They are not part of `state`.
+            number_of: returns for series 0, or which of the others they have, counted from 1, shape (n,); it must
+                return the same for a series at every call. None: no series has others.
         """
         self.anomaly = anomaly
-        self._observed.judge_by(anomaly)
+        self._observed.judge_by(anomaly, others, number_of)
+
+    def adjust_threshold(self, series: str, change: int) -> int:
+        """Makes the threshold of a series stricter (change > 0) or less strict, from its next event on.
+
+        With strictness s its events are flagged from 1 - (1 - threshold) / 2^s on. A series keeps it where its row is
+        evicted, forgotten or built anew; it is part of `header`.
+
+        Args:
+            series: any name.
+            change: what is added to its strictness, which stays from -1 to 6.
+
+        Returns:
+            The strictness now.
+        """
+        return self._observed.row_rules.adjust(series, change, self._table.index)
+
+    @property
+    def strictness(self) -> Mapping[str, int]:
+        """Strictness of the series where it is not 0, see `adjust_threshold`."""
+        return self._observed.row_rules.strictness
 
     def fits(self, model: Model) -> bool:
         """Returns whether a model has the shape of the running state: only its weights may differ."""
@@ -268,6 +297,7 @@ class Forecaster:
             **self._observed.silences.header(),
             "prior": [number.hex() for number in self._observed.prior.tolist()],
             **self._broadcast.header(),
+            **self._observed.row_rules.header(),
             **counts(self._table, self._observed.history),
         }
 
@@ -343,6 +373,7 @@ class Forecaster:
             self._observed.silences.restore(header)
             self._observed.prior[...] = prior_from(header["prior"])
             self._broadcast.restore(header)
+            self._observed.row_rules.restore(header, self._table.index)
         return self
 
     def save(self, path: Path | str) -> None:

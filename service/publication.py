@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forecaster import is_observed
+from service.alerts.alert import NO_ALERTS, AlertNews
 from service.messages.encode import revisions
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Publication:
         forecaster: the state and the model that made them. It changes with the next batch.
         seconds: seconds of each stage by name: decode, observe, encode, publish.
         group: the group of the series.
+        alerts: which alerts begin and end with the events, and which last.
     """
 
     unit: Unit
@@ -58,6 +60,7 @@ class Publication:
     forecaster: Forecaster
     seconds: Mapping[str, float]
     group: str = ""
+    alerts: AlertNews = NO_ALERTS
 
     @property
     def partition(self) -> str:

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import forecaster
+from service.config.alert_rules import AlertRule
 from service.config.groups import GroupConfig
 from service.config.load import load_config
 from service.config.sections import Config
@@ -42,8 +43,8 @@ def test_every_key_is_documented() -> None:
     """Every configuration key is on the configuration page with a description."""
     page = (DOCS / "configuration.md").read_text()
     for section, field in Config.model_fields.items():
-        several = field.annotation == tuple[GroupConfig, ...]
-        title, kind = (f"[[{section}]]", GroupConfig) if several else (f"[{section}]", field.annotation)
+        several = {tuple[one, ...]: one for one in (GroupConfig, AlertRule)}.get(field.annotation)
+        title, kind = (f"[[{section}]]", several) if several else (f"[{section}]", field.annotation)
         table = page.partition(f"## {title}\n")[2].partition("\n## ")[0]
         for key in kind.model_fields:
             assert re.search(rf"^\| `{key}(\.\w+)?` \| `.*` \| \S", table, re.MULTILINE), f"{section}.{key}"

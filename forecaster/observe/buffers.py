@@ -107,12 +107,14 @@ class TableRows(NamedTuple):
 
     Attributes:
         hidden: float32. stats: float64. counters: int64.
+        rules: (rows,) int64, offset of the anomaly rules of every row, only read; see observe/row_rules.py.
         hidden_row, stats_row, counters_row: distance of two rows.
     """
 
     hidden: Any
     stats: Any
     counters: Any
+    rules: Any
     hidden_row: int
     stats_row: int
     counters_row: int
@@ -143,7 +145,7 @@ class EventOutputs(NamedTuple):
         quantiles: (n * horizon * Q,), nan for duplicate and late events.
         anomaly, flagged: (n,), nan and 0 where there is no score and no flag.
         robust: (n,) float64, the value after replacement of outliers; nan where it is missing.
-        notes, noted: (n,), see `place_event`.
+        notes, noted: (n,), see `place_event`; notes also `score_anomaly`.
     """
 
     status: Any

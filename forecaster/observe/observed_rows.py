@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.anomaly import rules
 from forecaster.batch import Batch, Columns, Forecasts, Note, allocate_forecasts, columns, is_observed
 from forecaster.config import AnomalyConfig, ModelConfig
 from forecaster.ensemble.prior import first_prior
@@ -26,6 +25,7 @@ from forecaster.observe import observe_kernel
 from forecaster.observe.buffers import make_scratch
 from forecaster.observe.forecast import LARGEST
 from forecaster.observe.late_events import LateEvents, ObservedState
+from forecaster.observe.row_rules import NumbersOf, RowRules
 from forecaster.state.calendar_rows import CalendarWatch
 from forecaster.state.history import History, HistoryRing
 from forecaster.state.late_rows import LateRows
@@ -50,6 +50,7 @@ class ObservedRows:
     Attributes:
         model: weights in use.
         table, calendars, silences, history: the state of the rows.
+        row_rules: the anomaly rules of every row.
         prior: that of young series (ensemble/prior.py), overwritten by events.
         events_total: number of events observed.
     """
@@ -63,11 +64,11 @@ class ObservedRows:
         self._scratch = make_scratch(layout)
         self.use(model)
         self.prior = first_prior()
-        self._rules = np.array([*rules(anomaly), *limits(config)])
         self._calendar_table = calendar_table(config.timezone, config.holidays)
         self.table = table = Table(layout, max_series)
+        self.row_rules = RowRules(max_series, anomaly, limits(config))
         self._rows = (  # the table in the form that the kernel takes
-            table.hidden.reshape(-1), table.stats.reshape(-1), table.counters.reshape(-1),
+            table.hidden.reshape(-1), table.stats.reshape(-1), table.counters.reshape(-1), self.row_rules.offsets,
             table.hidden.shape[1], table.stats.shape[1], table.counters.shape[1],
         )  # fmt: skip
         self.calendars = CalendarWatch(table, config)
@@ -91,9 +92,11 @@ class ObservedRows:
         self.model = model
         self._weights: NDArray[np.float32] = kernel_weights(model.layout, model.params)
 
-    def judge_by(self, anomaly: AnomalyConfig) -> None:
-        """Replaces the anomaly settings, from the next event on."""
-        self._rules[: len(self._rules) - 2] = rules(anomaly)
+    def judge_by(
+        self, anomaly: AnomalyConfig, others: Sequence[AnomalyConfig] = (), number_of: NumbersOf | None = None
+    ) -> None:
+        """Replaces the anomaly settings, from the next event on, see `Forecaster.judge_by`."""
+        self.row_rules.change(anomaly, others, number_of, self.table.index)
         self.silences.change(anomaly.silent_after)
 
     def observe(self, batch: Batch, forget: Sequence[tuple[int, str]]) -> Forecasts:
@@ -130,6 +133,7 @@ class ObservedRows:
                     start = i
                     self.table.evict()
                 row = self.table.add(name)
+                self.row_rules.enter(name, row)
             rows[i] = row
         self._run(rows, taken, out, start, end, revises)
 
@@ -149,8 +153,8 @@ class ObservedRows:
     def _run_kernel(self, events: Any, outputs: Any, prior: NDArray[np.float64], first: int) -> None:
         """Runs the kernel; see `observe` in observe/kernel.py."""
         arguments = (
-            self._kernel.numbers, self._weights, self._scratch, self._rows, events, outputs, self._rules, prior,
-            self._calendar_table, first, self.model.tag,
+            self._kernel.numbers, self._weights, self._scratch, self._rows, events, outputs, self.row_rules.array,
+            prior, self._calendar_table, first, self.model.tag,
         )  # fmt: skip
         self._kernel.select(arguments)(*arguments)
 

@@ -86,6 +86,7 @@ def _keep(former: ObservedRows, found: ObservedRows, rows: NDArray[np.int64], an
         source, target = (rows_of.anomaly_at + rows_of.layout.n_q + column for rows_of in (table, new))
         new.hidden[: len(rows), target] = table.hidden[rows, source]
     found.judge_by(anomaly)
+    found.row_rules.take_over(former.row_rules, found.table.index)
     found.silences.restore(former.silences.header())
     new.counters[: len(rows), SEEN] = table.counters[rows, SEEN]
     new.added_total, new.evicted_total = table.added_total, table.evicted_total

@@ -217,8 +217,8 @@ def update_by_value(
     seen = counters[w + OBSERVED]
     y_now: Any = np.float64(np.float32(value - stats[anchor_at]))
     # anomaly.py: score of the value under its forecast
-    score_anomaly(Q, Block(W, ensemble.levels), Block(hidden, one_step), y_now, stats[d + SCALE], seen, ts, rule,
-                  outputs.anomaly, outputs.flagged, i)  # fmt: skip
+    score_anomaly(Q, Block(W, ensemble.levels), Block(hidden, one_step), y_now, stats[d + SCALE], stats[anchor_at],
+                  seen, ts, Block(rule, table.rules[row]), outputs, i)  # fmt: skip
     # outliers.py: whether it is extreme, and its replacement
     replaced, extreme = False, False
     center: Any = np.float64(hidden[one_step + ensemble.median])

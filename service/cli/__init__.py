@@ -18,6 +18,7 @@ COMMANDS = {
     "backtest": Entry("backtest", "backtest", "Backtest: forecast the events of a file in time order, and score it."),
     "tune": Entry("tune", "tune", "Search for hyperparameters that forecast a history better."),
     "exclude": Entry("exclude", "exclude", "Exclude a window of series from training."),
+    "anomalies": Entry("anomalies", "anomalies", "Give feedback on anomalies; it changes the threshold of a series."),
     "models": Entry("models", "models", "List, show, promote and roll back models."),
     "metrics": Entry("metrics", "metrics", "Read a running daemon's metrics and show them."),
     "replay": Entry("replay", "replay", "Send a file of events to a Kafka topic, at a chosen speed."),

@@ -15,6 +15,7 @@ from forecaster import History
 from service.cli._http import server_of
 from service.config.sections import Config
 from service.deliveries import Deliveries
+from service.deliveries.alert_routes import alert_routes
 from service.deliveries.routes import check_deliveries, routes_of
 from service.engine.loop import Engine
 from service.file_watcher import FileWatcher
@@ -108,7 +109,16 @@ class Daemon:
             self._health,
             clock,
             kill=KillPoints.from_environment(),
-            listeners=[seen, *listeners, Deliveries(folder / "deliveries", routes_of(config), metrics, clock)],
+            listeners=[
+                seen,
+                *listeners,
+                Deliveries(
+                    folder / "deliveries",
+                    [*routes_of(config), *alert_routes(config, metrics, clock)],
+                    metrics,
+                    clock,
+                ),
+            ],
             wants_groups=wants_groups,
             summary=summary,
         )

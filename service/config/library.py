@@ -8,9 +8,10 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
-from forecaster import AnomalyConfig, ModelConfig, TrainConfig
-from service.config.base import Section, listed
-from service.config.durations import EXPECTED, MONTH_SECONDS, format_months, parse_duration, parse_months
+from forecaster import AnomalyConfig, ConfigError, ModelConfig, TrainConfig
+from service.config.base import Name, Section, listed
+from service.config.durations import EXPECTED, MONTH_SECONDS, Duration, format_months, parse_duration, parse_months
+from service.config.maintenance import MaintenanceWindow
 
 
 def _interval(value: Any) -> Any:
@@ -144,8 +145,74 @@ class ModelSettings(_MODEL):  # type: ignore[misc] # generated from the library'
         return self
 
 
+def _of_some_series(library: type[AnomalyConfig], *omit: str) -> Any:
+    """Builds a section with settings that some series may have instead of those of all; None where they do not."""
+    found: dict[str, Any] = {}
+    for name, setting in _ANOMALY.model_fields.items():
+        if name not in omit:
+            found[name] = (setting.annotation | None, Field(None, description=setting.description))
+    return create_model(f"_{library.__name__}OfSeries", __base__=Section, **found)
+
+
+_ANOMALY_OF_SERIES: Any = _of_some_series(AnomalyConfig, "silent_after")
+
+
+class SeriesAnomalyRule(_ANOMALY_OF_SERIES):  # type: ignore[misc] # as above
+    """Settings of [anomaly] for the series that match a pattern."""
+
+    series: Name = Field(description='Series, or a pattern with * and ? such as "disk.*".')
+
+
 class AnomalySettings(_ANOMALY):  # type: ignore[misc] # as above
     """Which events are flagged as anomalies. The library checks the bounds and states the expected value."""
+
+    rules: Annotated[tuple[SeriesAnomalyRule, ...], BeforeValidator(listed)] = Field(
+        (),
+        max_length=100,
+        description='Other settings of selected series, {series = "disk.*", side = "high", min_deviation = 5}: any key '
+        "above except silent_after. The first entry that matches a series applies.",
+    )
+    budget: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Flags of all series of a group, in a partition and a budget_period of event time, at most; "
+        "further events are published with suppressed = budget. 0: no bound.",
+    )
+    budget_period: Duration = Field(
+        3600.0, ge=1, description='Length of the periods of the budget, which begin at multiples of it. Default "1h".'
+    )
+    maintenance: Annotated[tuple[MaintenanceWindow, ...], BeforeValidator(listed)] = Field(
+        (),
+        max_length=100,
+        description='Event times without flags, {series = "db.*", start = "02:00", end = "04:00", days = ["sun"], '
+        'timezone = "Europe/Berlin"}, or once, with start and end in ISO-8601: events that would be flagged are '
+        "published with suppressed = maintenance.",
+    )
+
+    def library(self) -> AnomalyConfig:
+        """Builds the library's settings of the series that no rule matches.
+
+        Raises:
+            forecaster.ConfigError: a value is outside the library's bounds.
+        """
+        return AnomalyConfig(**{one.name: getattr(self, one.name) for one in dataclasses.fields(AnomalyConfig)})
+
+    def library_rules(self) -> list[AnomalyConfig]:
+        """Builds the library's settings of every rule.
+
+        Raises:
+            forecaster.ConfigError: a value is outside the library's bounds.
+        """
+        base, found = self.library(), list[AnomalyConfig]()
+        for rule in self.rules:
+            given = {name: value for name, value in rule.model_dump(exclude={"series"}).items() if value is not None}
+            try:
+                found.append(dataclasses.replace(base, **given))
+            except ConfigError as error:
+                got = f"{error.field} = {error.got!r} for {rule.series!r}"
+                raise ConfigError("rules", got, error.expected) from None
+        return found
 
 
 class TrainSettings(_TRAIN):  # type: ignore[misc] # as above

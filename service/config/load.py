@@ -13,18 +13,20 @@ import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from forecaster import ConfigError, install_command
+from service.config.alert_rules import AlertRule
 from service.config.durations import format_duration
 from service.config.groups import GroupConfig
 from service.config.sections import Config
 from service.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "FORECASTER_"
+_LISTED: Final[dict[str, type[BaseModel]]] = {"group": GroupConfig, "alert": AlertRule}  # [[group]] and [[alert]]
 _LIBRARY_KEYS = {
     "interval_ms": ["model", "interval"],
     "interval_months": ["model", "interval"],
@@ -79,6 +81,7 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
             msg = f'in the group "{name}": {error}'
             raise ConfigurationError(msg) from None
     _check_thresholds(config, flags, path)
+    _check_alert_levels(config, flags, path)
     _check_groups(config, flags, path)
     return config
 
@@ -141,11 +144,21 @@ def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | Non
             raise ConfigurationError(msg)
 
 
+def _check_alert_levels(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
+    """Rejects levels of [[alert]] that no group of series forecasts."""
+    levels = {level for name in config.group_names for level in config.of_group(name).model.quantiles}
+    for rule in config.alert:
+        if rule.level not in levels:
+            where, known = _origin(["alert"], flags, path), ", ".join(f"{level:g}" for level in sorted(levels))
+            msg = f"{where}: alert.level: got {rule.level:g} for {rule.name}, expected one of model.quantiles: {known}"
+            raise ConfigurationError(msg)
+
+
 def _check_with_library(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
     """Checks the library's sections with the library, and reports where a bad value was set."""
     seasons = () if config.model.seasons_need_interval else None  # `run` finds the interval in files
     model = partial(config.library_model, seasons)
-    sections = ("model", model), ("train", config.library_train), ("anomaly", config.library_anomaly)
+    sections = ("model", model), ("train", config.library_train), ("anomaly", config.anomaly.library_rules)
     for section, build in sections:
         try:
             build()
@@ -260,8 +273,8 @@ def _depth(keys: list[str]) -> int:
     """Counts how many of the keys are settings; the rest is an index or a branch of a union."""
     model: type[BaseModel] | None = Config
     for depth, key in enumerate(keys):
-        if depth == 1 and keys[0] == "group":  # the number of a group
-            model = GroupConfig
+        if depth == 1 and keys[0] in _LISTED:  # the number of a group or an alert
+            model = _LISTED[keys[0]]
             continue
         field = model.model_fields.get(key) if model else None
         if field is None:
@@ -273,8 +286,8 @@ def _depth(keys: list[str]) -> int:
 
 def _siblings(keys: list[str]) -> list[str]:
     model: Any = Config
-    if keys[0] == "group" and len(keys) > 2:
-        model, keys = GroupConfig, keys[2:]
+    if keys[0] in _LISTED and len(keys) > 2:
+        model, keys = _LISTED[keys[0]], keys[2:]
     for key in keys[:-1]:
         model = model.model_fields[key].annotation
     return list(model.model_fields)

@@ -14,6 +14,8 @@ from pydantic import BaseModel, Field, field_validator
 
 from forecaster import AnomalyConfig, ConfigError, ModelConfig, TrainConfig
 from service.config.aggregate import AggregateConfig
+from service.config.alert_rules import MOST_ALERT_RULES, AlertRule
+from service.config.alerts import AlertsConfig, Kind
 from service.config.base import Name, Section, Texts
 from service.config.bootstrap import BootstrapConfig
 from service.config.durations import Duration
@@ -147,6 +149,13 @@ class Config(Section):
     remote_write: RemoteWriteConfig = _section(RemoteWriteConfig)
     http: HttpConfig = _section(HttpConfig)
     log: LogConfig = _section(LogConfig)
+    alerts: AlertsConfig = _section(AlertsConfig)
+    alert: tuple[AlertRule, ...] = Field(
+        (),
+        max_length=MOST_ALERT_RULES,
+        description="Limits of forecasts, one [[alert]] each: an alert begins while the forecast of a series is beyond "
+        "the limit, before its values are. See docs/alerts.md.",
+    )
     group: tuple[GroupConfig, ...] = Field(
         (),
         max_length=MOST_GROUPS,
@@ -155,14 +164,14 @@ class Config(Section):
         "of the sections. state.max_series, state.history_events and retrain.cpu_share hold for each group.",
     )
 
-    @field_validator("group")
+    @field_validator("group", "alert")
     @classmethod
-    def _named_once(cls, groups: tuple[GroupConfig, ...]) -> tuple[GroupConfig, ...]:
-        names = [group.name for group in groups]
+    def _named_once(cls, named: Any) -> Any:
+        names = [one.name for one in named]
         if len(set(names)) < len(names):
             msg = f"got the names {', '.join(names)}, expected names that differ from each other"
             raise ValueError(msg)
-        return groups
+        return named
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -184,6 +193,11 @@ class Config(Section):
                 keys = {key: getattr(own, key) for key in own.model_fields_set}
                 update[section] = getattr(self, section).model_copy(update=keys)
         return self.model_copy(update=update)
+
+    @property
+    def alert_kinds(self) -> tuple[Kind, ...]:
+        """Which alerts there are: none without a target or an `[[alert]]`."""
+        return self.alerts.kinds if self.alerts.has_target or self.alert else ()
 
     @property
     def longest_horizon(self) -> int:
@@ -283,7 +297,7 @@ class Config(Section):
             forecaster.ConfigError: a value is outside the library's bounds; it has the attributes field, got and
                 expected.
         """
-        return AnomalyConfig(**self.anomaly.model_dump())
+        return self.anomaly.library()
 
     def library_train(self) -> TrainConfig:
         """Builds the library's TrainConfig from these settings.

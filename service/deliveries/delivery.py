@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol, runtime_checkable
 
 from service.errors import ServiceError
 from service.monitoring.families import DELIVERY_KINDS
@@ -57,10 +57,16 @@ class Spooled(NamedTuple):
 
 
 class BatchLimit(NamedTuple):
-    """The largest batch of a target; a single delivery may exceed the bytes."""
+    """The largest batch of a target; a single delivery may exceed the bytes.
+
+    Attributes:
+        deliveries, bytes: its size.
+        linger: seconds that deliveries are collected before a batch is read; none where the daemon ends.
+    """
 
     deliveries: int
     bytes: int
+    linger: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +131,14 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Releases what it holds."""
+
+
+@runtime_checkable
+class Renews(Protocol):
+    """What a `Target` is in addition that sends something again by the clock."""
+
+    def renew(self) -> None:
+        """Called in the thread of the target, about once a second while there is nothing else to send.
+
+        It must not raise, and may do nothing; what it sends need not arrive.
+        """

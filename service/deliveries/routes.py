@@ -15,6 +15,11 @@ def check_deliveries(config: Config) -> None:
     Raises:
         ConfigurationError: a setting is invalid; the message has the remedy.
     """
+    for name in ("password_file", "token_file", "ca_file", "webhook_secret_file"):
+        path = getattr(config.alerts, name)
+        if config.alerts.has_target and path is not None and not path.is_file():
+            msg = f"alerts.{name}: got {path}, expected a file that can be read"
+            raise ConfigurationError(msg)
     settings = config.remote_write
     if not settings.url:
         return

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from service.backoff import Backoff
-from service.deliveries.delivery import RefusedError, Target, UnavailableError
+from service.deliveries.delivery import RefusedError, Renews, Target, UnavailableError
 from service.deliveries.spool import DeliverySpool, SpooledBatch
 from service.monitoring.metrics import Metrics
 from service.ports import Clock
@@ -34,7 +34,7 @@ class Sender:
     def __init__(self, target: Target, spool: DeliverySpool, metrics: Metrics, clock: Clock) -> None:
         self.target, self.spool, self._metrics, self._clock = target, spool, metrics, clock
         self._backoff = Backoff(_LAST_PAUSE_SECONDS, random.Random(target.name))
-        self._closing, self._stopped = threading.Event(), threading.Event()
+        self._closing, self._hurried = threading.Event(), threading.Event()
         self._oldest_ms: int | None = None
         self._unavailable, self._defects = False, 0
         self._thread = threading.Thread(target=self._run, name=f"deliveries {target.name}", daemon=True)
@@ -54,6 +54,7 @@ class Sender:
 
         A target that does not answer is not waited for. The thread ends with the request that it is waiting for.
         """
+        self._hurried.set()
         deadline = self._clock.monotonic() + seconds
         while (
             self._thread.is_alive() and self.spool.pending_bytes and not self._unavailable
@@ -66,9 +67,13 @@ class Sender:
 
     def _run(self) -> None:
         while not self._closing.is_set():
+            if isinstance(self.target, Renews):
+                self.target.renew()
             if not self.spool.wait(_IDLE_SECONDS):
                 self._oldest_ms = None
                 continue
+            if self.target.limit.linger and not self._unavailable:
+                self._hurried.wait(self.target.limit.linger)
             try:
                 batch = self.spool.read(self.target.limit)
             except OSError as error:

@@ -28,23 +28,23 @@ class AnomalyRules:
     """
 
     def __init__(self, config: Config, writer: SnapshotWriter, group: str = "") -> None:
-        self._wanted, self._writer, self._group = config.library_anomaly(), writer, group
+        self._wanted, self._writer, self._group = config.anomaly, writer, group
 
     def configure(self, config: Config) -> None:
         """Replaces the configured rules."""
-        self._wanted = config.library_anomaly()
+        self._wanted = config.anomaly
 
     def put_in_force(self, partitions: Collection[Partition]) -> None:
         """Changes the rules of the group in all partitions where they differ from the configured ones."""
         for partition in partitions:
-            forecaster = partition.of_group(self._group).forecaster
-            before = forecaster.anomaly
+            group = partition.of_group(self._group)
+            before = group.flags.settings
             if before == self._wanted:
                 continue
             self._writer.wait()
-            forecaster.judge_by(self._wanted)
+            group.flags.change(self._wanted, group.forecaster)
             snapshots = snapshots_of([partition], self._writer.store)  # none for a partition without forecasts
             if snapshots and not self._writer.write_now(snapshots):
-                forecaster.judge_by(before)
+                group.flags.change(before, group.forecaster)
                 continue
             _log.info("anomaly rules changed", partition=partition.name, position=partition.position)

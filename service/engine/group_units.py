@@ -65,11 +65,12 @@ def publications_of(
     """
     shares = partition.shares(piece)
     if len(shares) == 1:
-        yield Publication(units[0], piece.decoded, forecasts[0], partition.forecaster, seconds)
+        one = partition
+        yield Publication(units[0], piece.decoded, forecasts[0], one.forecaster, seconds, alerts=one.alerts.news)
         return
     total = max(1, len(piece.decoded))
     for number, ((group, share), unit, found) in enumerate(zip(shares, units[1:], forecasts, strict=True)):
         own = share.decoded
-        if not number or len(own) or own.forget:
+        if not number or len(own) or own.forget or group.alerts.changes:
             part = {name: taken * len(own) / total for name, taken in seconds.items()}
-            yield Publication(unit, own, found, group.forecaster, part, group.group)
+            yield Publication(unit, own, found, group.forecaster, part, group.group, group.alerts.news)

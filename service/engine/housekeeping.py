@@ -1,7 +1,8 @@
 """The work of the engine between batches: some of it in every iteration, most of it once a second.
 
 every iteration   heartbeat, trainings that have ended or were requested, settings that have changed
-every second      anomaly rules, champion, trials, gauges and status, left partitions, memory, kernels, retention
+every second      anomaly rules, champion, trials, gauges and status, left partitions, memory, kernels, feedback,
+                  retention
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 from service.config.sections import Config
 from service.engine.conditions import Conditions
+from service.engine.feedback import FeedbackIntake
 from service.engine.group_parts import GroupParts
 from service.engine.literal_kernels import LiteralKernels
 from service.engine.malloc_trim import MallocTrimmer
@@ -40,6 +42,7 @@ class Kept:
     trainer: Trainer
     trimmer: MallocTrimmer
     kernels: LiteralKernels
+    feedback: FeedbackIntake
 
 
 class Housekeeping:
@@ -97,6 +100,7 @@ class Housekeeping:
         kept.kernels.want([model.config for model in models if model is not None])
         kept.kernels.poll()
         if not partitions.queue:
+            kept.feedback.take(served)
             kept.retention.run(transport)
 
     def _put_in_force(self, config: Config, partitions: PartitionSet) -> None:

@@ -26,6 +26,7 @@ from service.config.sections import Config
 from service.deliveries import Deliveries
 from service.engine.adoption import adopt_champions
 from service.engine.conditions import Conditions
+from service.engine.feedback import FeedbackIntake
 from service.engine.group_parts import GroupParts
 from service.engine.group_units import publications_of
 from service.engine.housekeeping import Housekeeping, Kept
@@ -51,6 +52,7 @@ from service.errors import (
     UnreachableError,
 )
 from service.lifecycle import KillPoints
+from service.monitoring.alert_reports import AlertReports
 from service.monitoring.exported_series import ExportedSeries
 from service.monitoring.health import Health
 from service.monitoring.interval_reports import IntervalReports
@@ -60,6 +62,7 @@ from service.monitoring.run_summary import RunSummary, inspection
 from service.partitions.partition import Partition
 from service.ports import Clock, Transport
 from service.publication import Listener
+from service.registry.feedback import FeedbackStore
 from service.registry.models import Registry
 from service.snapshots.owner import claim
 from service.snapshots.store import SnapshotStore
@@ -157,13 +160,15 @@ class Engine:
         kept = Kept(
             [*self._groups.values()], conditions, exported, self._retention, self._snapshots, trainer,
             MallocTrimmer(clock), LiteralKernels(clock),
+            FeedbackIntake(FeedbackStore(config.state.data_dir / "feedback"), metrics),
         )  # fmt: skip
         self._kernels = kept.kernels
         self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
         self.summary = summary or RunSummary(inspection(config))
         published_from = {name: config.of_group(name).output.publish_from_ms for name in config.group_names}
         counts = PublicationCounts(metrics, published_from)
-        self._listeners = [counts, self.summary, IntervalReports(metrics), exported, *listeners]
+        reports = IntervalReports(metrics), AlertReports(metrics)
+        self._listeners = [counts, self.summary, *reports, exported, *listeners]
 
     @property
     def _config(self) -> Config:

@@ -36,6 +36,10 @@ def move_series(partition: Partition, grouping: Grouping) -> None:
         moved = [series[at] for at in np.flatnonzero(grouping.of(series) != number).tolist()]
         if moved:
             parts.append(_history_of(group, frozenset(moved)))
+            for name in moved:  # feedback belongs to the series
+                if strictness := group.forecaster.strictness.get(name, 0):
+                    group.forecaster.adjust_threshold(name, -strictness)
+                    partition.groups[int(grouping.of([name])[0])].forecaster.adjust_threshold(name, strictness)
             group.forecaster.forget(moved)
             _log.info("series belong to another group now", partition=partition.name, count=len(moved),
                       before=shown_group(group.group))  # fmt: skip

@@ -77,7 +77,12 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         "non_negative max_gap mixture",
     )
     | _roles(Role.FREE, "model", "pretrained seed")  # of the initial weights, which are a file from then on
-    | _roles(Role.KEPT, "anomaly", "side smooth_events threshold clear quiet_events per_day silent_after")
+    | _roles(
+        Role.KEPT,
+        "anomaly",
+        "side smooth_events threshold clear quiet_events per_day silent_after "
+        "min_deviation min_relative rules budget budget_period maintenance",
+    )
     # A network of another shape builds its rows anew from the history; trainings, which read it too, are recorded.
     | _roles(Role.REPLAY, "state", "max_series history_events")
     | _roles(
@@ -119,6 +124,10 @@ def replay_settings(config: Config) -> dict[str, Any]:
     if config.aggregate.interval:
         zone = config.aggregate.timezone
         found[f'time zone data of aggregate.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
+    owns = [config.of_group(name).anomaly for name in config.group_names]
+    for zone in sorted({one.timezone for own in owns for one in own.maintenance if one.recurs}):
+        key = f'time zone data of anomaly.maintenance, "{zone}"'
+        found[key] = _checksum(calendar_table(zone, "").tobytes())
     zone, holidays = config.model.timezone, config.model.holidays
     found[f'time zone data of model.timezone = "{zone}"'] = _checksum(calendar_table(zone, "").tobytes())
     if config.input.future_covariates:

@@ -6,13 +6,14 @@ restore   newest intact snapshot S <= committed C, then [S, C) computed again wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
+from pydantic import ValidationError
 
 from forecaster import (
-    AnomalyConfig,
     CheckpointError,
     ConfigError,
     DriftTest,
@@ -22,7 +23,11 @@ from forecaster import (
 )
 from forecaster.state import checked
 from service.aggregate.aggregator import Aggregator
+from service.alerts.alert_states import AlertStates
+from service.alerts.breach_rules import BreachRules
+from service.config.library import AnomalySettings
 from service.config.sections import Config
+from service.engine.feedback import feedback_file, put_in_force
 from service.engine.moved_series import move_series
 from service.engine.replay_settings import Settings, SettingsNotes, check_replay, computed_with
 from service.engine.replayed_units import ReplayedUnits
@@ -30,11 +35,13 @@ from service.engine.schema_lookups import SchemaLookups
 from service.errors import ConfigurationError, SourceGoneError, UnreachableError
 from service.messages.decode import Decodes
 from service.monitoring.metrics import Metrics
+from service.partitions.flag_filter import FlagFilter
 from service.partitions.grouping import Grouping
 from service.partitions.partition import Partition, Piece
 from service.partitions.pieces import marked_piece, pieces
 from service.partitions.schedule import Progress, Schedule
 from service.ports import Adoption, TimeMark, Transport
+from service.registry.feedback import Feedback, FeedbackStore
 from service.registry.models import Registry
 from service.snapshots.file import Snapshot, this_machine
 from service.snapshots.partition_state import restore_overlap, restore_tests, restore_windows
@@ -86,6 +93,8 @@ class Restorer:
         self._broadcast, self._late_within = config.input.broadcast, config.input.late_within
         self._decoder, self._metrics, self._beat, self._first = decoder, metrics, beat, dict(models)
         self._schemas, self._aggregate, self._config = schemas, config.aggregate, config
+        self._breach_rules = BreachRules(config.alert)
+        self._feedback = FeedbackStore(config.state.data_dir / "feedback")
         self._notes = SettingsNotes(store.root.with_name("settings"))
         self._models = {model.sha256: model for model in models.values()}
 
@@ -113,6 +122,7 @@ class Restorer:
             raise SourceGoneError(msg)
         if committed is None:
             self._store.forget(name)
+            self._feedback.forget(feedback_file(name))
         if committed is None or not adoptions:  # only rejects so far, no events
             start = self._transport.earliest(name) if committed is None else committed
             self._notes.forget(name)
@@ -218,6 +228,7 @@ class Restorer:
         most = self._state.max_series
         with checked("the state"):
             rules = self._rules_of(state.library.get("anomaly"), group)
+            flags = FlagFilter(rules, state.library.get("flags_of_periods", ()))
             size = max(most, len(state.arrays["rows"]) + len(state.arrays["free"]))
             forecaster = Forecaster.from_state(
                 state.arrays,
@@ -225,40 +236,59 @@ class Restorer:
                 model,
                 max_series=size,
                 history_events=self._state.history_events,
-                anomaly=rules,
+                anomaly=rules.library(),
                 broadcast=self._broadcast,
                 late_within=self._late_within,
             )
+            flags.judge(forecaster)
         if size > most:
             msg = (
                 f"state.max_series: got {most}, expected at least the {size} series rows of partition "
                 f'"{state.partition}"; raise it, or start with another state.data_dir'
             )
             raise ConfigurationError(msg)
-        found = self._partition(state.partition, group, forecaster, state.position, schedule, state.progress)
+        found = self._partition(state.partition, group, forecaster, state.position, schedule, state.progress, flags)
         restore_tests(found, state, self._load)
+        with checked("the state of alerts"):
+            found.alerts.restore(state.library.get("alerts", {}))
+            found.feedback = int(state.library.get("feedback", 0))
         return found
 
-    def _rules_of(self, kept: Mapping[str, Any] | None, group: str) -> AnomalyConfig:
+    def _rules_of(self, kept: Mapping[str, Any] | None, group: str) -> AnomalySettings:
         """Returns the rules for a replay: the recorded ones, or the present ones where those are missing or invalid."""
-        present = self._groups[group].library_anomaly()
+        present = self._groups[group].anomaly
         try:
-            return AnomalyConfig.from_dict(dict(kept)) if kept else present
-        except ConfigError:
+            rules = AnomalySettings.model_validate(kept) if kept else present
+            rules.library_rules()
+        except (ValidationError, ConfigError):
             return present
+        return rules
 
     def _replay(self, partition: Partition, committed: int, adoptions: Sequence[Adoption]) -> Iterator[int]:
-        """Replays [position, committed); models change at the positions of their adoptions, behind time marks there."""
+        """Replays [position, committed); models change at the positions of their adoptions, behind time marks there.
+
+        Feedback is in force from its position on, among the time marks there.
+        """
+        entries = self._feedback.rewind(feedback_file(partition.name), partition.run, committed)
         marks = () if partition.aggregator is None else self._transport.marks(partition.name, partition.position)
-        changes: list[tuple[int, int, Adoption | TimeMark]] = [
-            (a.position, 1, a) for a in adoptions if partition.position <= a.position < committed
+        changes: list[tuple[int, int, float, Adoption | TimeMark | Feedback]] = [
+            (a.position, 1, 0.0, a) for a in adoptions if partition.position <= a.position < committed
         ]
-        changes += [(mark.position, 0, mark) for mark in partition.unseen(marks) if mark.position <= committed]
-        for position, _, change in sorted(changes, key=lambda one: one[:2]):
+        changes += [
+            (mark.position, 0, mark.time_ms, mark) for mark in partition.unseen(marks) if mark.position <= committed
+        ]
+        changes += [
+            (one.position, 0, -math.inf if one.mark_ms is None else one.mark_ms + 0.5, one)
+            for one in entries
+            if one.number > partition.feedback and one.position >= partition.position
+        ]
+        for position, _, _, change in sorted(changes, key=lambda one: one[:3]):
             yield from self._replay_to(partition, position)
             if isinstance(change, Adoption):
                 if change.group in self._groups:
                     partition.of_group(change.group).adopt(self._load(change.model_sha256), self._beat)
+            elif isinstance(change, Feedback):
+                put_in_force(partition, change)
             else:
                 self._observe(partition, marked_piece(partition, change))
         yield from self._replay_to(partition, committed)
@@ -298,7 +328,7 @@ class Restorer:
         self, name: str, position: int, schedules: Mapping[str, Schedule], adoptions: Sequence[Adoption] = ()
     ) -> Partition:
         """Creates a partition with empty state that begins now, and notes its rules for a later replay."""
-        rules = {group: own.library_anomaly().to_dict() for group, own in self._groups.items()}
+        rules = {group: own.anomaly.model_dump(mode="json") for group, own in self._groups.items()}
         self._store.note_rules(name, rules.pop(""), rules)
         return self._empty(name, position, schedules, adoptions)
 
@@ -334,15 +364,17 @@ class Restorer:
         rules: Mapping[str, Any] | None,
     ) -> Partition:
         first = next((one for one in adoptions if one.group == group), None)
+        flags = FlagFilter(self._rules_of(rules, group))
         forecaster = Forecaster(
             self._first[group] if first is None else self._load(first.model_sha256),
             max_series=self._state.max_series,
             history_events=self._state.history_events,
-            anomaly=self._rules_of(rules, group),
+            anomaly=flags.settings.library(),
             broadcast=self._broadcast,
             late_within=self._late_within,
         )
-        return self._partition(name, group, forecaster, position, schedule, Progress())
+        flags.judge(forecaster)
+        return self._partition(name, group, forecaster, position, schedule, Progress(), flags)
 
     def _joined(self, groups: Sequence[Partition]) -> Partition:
         """Returns the partition of group "" with the others, and with windows and overlap, not restored."""
@@ -363,6 +395,7 @@ class Restorer:
         position: int,
         schedule: Schedule,
         progress: Progress,
+        flags: FlagFilter,
     ) -> Partition:
         c, rules = forecaster.config, self._groups[group].retrain
         drift = DriftTest(rules.shadow_series, c.seasons, c.timezone) if rules.drift else None
@@ -376,6 +409,8 @@ class Restorer:
             rules=rules,
             drift=drift,
             quality=quality,
+            flags=flags,
+            alerts=AlertStates(self._breach_rules, self._config.alert_kinds),
             run=self._transport.run(name),
             group=group,
         )

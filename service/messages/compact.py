@@ -22,7 +22,7 @@ from forecaster import Forecasts, Silence, Status
 from forecaster.packed import NO_DIGITS, PackedQuantiles, pack_quantiles, unpack_quantiles
 from service.messages.decode import Decoded
 from service.messages.digits import plain
-from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, text_of
+from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, suppressions, text_of
 from service.messages.timestamps import format_times
 
 # Kind, origin, interval, value, anomaly, least, greatest, digits, flagged, missing, steps, levels, size of more.
@@ -140,6 +140,7 @@ class CompactFormat:
     ) -> Write:
         """See `OutputFormat`."""
         packed, revised = self.packed(forecasts.quantiles), revisions(forecasts)
+        suppressed = suppressions(forecasts)
         months = {
             at: {"interval": name, "targets": format_times(times)}
             for at, (name, times) in calendar_targets(forecasts).items()
@@ -148,7 +149,7 @@ class CompactFormat:
         records = _records(decoded, forecasts, packed, context, len(levels))
         written, size = records.tobytes(), records.dtype.itemsize
         whole = (packed.usable & (forecasts.status != Status.UNKNOWN)).tolist()
-        for at in (*months, *revised):
+        for at in (*months, *revised, *suppressed):
             whole[at] = False
         if placed := decoded.within is not None or decoded.windows is not None:  # sources are more than a position
             whole = [False] * len(whole)
@@ -163,6 +164,8 @@ class CompactFormat:
                     more["source"] = place
             if at in revised:
                 more["revision"] = 1
+            if at in suppressed:
+                more["suppressed"] = suppressed[at]
             codes = b""
             if status == UNKNOWN:
                 record["steps"] = 0

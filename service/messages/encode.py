@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from forecaster import Forecasts, Silence, Status
+from forecaster import Forecasts, Note, Silence, Status
 from service.messages.decode import Decoded
 from service.messages.digits import printable
 from service.messages.timestamps import LATEST_MS, format_times
@@ -21,6 +21,8 @@ UNKNOWN: Final = "unknown"
 # Status of a forecast by that of the event that gets it; a revision is "ok".
 _STATUS: Final[dict[int, str]] = {Status.OK: "ok", Status.MISSING: "missing", Status.UNKNOWN: UNKNOWN}
 _REVISION: Final[dict[str, object]] = {"revision": 1}
+_SUPPRESSED: Final[dict[int, str]] = {Note.MAINTENANCE: "maintenance", Note.OVER_BUDGET: "budget"}
+_SUPPRESSED_NOTES: Final = np.uint8(Note.MAINTENANCE | Note.OVER_BUDGET)
 _STAGED: Final = 512  # forecasts that are staged together, about a megabyte
 _FIXED: Final[dict[str, object]] = {}  # further fields of forecasts with steps of fixed length
 _MODEL_DIGITS = 12  # digits of a model's sha256 in a forecast, enough to distinguish models
@@ -55,6 +57,7 @@ class JsonFormat:
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
         flagged = forecasts.flagged.astype(np.bool_).tolist()
         quantiles, revised = printable(forecasts.quantiles), dict.fromkeys(revisions(forecasts), _REVISION)
+        suppressed = {at: {"suppressed": why} for at, why in suppressions(forecasts).items()}
         shared_levels = orjson.Fragment(orjson.dumps(list(levels)))
 
         def write(at: int, status: str) -> bytes:
@@ -72,6 +75,7 @@ class JsonFormat:
                     "source": text_of(source(at)),
                     "status": status,
                     **revised.get(at, _FIXED),
+                    **suppressed.get(at, _FIXED),
                 },
                 option=orjson.OPT_SERIALIZE_NUMPY,
             )
@@ -126,7 +130,8 @@ def encode(
     `targets`, the time of every step), `levels`, `quantiles` (one row per step, one column per level), `anomaly` (null
     while unknown), `flagged`, `model` (prefix of its sha256), `source` (partition and position, the identity of the
     forecast) and `status`: "ok", "missing" if the event had no value, or "unknown" while the series has no forecast,
-    and `quantiles` is null. The source of a value of a closed window has `window`, its begin and end, and `mark`, the
+    and `quantiles` is null. An event that would have been flagged in another time or with a larger budget has
+    `suppressed`. The source of a value of a closed window has `window`, its begin and end, and `mark`, the
     event time of the time mark, where no record but such a mark has closed it.
     The record of a late event that was put in its place has `revision` = 1: it is the corrected forecast of the newest
     event of the series, at `origin`; its source is the late event. Without a forecast there is no such record.
@@ -180,6 +185,11 @@ def encode(
     return Encoded(series, encoded, positions)
 
 
+def forecast_statuses() -> list[int]:
+    """Returns the statuses of events that get a forecast with quantiles, revisions left out."""
+    return [int(status) for status, text in _STATUS.items() if text != UNKNOWN]
+
+
 def _parts(events: list[int], ends: Collection[int]) -> Iterator[list[int]]:
     """Yields the events in parts of at most `_STAGED`, which end at those of `ends`."""
     begin = 0
@@ -188,11 +198,6 @@ def _parts(events: list[int], ends: Collection[int]) -> Iterator[list[int]]:
         while begin < cut:
             yield events[begin : min(begin + _STAGED, cut)]
             begin = min(begin + _STAGED, cut)
-
-
-def forecast_statuses() -> list[int]:
-    """Returns the statuses of events that get a forecast with quantiles, revisions left out."""
-    return [int(status) for status, text in _STATUS.items() if text != UNKNOWN]
 
 
 def published_from(forecasts: Forecasts, from_ms: int | None) -> NDArray[np.bool_]:
@@ -206,6 +211,12 @@ def revisions(forecasts: Forecasts) -> set[int]:
     """Returns the late events with a corrected forecast of the newest event of their series."""
     repaired = np.flatnonzero(forecasts.status == Status.REPAIRED)
     return {*repaired[~np.isnan(forecasts.quantiles[repaired, 0, 0])].tolist()}
+
+
+def suppressions(forecasts: Forecasts) -> dict[int, str]:
+    """Returns why events were not flagged that otherwise would have been, by index: maintenance or budget."""
+    notes = forecasts.notes & _SUPPRESSED_NOTES
+    return {at: _SUPPRESSED[notes[at]] for at in np.flatnonzero(notes).tolist()}
 
 
 def calendar_targets(forecasts: Forecasts) -> dict[int, tuple[str, NDArray[np.int64]]]:

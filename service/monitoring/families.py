@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.metrics import MetricWrapperBase
 
 from forecaster import Status
+from service.config.alerts import KINDS
 from service.config.groups import shown_group
 from service.messages.decode import REASONS
 from service.monitoring.group_label import GROUPED
@@ -33,6 +34,9 @@ _VALUES: Final[Mapping[str, Sequence[str]]] = {
     "http_refused": (
         "unauthorized", "too_large", "too_slow", "busy", "bodies", "connections", "cut", "host", "origin",
     ),
+    "feedback": ("ack", "mute", "confirm"),
+    "alerts": KINDS,
+    "alerts_lasting": KINDS,
     "push_events": ("events", "write", "otlp"),
     **dict.fromkeys(
         ("deliveries_sent", "deliveries_refused", "deliveries_dropped", "delivery_failures", "deliveries_pending_bytes",

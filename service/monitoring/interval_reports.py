@@ -5,6 +5,8 @@ This is not part of the state: a replay does not report notes again that were pu
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import structlog
 
@@ -13,6 +15,8 @@ from service.monitoring.metrics import Metrics
 from service.publication import Listener, Publication
 
 _log = structlog.get_logger()
+
+_REPORTED: Final = np.uint8(Note.NEW_INTERVAL | Note.CONTRADICTED | Note.REOPENED)
 
 
 class IntervalReports(Listener):
@@ -31,7 +35,7 @@ class IntervalReports(Listener):
         if not notes.any():
             return
         metrics.same_step_events.inc(int(np.count_nonzero(notes & Note.SAME_STEP)))
-        for at in np.flatnonzero(notes & ~np.uint8(Note.SAME_STEP)).tolist():
+        for at in np.flatnonzero(notes & _REPORTED).tolist():
             self._report(publication, at)
 
     def _report(self, publication: Publication, at: int) -> None:

@@ -63,6 +63,9 @@ class Metrics:
         self.forecasts = counter("forecasts", "Forecasts published.")
         self.anomalies = counter("anomalies", "Events flagged as anomalies.")
         self.silences = counter("silences", "Series announced as silent.")
+        self.feedback = counter("feedback", "Feedback on anomalies that is in force, by verdict.", "verdict")
+        self.alerts = counter("alerts", "Alerts that have begun, by kind.", "kind")
+        self.alerts_lasting = gauge("alerts_lasting", "Alerts that last, by kind.", "kind")
         self.same_step_events = counter(
             "same_step_events", "Events less than half an interval after the newest step, which replace its value."
         )

@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 
 from forecaster import Batch, DriftTest, Forecaster, Forecasts, Model, QualityWatch, Shadow
 from service.aggregate.aggregator import Aggregator
+from service.alerts.alert_states import AlertStates
+from service.alerts.breach_rules import BreachRules
+from service.config.library import AnomalySettings
 from service.config.retrain import RetrainConfig
 from service.messages.decode import Decoded
+from service.partitions.flag_filter import FlagFilter
 from service.partitions.grouping import Grouping
 from service.partitions.history_overlap import HistoryOverlap
 from service.partitions.schedule import Progress, Schedule
@@ -48,6 +52,9 @@ class Partition:
         drift: the test on forecast errors, None where it is disabled.
         shadow: the shadow model, or None. guard: it is the former champion, not a challenger.
         quality: scores forecasts when their targets arrive, None where it is disabled; not part of the state.
+        flags: which flagged events are announced; has the anomaly rules in force.
+        alerts: which alerts of its series last.
+        feedback: number of the last feedback on anomalies that its state includes; of `group` "" only.
         run: the run of its outputs, see `ports.Transport.run`.
         aggregator: its open windows, at the same position as the rows; None where events are forecast as they are.
         overlap: the end of its history by series; None where it has had none.
@@ -71,6 +78,9 @@ class Partition:
     shadow: Shadow | None = None
     guard: bool = False
     quality: QualityWatch | None = None
+    flags: FlagFilter = field(default_factory=lambda: FlagFilter(AnomalySettings.model_validate({})))
+    alerts: AlertStates = field(default_factory=lambda: AlertStates(BreachRules(()), ()))
+    feedback: int = 0
     run: int = 1
     aggregator: Aggregator | None = None
     overlap: HistoryOverlap | None = None
@@ -94,9 +104,12 @@ class Partition:
 
     def observe(self, piece: Piece) -> list[Forecasts]:
         """Observes a piece in the rows of all groups; returns the forecasts of each."""
-        return [
-            group.forecaster.observe(group.batch_of(share), share.decoded.forget) for group, share in self.shares(piece)
-        ]
+        return [group._observe(share) for group, share in self.shares(piece)]  # noqa: SLF001 - of the same class
+
+    def _observe(self, share: Piece) -> Forecasts:
+        found = self.forecaster.observe(self.batch_of(share), share.decoded.forget)
+        self.flags.apply(share.decoded.series, found)
+        return found
 
     def batch_of(self, share: Piece) -> Batch:
         """Returns the events of a share, with known future values for the horizon of the network in force."""
@@ -154,6 +167,11 @@ class Partition:
                 self.drift.observe(batch, forecasts, self.forecaster.config.quantiles)
             if self.quality is not None:
                 self.quality.observe(batch, forecasts, self.forecaster.series_count)
+        if forecasts is None:
+            self.alerts.pass_by()
+        else:
+            levels, in_maintenance = self.forecaster.config.quantiles, self.flags.in_maintenance
+            self.alerts.observe(piece.decoded, forecasts, levels, in_maintenance)
         due = piece.due and self._is_enough(len(piece.decoded))
         self.schedule.advance(
             self.progress, piece.decoded.timestamp_ms, due=due, of_last_record=piece.decoded.last_record_events
@@ -163,7 +181,7 @@ class Partition:
             if self.overlap is not None:
                 self.overlap.end(self._accepted_ms)
         self.position, self.ahead = piece.next_position, False
-        return due or (len(piece.decoded) > 0 and self._drifted())
+        return due or (len(piece.decoded) > 0 and self._drifted(piece.decoded))
 
     def _accepted_ms(self, series: Sequence[str], newest_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns up to which times the events of series were accepted; see `HistoryOverlap.end`."""
@@ -182,12 +200,18 @@ class Partition:
         wanted = _STEPS_TO_LEARN_FROM * self.forecaster.series_count if self.schedule.half else 0
         return self.progress.events + more >= wanted
 
-    def _drifted(self) -> bool:
-        """Returns whether drift makes a training due: at an alarm, which resets the sum, or as a follow-up of one."""
+    def _drifted(self, decoded: Decoded) -> bool:
+        """Returns whether drift makes a training due: at an alarm, which resets the sum, or as a follow-up of one.
+
+        Args:
+            decoded: the events up to here.
+        """
         since = self.progress.events - max(0, self.progress.due_at)
         if self.drift is None or not self.at_check or since < max(1, self.rules.drift_cooldown):
             return False
         alarm = self.drift.statistic >= self.rules.drift_threshold
+        last = len(decoded) - 1
+        self.alerts.observe_drift(last, int(decoded.timestamp_ms[last]), decoded.positions[last], drifts=alarm)
         if alarm:
             _log.info(
                 "drift detected", partition=self.name, position=self.position, statistic=round(self.drift.statistic, 2)

@@ -12,7 +12,7 @@ from fastavro import parse_schema, schemaless_writer
 from forecaster import Forecasts, Silence
 from service.messages.decode import Decoded
 from service.messages.digits import exact_in_float32
-from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions
+from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, suppressions
 from service.messages.frames import frame_head
 from service.schemas.forecast_schemas import FORECAST, SILENCE
 from service.schemas.quantile_rows import rows_of, varint
@@ -57,6 +57,7 @@ class AvroFormat:
         origins, steps = forecasts.origin_ms.tolist(), calendar_targets(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
         flagged, revised = forecasts.flagged.astype(np.bool_).tolist(), revisions(forecasts)
+        suppressed = suppressions(forecasts)
         fits, quantiles = exact_in_float32(forecasts.quantiles), forecasts.quantiles
         begin, row = varint(2 * quantiles.shape[1]), varint(2 * quantiles.shape[2])  # a count is a signed integer
         narrow_rows = rows_of(quantiles, "<f4", row, _EMPTY)
@@ -85,6 +86,7 @@ class AvroFormat:
                 "source": source(at),
                 "status": status,
                 "revision": 1 if at in revised else None,
+                "suppressed": suppressed.get(at),
             }
             return head + _written(_BEFORE, before) + shared + both + _written(_AFTER, after)
 

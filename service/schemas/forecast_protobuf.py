@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from forecaster import Forecasts, Silence
 from service.messages.decode import Decoded
 from service.messages.digits import exact_in_float32
-from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions
+from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, suppressions
 from service.messages.frames import frame_head
 from service.schemas.forecast_schemas import SCHEMAS
 from service.schemas.proto_files import file_descriptors
@@ -51,6 +51,7 @@ class ProtobufFormat:
         origins, steps = forecasts.origin_ms.tolist(), calendar_targets(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
         flagged, revised = forecasts.flagged.astype(np.bool_).tolist(), revisions(forecasts)
+        suppressed = suppressions(forecasts)
         fits, quantiles = exact_in_float32(forecasts.quantiles), forecasts.quantiles
         narrow_rows = rows_of(quantiles, "<f4", _row_begin("quantiles", 4 * len(levels)))
         row = _row_begin("quantiles_double", 8 * len(levels))
@@ -74,6 +75,8 @@ class ProtobufFormat:
                 record.anomaly = anomalies[at]
             if at in revised:
                 record.revision = 1
+            if at in suppressed:
+                record.suppressed = suppressed[at]
             _name_source(record.source, source(at))
             return head + _serialised(record) + rows  # the fields of a message may be in any order
 

@@ -91,8 +91,9 @@ def as_json(record: object) -> dict[str, Any]:
     # A row is an array in Avro, and a message in Protobuf, which has no arrays of arrays.
     values = [row["values"] if isinstance(row, Mapping) else row for row in rows or ()]
     found["quantiles"] = plain(np.array(values, np.float64)) if values else None
-    if found.get("revision") is None:
-        found.pop("revision", None)
+    for name in ("revision", "suppressed"):
+        if found.get(name) is None:
+            found.pop(name, None)
     targets = found.pop("targets", [])
     if found.get("interval") is None:
         found.pop("interval", None)

@@ -50,6 +50,7 @@ FORECAST: Final[dict[str, Any]] = {
         {"name": "source", "type": _SOURCE},
         {"name": "status", "type": "string"},
         {"name": "revision", "type": ["null", "int"], "default": None},
+        {"name": "suppressed", "type": ["null", "string"], "default": None},
     ],
 }  # fmt: skip
 SILENCE: Final[dict[str, Any]] = {
@@ -84,6 +85,7 @@ message Forecast {
   Source source = 12;
   string status = 13;
   optional int32 revision = 14;
+  optional string suppressed = 15;
 }
 
 message Silence {

@@ -100,6 +100,7 @@ SELECT
     f.value AS value,
     f.origin_ms AS origin_ms,
     coalesce(json_extract(f.more, '$.revision'), 0) AS revision,
+    json_extract(f.more, '$.suppressed') AS suppressed,
     f.id AS id
 FROM {_STORED}"""
 _FORECASTS_OF_BATCHES: Final = f"""
@@ -118,6 +119,7 @@ SELECT
     NULL,
     {_ORIGIN_MS},
     coalesce(json_extract(one.value, '$.revision'), 0),
+    json_extract(one.value, '$.suppressed'),
     batches.rowid * 65536 + one.key - (1 << 50)
 FROM batches, json_each(batches.forecasts) AS one
 WHERE json_extract(one.value, '$.kind') IS NULL"""

@@ -57,7 +57,11 @@ def _snapshot(partition: Partition, store: SnapshotStore) -> Snapshot:
 def _captured(group: Partition, since: tuple[Base, Mark] | None) -> Snapshot:
     """Captures the forecaster of a group, and drift test and shadow model as further arrays."""
     found = take(group.name, group.position, group.forecaster, group.progress, since, group.run)
-    found.library["anomaly"] = group.forecaster.anomaly.to_dict()
+    found.library["anomaly"] = group.flags.settings.model_dump(mode="json")
+    found.library["flags_of_periods"] = group.flags.state()
+    found.library["feedback"] = group.feedback
+    if alerts := group.alerts.state():
+        found.library["alerts"] = alerts
     if group.drift is not None:
         found.arrays.update({f"drift.{name}": array for name, array in group.drift.state().items()})
     if group.shadow is not None:

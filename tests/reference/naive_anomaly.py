@@ -12,18 +12,21 @@ class NaiveJudge:
 
     Args:
         levels: of the quantiles.
-        side, smooth_events, threshold, clear, quiet_events, per_day: see `forecaster.AnomalyConfig`.
+        side, smooth_events, threshold, clear, quiet_events, per_day, min_deviation, min_relative: see
+            `forecaster.AnomalyConfig`.
     """
 
-    def __init__(self, levels, side, smooth_events, threshold, clear, quiet_events, per_day):
+    def __init__(self, levels, side, smooth_events, threshold, clear, quiet_events, per_day,
+                 min_deviation, min_relative):  # fmt: skip
         self.levels, self.side, self.per_day = list(levels), side, per_day
         self.threshold, self.clear, self.quiet_events = threshold, clear, quiet_events
+        self.min_deviation, self.min_relative = min_deviation, min_relative
         self.rate = 2 / (smooth_events + 1)
         self.excess = {"low": 0.15, "high": 0.15}
         self.mean, self.wait, self.flags = 0.5, 0, {}
 
     def judge(self, quantiles, y, scale, ts):
-        """Returns (score, flagged) of the value `y` at `ts`."""
+        """Returns (score, flagged, whether an alarm ends) of the value `y` at `ts`."""
         u = self.level(quantiles, y, scale)
         score = {"both": abs(2 * u - 1), "high": u, "low": 1 - u}[self.side]
         if self.rate < 1:
@@ -31,15 +34,18 @@ class NaiveJudge:
             x = (self.mean - 0.5) / math.sqrt(self.rate / (12 * (2 - self.rate)))
             odds = (1 + abs(1.5976 * x + 0.07056 * x**3) / 64) ** 64
             score = odds / (1 + odds) if x >= 0 else 1 / (1 + odds)
-        flagged, day = False, ts // DAY_MS
-        if score >= self.threshold:
+        flagged, day, ended = False, ts // DAY_MS, False
+        median = quantiles[self.levels.index(0.5)]
+        far = abs(y - median) >= max(self.min_deviation, self.min_relative * abs(median))
+        if far and score >= self.threshold:
             if self.wait == 0 and self.flags.get(day, 0) < self.per_day:
                 flagged = True
                 self.flags[day] = self.flags.get(day, 0) + 1
             self.wait = self.quiet_events
-        elif score < self.clear and self.wait:
+        elif (score < self.clear or not far) and self.wait:
             self.wait -= 1
-        return score, flagged
+            ended = self.wait == 0
+        return score, flagged, ended
 
     def level(self, q, y, scale):
         """Returns the level of `y` among the quantiles."""

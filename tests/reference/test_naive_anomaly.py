@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from naive_anomaly import NaiveJudge
 
-from forecaster import AnomalyConfig, Batch, Forecaster
+from forecaster import AnomalyConfig, Batch, Forecaster, Note
 from forecaster.anomaly import WARM
 from forecaster.features.step_inputs import SCALE
 
@@ -17,6 +17,8 @@ CHOICES = {
     "default": AnomalyConfig(),
     "high": AnomalyConfig(side="high", threshold=0.9, clear=0.5, quiet_events=2, per_day=3),
     "low-smoothed": AnomalyConfig(side="low", smooth_events=5, threshold=0.9, clear=0.6, quiet_events=3, per_day=100),
+    "far": AnomalyConfig(threshold=0.9, clear=0.6, quiet_events=2, per_day=100, min_deviation=6.0),
+    "relative": AnomalyConfig(threshold=0.9, clear=0.6, quiet_events=2, per_day=100, min_relative=0.3),
 }
 
 
@@ -43,9 +45,10 @@ def test_equals_the_naive_judge(network: str, choice: str) -> None:
         regular = i > 0 and steps[i] - steps[i - 1] == 1
         if np.isfinite(values[i]):
             if observed >= WARM and regular and waiting is not None:
-                score, flagged = naive.judge(waiting, float(np.float32(values[i])), scale, int(ts[i]))
+                score, flagged, ended = naive.judge(waiting, float(np.float32(values[i])), scale, int(ts[i]))
                 assert out.anomaly[0] == pytest.approx(score, abs=2e-5), i
                 assert bool(out.flagged[0]) == flagged, i
+                assert bool(out.notes[0] & Note.QUIET) == ended, i
                 scores.append(score)
                 flags.append(flagged)
             else:

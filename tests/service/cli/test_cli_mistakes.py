@@ -91,6 +91,8 @@ MISTAKES = [
             ("--to", "got 2026-01-01", "expected a later time")),
     Mistake("exclude --data-dir empty --remove 7", 1, ("got number 7", "there is none")),
     Mistake("exclude --list --data-dir nowhere", 2, ("nowhere", "expected the data directory of a daemon")),
+    Mistake("anomalies mute a --data-dir nowhere", 2, ("nowhere", "the data directory of a daemon that has run")),
+    Mistake("anomalies mute --data-dir damaged", 2, ("Missing argument 'SERIES'",)),
     Mistake("models list --data-dir nowhere", 2, ("nowhere", "expected the data directory of a daemon")),
     Mistake("models show champion --data-dir damaged", 1, (f"{NAME}.safetensors", "restore the file")),
     Mistake("models rollback --group shop --data-dir damaged", 2, ("--group: got 'shop'", "expected one of default")),

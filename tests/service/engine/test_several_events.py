@@ -17,7 +17,7 @@ import service.partitions.pieces
 from forecaster import Forecaster, Model, ModelConfig
 from service.config.input import InputConfig
 from service.config.retrain import RetrainConfig
-from service.messages.decode import Decoder
+from service.messages.decode import Decoded, Decoder
 from service.partitions.partition import Partition
 from service.partitions.pieces import pieces
 from service.partitions.schedule import Progress, Schedule
@@ -142,10 +142,10 @@ class TestTrainings:
         checked: list[int] = []
         plain = Partition._drifted
 
-        def drifted(self: Partition) -> bool:
+        def drifted(self: Partition, decoded: Decoded) -> bool:
             if self.at_check:
                 checked.append(self.position)
-            return plain(self)
+            return plain(self, decoded)
 
         monkeypatch.setattr(Partition, "_drifted", drifted)
         rules = {"drift": True, "check_events": 10}

@@ -59,7 +59,7 @@ class TestContent:
         sink.publish(unit(2, 1))
         assert rows(sink, "SELECT * FROM forecasts ORDER BY position")[2] == (
             "p", 2, "cpu", "2026-01-01T00:00:00.000Z", 60000, "abc", "ok", "[0.1,0.5]", "[[1.0,2.5]]", None, None,
-            None, 1767225600000, 0, 2 * 65536 - (1 << 50),
+            None, 1767225600000, 0, None, 2 * 65536 - (1 << 50),
         )  # fmt: skip
         assert rows(sink, "SELECT count(*), sum(position) FROM forecasts") == [(3, 3)]
         assert rows(sink, "SELECT n, next_position FROM batches") == [(2, 2), (1, 3)]
