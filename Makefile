@@ -19,6 +19,7 @@ IDLE_KILLS ?= 200
 ALERT_KILLS ?= 200
 REMOTE_WRITE_KILLS ?= 200
 SHAPE_KILLS ?= 100
+PARQUET_KILLS ?= 200
 POSTGRES_KILLS ?= 200
 CHAOS_SECONDS ?= inf
 DELAYS ?= 200
@@ -58,6 +59,7 @@ chaos: $(VENV)/.test-installed ## everything that can break, many times, against
 	CHAOS_SHAPE_KILLS=$(SHAPE_KILLS) $(BIN)/python -m pytest tests/e2e/test_shape_kill.py -m ""
 	CHAOS_ALERT_KILLS=$(ALERT_KILLS) $(BIN)/python -m pytest tests/deploy/test_alert_kills.py -m ""
 	CHAOS_REMOTE_WRITE_KILLS=$(REMOTE_WRITE_KILLS) CHAOS_REMOTE_WRITE_DOWN=60 $(BIN)/python -m pytest tests/deploy/test_remote_write_kill.py
+	CHAOS_PARQUET_KILLS=$(PARQUET_KILLS) $(BIN)/python -m pytest tests/e2e/test_parquet_kill.py
 	CHAOS_IDLE_KILLS=$(IDLE_KILLS) $(BIN)/python -m pytest tests/e2e/test_idle_kill.py tests/broker/test_idle_kill_on_kafka.py
 
 late: $(VENV)/.test-installed ## so many late EndTxn per client and way, a part of `make chaos`; prints a table (DELAYS=200)

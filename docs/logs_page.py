@@ -213,6 +213,15 @@ MEANINGS: Final = {
         "the part is not dropped; it is tried again every 10 s. Once until it succeeds. End the transaction "
         "(`pg_stat_activity`)."
     ),
+    "file of forecasts not written, retrying": (
+        "A Parquet file cannot be written: `error`. Nothing is published until it can; nothing is lost. Free space, or "
+        "make `folder` writable."
+    ),
+    "forecasts wait for the next start": (
+        "The daemon ends, and the last Parquet file could not be written: `error`. Its forecasts are in "
+        "`positions.sqlite` in `folder`, and the next start writes them."
+    ),
+    "views not written": "`views.sql` in `folder` could not be replaced. It is tried again with the next file.",
     "sink available again": "Forecasts are published again; none was lost.",
     "schema registry unavailable, retrying": (
         "`schema_registry.url` does not answer, or refuses the credentials, and a record has a new schema, or the "
@@ -345,6 +354,9 @@ MEANINGS: Final = {
     ),
     "deliveries are damaged and not sent": (
         "The disk has changed bytes of a spool. The rest of this file is left out, and the next one is sent."
+    ),
+    "deliveries deleted, their file cannot be used": (
+        "A file of a spool has no intact beginning: the disk has changed it, or a release with another format wrote it."
     ),
     "deliveries cannot be read": "The spool of a target cannot be read, see `error`. It is tried again.",
     "snapshots not written": (

@@ -217,6 +217,10 @@ A column that is not selected costs nothing; quantiles cost about 0.3 ms a forec
 `origin_ms`, and all of them by `id`, the order in which they were written: both are read from an index.
 Tools that read only the tables of a SQLite file, such as the scanner of DuckDB, read exports of `forecaster forecasts`.
 
+`forecaster tail` shows forecasts as they are written, in the order of their commits; with `--json`, one JSON object \
+per line as on a topic.
+It reads the file four times a second, and waits where no daemon has written one yet.
+
 The file has bounds.
 `output.keep = "30d"` deletes what was written longer ago, to the hour; `output.max_bytes`, 10 GiB if nothing else is \
 set, deletes the oldest forecasts, silences and rejected records where the file would become larger.
@@ -226,7 +230,10 @@ Positions, adoptions and the counts of `forecaster run` stay.
 """
 
 
-LINES_TEXT: Final = """With `output.sink = "stdout"` forecasts and silences are lines on standard output, each one \
+LINES_TEXT: Final = """With `output.sink = "parquet"` forecasts are in Parquet files, with the columns of \
+[its page](parquet.md#the-columns).
+
+With `output.sink = "stdout"` forecasts and silences are lines on standard output, each one \
 JSON object as above.
 They are delivered at least once: after a crash the lines of one batch may be repeated, with the same `source`, by \
 which a reader drops duplicates.

@@ -9,7 +9,7 @@ DOCS = Path(__file__).parent
 SECTIONS = {
     "Start": ["index", "tutorial", "comparison"],
     "How to": [
-        "files", "kafka", "postgres", "history", "raw-events", "prometheus-only", "remote-write", "groups",
+        "files", "kafka", "parquet", "postgres", "history", "raw-events", "prometheus-only", "remote-write", "groups",
         "retraining", "shapes", "covariates", "data", "anomalies", "alerts", "backtest", "recurrent", "page",
         "scaling", "deploying", "operations", "security", "upgrading",
     ],

@@ -9,10 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from service.messages.compact import CompactForecast, unpack
-from service.messages.timestamps import format_times
+from service.sinks.sqlite_forecasts import forecast_object
 
 _STORED = """
 SELECT n.name, c.partition, c.model, c.levels, f.*
@@ -30,7 +27,7 @@ def outputs(path: Path) -> Iterator[dict[str, Any]]:
         database.row_factory = sqlite3.Row
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
         for row in database.execute(_STORED) if "stored_forecasts" in tables else ():
-            yield _forecast(row)
+            yield forecast_object(row["name"], row["partition"], row["model"], json.loads(row["levels"]), row)
         for row in database.execute(_SILENCES) if "stored_silences" in tables else ():
             found = dict(row)
             found["source"] = {name: found.pop(name) for name in ("partition", "position")}
@@ -43,26 +40,3 @@ def outputs(path: Path) -> Iterator[dict[str, Any]]:
 def texts(path: Path) -> list[str]:
     """Returns the same as JSON texts."""
     return [json.dumps(one) for one in outputs(path)]
-
-
-def _forecast(row: sqlite3.Row) -> dict[str, Any]:
-    more, levels = json.loads(row["more"] or "{}"), json.loads(row["levels"])
-    fields = [name for name in CompactForecast._fields if name not in ("context", "more", "quantiles")]
-    stored = CompactForecast(
-        context=b"", more="", quantiles=row["quantiles"] or b"", **{name: row[name] for name in fields}
-    )
-    quantiles = unpack(stored, len(levels))
-    return {
-        "series": row["name"],
-        "origin": format_times(np.array([row["origin_ms"]]))[0],
-        "interval_ms": row["interval_ms"],
-        **{name: more[name] for name in ("interval", "targets") if name in more},
-        "levels": levels,
-        "quantiles": more.get("quantiles") if quantiles is None else quantiles.tolist(),
-        "anomaly": row["anomaly"],
-        "flagged": bool(row["flagged"]),
-        "model": row["model"],
-        "source": {"partition": row["partition"], "position": row["position"], **more.get("source", {})},
-        "status": "missing" if row["missing"] else "ok" if row["steps"] else "unknown",
-        **{name: more[name] for name in ("revision",) if name in more},
-    }

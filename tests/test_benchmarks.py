@@ -20,6 +20,7 @@ import forecast_formats
 import history
 import late_events
 import mixed_cadences
+import parquet_output
 import postgres_output
 import prometheus_page
 import raw_events
@@ -154,6 +155,18 @@ def test_remote_write() -> None:
     assert len(rows) >= 3
     assert all(float(row[1]) > 0 for row in rows)
     assert {row[3].strip() for row in rows[3:]} <= {"2,048"}
+
+
+def test_parquet_output() -> None:
+    """Files take less than half of the 1,937 bytes of JSON, every way has a figure, and files follow one another."""
+    rows = [line.strip("| ").split(" | ") for line in parquet_output.table(8192, 4 << 20).splitlines()[2:]]
+    assert [row[0] for row in rows] == ["parquet", "sqlite, `compact`", "bare pyarrow"]
+    assert all(float(row[2]) > 0 for row in rows)
+    assert float(rows[0][1]) < 1937 / 2
+    none, several = [
+        line.strip("| ").split(" | ") for line in parquet_output.waiting(20_000, 1e9, 2 << 20).splitlines()[2:]
+    ]
+    assert (none[3], int(several[3]) > 3) == ("1", True)
 
 
 def test_postgres_output() -> None:

@@ -36,7 +36,10 @@ from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Ring
 
 SPAN, LEAST_SPAN = 1.0, 16.0
-NO_JUMP, JUMP, REPLACED = 0, 1, 2  # JUMP: an extreme value that is kept; REPLACED: one that outliers.py replaces
+# JUMP: an extreme value that is kept; REPLACED: one that outliers.py replaces. Not literals, see observe/kernel.py
+NO_JUMP: Any = np.int64(0)
+JUMP: Any = np.int64(1)
+REPLACED: Any = np.int64(2)
 DOUBT, DAMPING_RATE = 0.5, 0.01
 FARTHEST = 64.0  # bound of a forecast change, in scales
 
@@ -124,7 +127,7 @@ def trend_follow(
     elapsed = 1
     while elapsed < min(newest, R - 1) and math.isnan(A[ring + (newest - elapsed) % R]):
         elapsed += 1
-    trend_step(tracked, A, trend, y - D[d + LAST], elapsed, observed, jump)
+    trend_step(tracked, A, trend, y - D[d + LAST], np.float64(elapsed), observed, jump)
 
 
 @inlined

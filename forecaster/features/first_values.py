@@ -77,7 +77,7 @@ def screen_young(
     for k in range(SLOTS):
         if not math.isnan(A[slots + 2 * k]):
             restore_value(A, slots + 2 * k, ring, R, steps)
-    count = 0
+    count: Any = np.int64(0)  # no literal, see observe/kernel.py
     for back in range(min(steps + 1, R)):
         one = A[ring + (steps - back) % R]
         if not math.isnan(one) and count < YOUNG_VALUES:
@@ -110,7 +110,7 @@ def screen_young(
                 replaced = replaced or back == 0
                 if horizon > 0:
                     A[ensemble_at + 2 * ((steps - back) % max(horizon, 1))] = math.nan
-    observed = 0
+    observed: Any = np.int64(0)
     for later in range(min(steps + 1, R)):
         one = np.float64(A[ring + (steps - min(steps, R - 1) + later) % R])
         if not math.isnan(one):

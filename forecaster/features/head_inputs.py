@@ -170,7 +170,8 @@ def date_features(
     if calendar > 0:
         n = calendar_table[0]
         number = transitions_until(calendar_table, ts)
-        passed = 0  # targets up to the previous transition; others are computed as if there were no further one
+        # targets up to the previous transition; others are computed as if there were no further one
+        passed: Any = np.int64(0)
         while passed < horizon:
             local = ts + calendar_table[3 + n + number]
             target_waves(horizon, local * (1.0 / DAY_MS), interval * (1.0 / DAY_MS), passed, W, steps, f, at, apart)

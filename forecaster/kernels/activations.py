@@ -12,7 +12,7 @@ from numba import types
 from numba.core.extending import overload
 
 from forecaster.kernels.pieces import PIECE
-from forecaster.kernels.simd import _kernel_only, _vector_libm_tanh, fma, maximum, minimum, sqrt
+from forecaster.kernels.simd import _kernel_only, fma, libm_tanh, maximum, minimum, sqrt
 
 tanh = _kernel_only("tanh", "Hyperbolic tangent; nan stays nan. d tanh = 1 - value^2.")
 sigmoid = _kernel_only("sigmoid", "1 / (1 + exp(-x)) = (1 + tanh(x/2)) / 2. d sigmoid = value (1 - value).")
@@ -29,7 +29,7 @@ _B0, _B2, _B4, _B6 = 4.89352518554385e-03, 2.26843463243900e-03, 1.1853470568665
 @overload(tanh, strict=False, jit_options=PIECE)
 def _overload_tanh(x: Any) -> Any:
     if x.dtype == types.float64:
-        return lambda x: _vector_libm_tanh((x,))
+        return lambda x: libm_tanh(x)
 
     def tanh32(x: Any) -> Any:
         c = minimum(maximum(x, -_LIMIT), _LIMIT)

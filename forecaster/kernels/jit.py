@@ -31,6 +31,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core.dispatcher import Dispatcher
 
+from forecaster.kernels.call_types import KernelDispatcher
 from forecaster.kernels.operands import Rows, Strided
 from forecaster.kernels.pieces import PIECE, PieceDispatcher
 from forecaster.kernels.simd import LANES, insert_function, typed_intrinsic
@@ -42,9 +43,10 @@ _OPTIONS: Any = {"error_model": "numpy", "boundscheck": False, "_nrt": False}
 def kernel(function: F) -> F:
     """Compiles a function that Python calls, and caches the result on disk."""
     compiled: Any = njit(cache=True, nogil=True, **_OPTIONS)(function)
-    cache: Any = getattr(compiled, "_cache", None)  # numba has no public access to it
-    if cache is not None:  # and not where NUMBA_DISABLE_JIT is set
-        cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - see above
+    if isinstance(compiled, Dispatcher):  # and not where NUMBA_DISABLE_JIT is set
+        compiled.__class__ = KernelDispatcher
+        dispatcher: Any = compiled  # numba has no public access to its cache
+        dispatcher._cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - see above
     return cast("F", compiled)
 
 

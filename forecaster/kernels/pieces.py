@@ -18,7 +18,11 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.dispatcher import Dispatcher
-from numba.core.typed_passes import NativeLowering
+from numba.core.typed_passes import InlineOverloads, NativeLowering, NopythonRewrites
+from numba.core.untyped_passes import InlineClosureLikes, InlineInlinables
+
+# Steps for what no piece has: closures, expressions over whole arrays, which allocate.
+_WITHOUT = (InlineClosureLikes, InlineInlinables, InlineOverloads, NopythonRewrites)
 
 
 class PieceDispatcher(Dispatcher):
@@ -40,7 +44,7 @@ class _Library(JITCodeLibrary):
         self._finalized = True
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)  # type: ignore[no-untyped-call]
+@register_pass(mutates_CFG=False, analysis_only=True)  # type: ignore[no-untyped-call]
 class _Lowering(NativeLowering):
     """Lowers a piece to intermediate code; numba registers it by an entry point, which is null."""
 
@@ -63,7 +67,11 @@ class PieceCompiler(CompilerBase):
     def define_pipelines(self) -> list[Any]:
         """Returns the passes of a compilation."""
         passes: Any = DefaultPassBuilder.define_nopython_pipeline(self.state)  # type: ignore[no-untyped-call]
-        passes.passes = [(_Lowering if step is NativeLowering else step, text) for step, text in passes.passes]
+        passes.passes = [
+            (_Lowering if step is NativeLowering else step, text)
+            for step, text in passes.passes
+            if step not in _WITHOUT
+        ]
         passes.finalize()
         return [passes]
 

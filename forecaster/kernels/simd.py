@@ -19,6 +19,7 @@ every operation is rounded according to IEEE 754, so the bits are the same. Offs
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -26,11 +27,14 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.extending import intrinsic, models, overload, register_model
-
-from forecaster.kernels.pieces import PIECE
+from numba.core.extending import intrinsic, lower_builtin, models, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 
 LANES = 16
+# Numba is untyped.
+_lower_builtin: Any = lower_builtin
+_infer_global: Any = infer_global
+_signature: Any = signature
 insert_function: Any = cgutils.get_or_insert_function
 
 
@@ -137,61 +141,36 @@ def _lanes_of(*kinds: Any) -> LanesType | None:
     return found[0] if found else None
 
 
-def _lanewise(emit: Any, doc: str) -> Any:
-    """Returns an intrinsic on Lanes and plain numbers mixed; `emit(builder, lanes, values)` writes the instruction."""
+def _lanewise(function: Any, arity: int, emit: Any) -> None:
+    """Compiles calls of a function, on Lanes and plain numbers mixed, to what `emit(builder, lanes, values)` writes.
 
-    def define(typingctx: Any, arguments: Any) -> Any:
-        del typingctx
-        kinds = arguments.types
-        lanes = _lanes_of(*kinds)
-        if lanes is None:
-            return None
+    Unlike an `overload` it is no function of its own: a kernel has hundreds of these calls, and linking and inlining a
+    function for each of them would take a tenth of the time of a compilation.
+    """
 
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            del signature
-            values = [builder.extract_value(args[0], i) for i in range(len(kinds))]
-            values = [_spread(context, builder, lanes, k, v) for k, v in zip(kinds, values, strict=True)]
-            return emit(builder, lanes, values)
+    @_infer_global(function)
+    class _Call(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            lanes = None if kws or len(args) != arity else _lanes_of(*args)
+            return None if lanes is None else _signature(lanes, *args)
 
-        return lanes(arguments), codegen
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        lanes = sig.return_type
+        values = [_spread(context, builder, lanes, k, v) for k, v in zip(sig.args, args, strict=True)]
+        return emit(builder, lanes, values)
 
-    define.__doc__ = doc
-    return intrinsic(define)
-
-
-def _binary(name: str) -> Any:
-    return _lanewise(lambda builder, lanes, v: getattr(builder, name)(*v), f"Lane-wise {name}.")
+    for kinds in itertools.product((LanesType, types.Number), repeat=arity):
+        if LanesType in kinds:
+            _lower_builtin(function, *kinds)(lower)
 
 
-_add, _sub, _mul, _div = _binary("fadd"), _binary("fsub"), _binary("fmul"), _binary("fdiv")
-
-
-@overload(operator.add, strict=False, jit_options=PIECE)
-def _overload_add(a: Any, b: Any) -> Any:
-    if _lanes_of(a, b):
-        return lambda a, b: _add((a, b))
-    return None
-
-
-@overload(operator.sub, strict=False, jit_options=PIECE)
-def _overload_sub(a: Any, b: Any) -> Any:
-    if _lanes_of(a, b):
-        return lambda a, b: _sub((a, b))
-    return None
-
-
-@overload(operator.mul, strict=False, jit_options=PIECE)
-def _overload_mul(a: Any, b: Any) -> Any:
-    if _lanes_of(a, b):
-        return lambda a, b: _mul((a, b))
-    return None
-
-
-@overload(operator.truediv, strict=False, jit_options=PIECE)
-def _overload_div(a: Any, b: Any) -> Any:
-    if _lanes_of(a, b):
-        return lambda a, b: _div((a, b))
-    return None
+for _operator, _name in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _lanewise(_operator, 2, lambda builder, lanes, values, name=_name: getattr(builder, name)(*values))
 
 
 def _call(builder: Any, lanes: LanesType, name: str, values: Any) -> Any:
@@ -206,20 +185,11 @@ def _pick(builder: Any, comparison: str, values: Any) -> Any:
     return builder.select(builder.fcmp_ordered(comparison, b, a), b, a)
 
 
-_vector_fma = _lanewise(lambda builder, lanes, v: _call(builder, lanes, "fma", v), "Lane-wise fma.")
-_vector_sqrt = _lanewise(lambda builder, lanes, v: _call(builder, lanes, "sqrt", v), "Lane-wise sqrt.")
-_vector_max = _lanewise(lambda builder, lanes, v: _pick(builder, ">", v), "b where b > a, else a.")
-_vector_min = _lanewise(lambda builder, lanes, v: _pick(builder, "<", v), "b where b < a, else a.")
-
-
 def _emit_select(builder: Any, lanes: LanesType, values: Any) -> Any:
     condition, a, b = values
     del lanes
     zero = ir.Constant(condition.type, [0.0] * LANES)
     return builder.select(builder.fcmp_ordered(">", condition, zero), a, b)
-
-
-_vector_select = _lanewise(_emit_select, "a where condition > 0, else b.")
 
 
 def _emit_libm_tanh(builder: Any, lanes: LanesType, values: Any) -> Any:
@@ -232,9 +202,6 @@ def _emit_libm_tanh(builder: Any, lanes: LanesType, values: Any) -> Any:
         lane = ir.Constant(ir.IntType(32), i)
         result = builder.insert_element(result, builder.call(function, [builder.extract_element(x, lane)]), lane)
     return result
-
-
-_vector_libm_tanh = _lanewise(_emit_libm_tanh, "tanh of the C library in float64, for gradient checks.")
 
 
 @typed_intrinsic
@@ -276,25 +243,25 @@ def reduce_sum(typingctx: Any, value: Any) -> Any:
     return value.dtype(value), codegen
 
 
-@typed_intrinsic
-def _scalar_fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    del typingctx
-    if not (isinstance(a, types.Float) and a == b == c):
-        return None
-    return a(a, b, c), lambda context, builder, signature, args: builder.fma(*args)
-
-
 def fma(a: Any, b: Any, c: Any) -> Any:
     """Returns a * b + c with one rounding (IEEE 754-2008, 5.4.1), on Lanes or numbers of one type. Kernels only."""
     msg = f"fma is for compiled kernels, got {type(a).__name__}: call it under forecaster.kernels.jit.kernel"
     raise TypeError(msg, b, c)
 
 
-@overload(fma, strict=False, jit_options=PIECE)
-def _overload_fma(a: Any, b: Any, c: Any) -> Any:
-    if _lanes_of(a, b, c):
-        return lambda a, b, c: _vector_fma((a, b, c))
-    return lambda a, b, c: _scalar_fma(a, b, c)
+@_infer_global(fma)
+class _ScalarFma(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        fits = not kws and len(args) == 3 and isinstance(args[0], types.Float) and len(set(args)) == 1
+        return _signature(args[0], *args) if fits else None
+
+
+def _lower_scalar_fma(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    del context, sig
+    return builder.fma(*args)
+
+
+_lower_builtin(fma, types.Float, types.Float, types.Float)(_lower_scalar_fma)
 
 
 def _kernel_only(name: str, doc: str) -> Any:
@@ -312,21 +279,11 @@ sqrt = _kernel_only("sqrt", "The lane-wise square root.")
 select = _kernel_only("select", "a where condition > 0, else b, lane by lane.")
 
 
-@overload(maximum, strict=False, jit_options=PIECE)
-def _overload_maximum(a: Any, b: Any) -> Any:
-    return lambda a, b: _vector_max((a, b))
+libm_tanh = _kernel_only("libm_tanh", "tanh of the C library in float64, for gradient checks.")
 
-
-@overload(minimum, strict=False, jit_options=PIECE)
-def _overload_minimum(a: Any, b: Any) -> Any:
-    return lambda a, b: _vector_min((a, b))
-
-
-@overload(sqrt, strict=False, jit_options=PIECE)
-def _overload_sqrt(a: Any) -> Any:
-    return lambda a: _vector_sqrt((a,))
-
-
-@overload(select, strict=False, jit_options=PIECE)
-def _overload_select(condition: Any, a: Any, b: Any) -> Any:
-    return lambda condition, a, b: _vector_select((condition, a, b))
+_lanewise(fma, 3, lambda builder, lanes, values: _call(builder, lanes, "fma", values))
+_lanewise(sqrt, 1, lambda builder, lanes, values: _call(builder, lanes, "sqrt", values))
+_lanewise(maximum, 2, lambda builder, lanes, values: _pick(builder, ">", values))
+_lanewise(minimum, 2, lambda builder, lanes, values: _pick(builder, "<", values))
+_lanewise(select, 3, _emit_select)
+_lanewise(libm_tanh, 1, _emit_libm_tanh)

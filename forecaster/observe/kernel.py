@@ -128,7 +128,10 @@ def _build(variant: ObserveLayout) -> Callable[..., None]:
         rows, ts, value, status = batch.rows, batch.ts, batch.value, out.status
         counters, counters_row = table_rows.counters, table_rows.counters_row
         n = rows.shape[0]
-        i: Any = np.int64(0)  # not a literal 0, with which every stage would be compiled once more
+        # not literals, with which stages would be compiled once more
+        i: Any = np.int64(0)
+        none: Any = np.int64(0)
+        one: Any = np.int64(1)
         dated = False  # whether the tables of place and date are valid for the time and interval below
         date_ts = date_interval = 0
         while i < n:
@@ -168,13 +171,12 @@ def _build(variant: ObserveLayout) -> Callable[..., None]:
                         record_missing_step(sizes, table_rows, row, step)
                     write_step_inputs(sizes, S, table_rows, calendar_table, row, step,
                                       step_ts + (step - steps + 1) * counters[w + INTERVAL], 1.0, filled)  # fmt: skip
-                    network(sizes, 1, W, S, table_rows, tile_rows, filled)
+                    network(sizes, one, W, S, table_rows, tile_rows, filled)
                 steps += missing
                 if kind == SAME:  # the state already includes the step; the head reads it unchanged
                     alone = True  # and the first of the tile, ensured by `is_near` above
-                    if layers == 0:
+                    if layers == 0:  # there is no state: stage 4 passes the inputs on
                         write_step_inputs(sizes, S, table_rows, calendar_table, row, steps - 1, ts[i], 1.0, filled)
-                        network(sizes, 1, W, S, table_rows, tile_rows, filled)
                     else:
                         top = row * table_rows.hidden_row + (layers - 1) * state
                         for v in range(0, H, 16):
@@ -208,8 +210,8 @@ def _build(variant: ObserveLayout) -> Callable[..., None]:
                 i += 1
 
             # 4 network: h' of all events of the tile
-            if not alone:
-                network(sizes, filled, W, S, table_rows, tile_rows, 0)
+            if not alone or layers == 0:
+                network(sizes, filled, W, S, table_rows, tile_rows, none)
 
             # 5 head: A t + c of all of them, then the quantiles of one after the other
             n_top = H if layers > 0 else n_x

@@ -58,7 +58,8 @@ def end(summary: RunSummary, config: Config, *, wanted: bool) -> None:
     )
     if wanted:
         return
-    where = f"topic {kafka.rejects}" if to_kafka else f"table rejects of {output}"
+    database = str(config.positions_path) if config.sink == "parquet" else output
+    where = f"topic {kafka.rejects}" if to_kafka else f"table rejects of {database}"
     found = summary.total
     if summary.valueless and summary.events >= found.unusable:
         msg = (

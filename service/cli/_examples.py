@@ -59,7 +59,11 @@ EXAMPLES = {
         "forecaster metrics https://host:9464 --ca ca.pem --user ann --password-file secret",
     ),
     "replay": ("forecaster replay events.csv --topic events --speed 100x",),
-    "tail": ("forecaster tail --series cpu.host1", "forecaster tail --from-start --count 10 --json"),
+    "tail": (
+        "forecaster tail --series cpu.host1",
+        "forecaster tail --data-dir data --from-start --count 10 --json",
+        "forecaster tail --topic shop.forecasts",
+    ),
     "topics": ("forecaster topics create --config kafka.toml",),
     "topics create": ("forecaster topics create --config kafka.toml",),
     "doctor": ("forecaster doctor --config kafka.toml", "forecaster doctor --json"),

@@ -71,8 +71,10 @@ FLAGS = {
     ),
     "--follow": Flag("input.follow", "Wait at the end of the input for more data."),
     "--push": Flag("input.push", "Accept events over HTTP: JSON lines, or Prometheus remote write."),
-    "--sink": Flag("output.sink", "Where forecasts are written: auto, sqlite, stdout, kafka or postgres.", "SINK"),
-    "--output": Flag("output.path", "SQLite file, relative to the data directory.", "FILE"),
+    "--sink": Flag(
+        "output.sink", "Where forecasts are written: auto, sqlite, stdout, parquet, kafka or postgres.", "SINK"
+    ),
+    "--output": Flag("output.path", "SQLite file or Parquet folder, relative to the data directory.", "PATH"),
     "--data-dir": Flag("state.data_dir", "Folder of all data that the daemon keeps.", "DIR"),
     "--horizon": Flag("model.horizon", "Steps ahead to forecast (forecast horizon).", "STEPS"),
     "--interval": Flag("model.interval", 'Time between events of a series, "30m" or "1mo"; auto estimates it.', "TIME"),

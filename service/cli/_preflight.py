@@ -39,7 +39,7 @@ def dry_run(config: Config) -> Iterator[Finding]:
 
         yield examine_postgres(config.postgres)
     elif config.sink != "kafka":
-        yield _output(config.output_path)
+        yield _output(config.positions_path)
     yield _folder(config)
     yield _address(config.http.host, config.http.port)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,28 +31,25 @@ if TYPE_CHECKING:
     help="table: median, outermost quantiles and actual; csv, parquet: a row per target; json: an object per forecast.",
 )  # fmt: skip
 @click.option("--to", "file", type=OutFile(), help="Write to this file instead of standard output.")
-@with_config("--data-dir", "--output")
+@with_config("--data-dir", "--sink", "--output")
 def forecasts(config: Config, *, series: str, at: str | None, last: int, kind: str, file: Path | None) -> None:
     """Show forecasts that a daemon has stored, with target times and the actuals that have come since.
 
-    Reads the SQLite or PostgreSQL output, also while a daemon writes it: the newest forecasts of every series, or those
-    of a time.
+    Reads the output, also while a daemon writes it: the newest forecasts of every series, or those of a time.
 
     Exit status: 0 done, 1 the output cannot be read or has no such forecast, 2 wrong command line or configuration.
     """
-    if config.sink == "kafka":
-        msg = (
-            'output.sink: got "kafka", expected "sqlite" or "postgres": `forecaster tail` reads the topic of forecasts'
-        )
-        raise click.UsageError(msg)
+    from service.sinks.stored_forecasts import stored_outputs  # noqa: PLC0415 - keeps the help page fast
+
+    stored = stored_outputs(config)
     if kind == "parquet" and file is None:
         msg = "got --as parquet without --to; expected a file to write"
         raise click.UsageError(msg)
     until = LATEST_MS if at is None else event_time_ms(at, "--at")
-    found = _found(config, series, until, last)
+    with closing(stored):
+        found = list(stored.newest(series, until, last))
     if not found:
-        place = f"schema {config.postgres.schema_name}" if config.sink == "postgres" else str(config.output_path)
-        msg = f"{place}: has no forecast of a series that matches {series!r}" + (f" up to {at}" if at else "")
+        msg = f"{stored.place}: has no forecast of a series that matches {series!r}" + (f" up to {at}" if at else "")
         raise Failed(msg, FAILED)
     if kind == "parquet":
         assert file is not None  # noqa: S101 - checked above
@@ -68,20 +66,6 @@ def forecasts(config: Config, *, series: str, at: str | None, last: int, kind: s
                 stream.write(orjson.dumps(one._asdict()).decode() + "\n")
         else:
             _print_table(found, stream)
-
-
-def _found(config: Config, series: str, until: int, last: int) -> list[StoredForecast]:
-    """Reads forecasts from the output of the configuration."""
-    if config.sink == "postgres":
-        from service.transport.build import check_postgres  # noqa: PLC0415 - keeps the help page fast
-
-        check_postgres(config.postgres)
-        from service.sinks.postgres_forecasts import stored_forecasts as stored_in_postgres  # noqa: PLC0415 - an extra
-
-        return list(stored_in_postgres(config.postgres, series, until, last))
-    from service.sinks.stored_forecasts import stored_forecasts  # noqa: PLC0415 - keeps the help page fast
-
-    return list(stored_forecasts(config.output_path, series, until, last))
 
 
 def _rows(found: list[StoredForecast]) -> list[dict[str, Any]]:

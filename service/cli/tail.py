@@ -1,10 +1,11 @@
-"""`forecaster tail`: shows forecasts of a series as they arrive."""
+"""`forecaster tail`: shows forecasts of a series as they are published, from any sink that keeps them."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 import click
@@ -15,16 +16,18 @@ from service.config.sections import Config
 
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 24
+POLL_SECONDS = 0.25
+"""Between two reads of stored forecasts."""
 
 
-@click.command(short_help="Show forecasts from a Kafka topic as they arrive.")
-@click.option("--topic", default="", help="The topic of forecasts. [default: <kafka.app>.forecasts]")
+@click.command(short_help="Show forecasts as they are published.")
+@click.option("--topic", default="", help="Read this topic. [default with output.sink = kafka: <kafka.app>.forecasts]")
 @click.option("--series", default="", help="Show only this series.")
 @click.option("--from-start", is_flag=True, help="Start with the oldest forecast instead of the next one.")
 @click.option("--count", type=click.IntRange(1), help="End after this many forecasts.")
 @click.option("--for", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="End after this time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the forecasts unchanged, one JSON object per line.")
-@with_config()
+@with_config("--data-dir", "--sink", "--output")
 def tail(
     config: Config,
     *,
@@ -35,28 +38,44 @@ def tail(
     seconds: float | None,
     as_json: bool,
 ) -> None:
-    """Show forecasts from a Kafka topic as they arrive: the next value, with its prediction interval.
+    """Show forecasts as they are published: the next value, with its prediction interval.
 
-    Only committed forecasts are shown, each of them once.
+    Follows what output.sink names: the stored forecasts, or the topic. A daemon may be running, or start later. Only
+    committed forecasts are shown, each of them once.
 
-    Exit status: 0 ended by count, time or Ctrl-C, 1 the topic cannot be read.
+    Exit status: 0 ended by count, time or Ctrl-C, 1 the output cannot be read.
     """
-    from service.kafka.tools.tail import tail as forecasts  # noqa: PLC0415 - keeps the help page fast
-    from service.schemas.forecast_reader import ForecastReader  # noqa: PLC0415 - as above
-
     left = count
     ends = None if seconds is None else time.monotonic() + seconds
-    reader = ForecastReader(config.schema_registry)
-    for forecast in forecasts(config.kafka, topic or config.kafka.forecasts, reader, series, from_start=from_start):
-        if ends is not None and time.monotonic() > ends:
-            return
-        if forecast is None:
-            continue
-        click.echo(orjson.dumps(forecast) if as_json else as_line(forecast))
-        if left is not None:
-            left -= 1
-            if left == 0:
+    with closing(_published(config, topic, series, from_start=from_start)) as published:
+        for forecast in published:
+            if ends is not None and time.monotonic() > ends:
                 return
+            if forecast is None:
+                continue
+            click.echo(orjson.dumps(forecast) if as_json else as_line(forecast))
+            if left is not None:
+                left -= 1
+                if left == 0:
+                    return
+
+
+def _published(
+    config: Config, topic: str, series: str, *, from_start: bool
+) -> Generator[dict[str, Any] | None, None, None]:
+    """Yields published forecasts and silences; periodically None, so that a caller can stop."""
+    if topic or config.sink == "kafka":
+        from service.kafka.tools.tail import tail as forecasts  # noqa: PLC0415 - keeps the help page fast
+        from service.schemas.forecast_reader import ForecastReader  # noqa: PLC0415 - as above
+
+        reader = ForecastReader(config.schema_registry)
+        return forecasts(config.kafka, topic or config.kafka.forecasts, reader, series, from_start=from_start)
+    from service.sinks.stored_forecasts import follow, stored_outputs  # noqa: PLC0415 - as above
+
+    stored = stored_outputs(config)
+    if stored.end() is None:
+        click.echo(f"{stored.place}: no daemon has written it yet; waiting", err=True)
+    return follow(stored, lambda: time.sleep(POLL_SECONDS), series, from_start=from_start)
 
 
 def as_line(forecast: dict[str, Any]) -> str:

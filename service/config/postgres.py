@@ -45,7 +45,8 @@ class PostgresConfig(Section):
             msg = "schema_name: expected a name of lower-case letters, digits and _ that does not begin with pg_"
             raise ValueError(msg)
         url = self.url.get_secret_value()
-        if url and not url.startswith(_SCHEMES):
+        # Other processes of the daemon get its settings without secrets: stars in their place, which they do not use.
+        if url.strip("*") and not url.startswith(_SCHEMES):
             msg = "url: expected postgresql://USER@HOST:PORT/DATABASE, as libpq reads it"
             raise ValueError(msg)
         return self

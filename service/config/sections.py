@@ -24,7 +24,7 @@ from service.config.input import InputConfig
 from service.config.kafka import KafkaConfig
 from service.config.library import AnomalySettings, ModelSettings, TrainSettings
 from service.config.monitoring import HealthConfig, MetricsConfig
-from service.config.output import OutputConfig
+from service.config.output import PARQUET_FOLDER, POSITIONS_FILE, SQLITE_FILE, OutputConfig
 from service.config.postgres import PostgresConfig
 from service.config.remote_write import RemoteWriteConfig
 from service.config.retrain import RetrainConfig
@@ -206,11 +206,17 @@ class Config(Section):
 
     @property
     def output_path(self) -> Path:
-        """The SQLite file, with `output.path` taken relative to `state.data_dir`."""
-        return self.state.data_dir / self.output.path
+        """The SQLite file or the folder of Parquet files, with `output.path` taken relative to `state.data_dir`."""
+        path = self.output.path
+        return self.state.data_dir / (PARQUET_FOLDER if self.sink == "parquet" and path == SQLITE_FILE else path)
 
     @property
-    def sink(self) -> Literal["sqlite", "stdout", "kafka", "postgres"]:
+    def positions_path(self) -> Path:
+        """The SQLite file with positions and rejected records, for the sinks sqlite, stdout and parquet."""
+        return self.output_path / POSITIONS_FILE if self.sink == "parquet" else self.output_path
+
+    @property
+    def sink(self) -> Literal["sqlite", "stdout", "parquet", "kafka", "postgres"]:
         """Where forecasts go (`output.sink` resolved)."""
         if self.output.sink == "auto":
             if self.postgres.url.get_secret_value():
@@ -222,7 +228,7 @@ class Config(Section):
     def output_format(self) -> Literal["json", "compact", "avro", "protobuf"]:
         """The format of forecasts (`output.format` resolved)."""
         if self.output.format == "auto":
-            return "compact" if self.sink in {"sqlite", "postgres"} else "json"
+            return "compact" if self.sink in {"sqlite", "parquet", "postgres"} else "json"
         return self.output.format
 
     @property

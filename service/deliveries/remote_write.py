@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -26,7 +27,7 @@ _HEADERS: Final = {
     "User-Agent": "forecaster",
 }
 _LIMIT: Final = BatchLimit(1000, 1 << 18)  # of some megabytes with its labels; receivers accept some ten megabytes
-_SPLITS: Final = 64  # requests per batch to find the forecasts that are refused
+_SPLITS: Final = 128  # requests per batch to find the forecasts that are refused
 
 
 class RemoteWriteTarget:
@@ -48,6 +49,7 @@ class RemoteWriteTarget:
         )  # fmt: skip
         tenant = {"X-Scope-OrgID": settings.tenant} if settings.tenant else {}
         self._post = HttpPost(endpoint, _HEADERS | tenant)
+        self._refusal = ""
         self._heads = SampleHeads(settings.metric, settings.labels)
         self.spool_bytes = settings.spool
 
@@ -57,39 +59,63 @@ class RemoteWriteTarget:
         Raises:
             UnavailableError: see `HttpPost.post`; what was accepted already is sent again, too.
         """
+        if self._accepts(batch):
+            return 0
+        refused = self._divided(sorted(batch, key=series_of))
+        _log.warning("forecasts refused by remote write", count=refused, of=len(batch), error=self._refusal)
+        return refused
+
+    def _accepts(self, part: Sequence[Spooled]) -> bool:
         try:
-            self._send(batch)
+            self._post.post(compressed(encode_forecast(one, self._heads) for one in part))
         except RefusedError as error:
-            # By series and then by time: parts of different series do not depend on the order of their requests.
-            ordered = sorted(batch, key=series_of)
-            refused, _ = self._divided(ordered, _SPLITS)
-            _log.warning("forecasts refused by remote write", count=refused, of=len(batch), error=str(error))
-            return refused
-        return 0
+            self._refusal = str(error)
+            return False
+        return True
 
-    def _send(self, batch: Sequence[Spooled]) -> None:
-        self._post.post(compressed(encode_forecast(one, self._heads) for one in batch))
+    def _divided(self, batch: Sequence[Spooled]) -> int:
+        """Sends the parts of a refused batch, larger ones first, and returns how many forecasts are refused.
 
-    def _divided(self, refused: Sequence[Spooled], requests: int) -> tuple[int, int]:
-        """Sends the halves of a refused part.
+        Parts of different series do not depend on the order of their requests. Those of one series are sent in the
+        order of their times, as a server refuses what is older than its newest sample.
 
         Args:
-            refused: forecasts, ordered. requests: how many may be made.
+            batch: ordered by series and then by time.
+        """
+        parts, count, left = deque([batch]), 0, _SPLITS
+        while parts:
+            part = parts.popleft()
+            if left < 2:
+                count += len(part)
+            elif middle := _between_series(part):
+                left -= 2
+                parts.extend(half for half in (part[:middle], part[middle:]) if not self._accepts(half))
+            else:
+                lost, left = self._divided_in_time(part, left)
+                count += lost
+        return count
+
+    def _divided_in_time(self, part: Sequence[Spooled], left: int) -> tuple[int, int]:
+        """Sends the halves of a refused part of one series.
 
         Returns:
-            The number of refused forecasts, and of the requests that are left.
+            The number of refused forecasts, and how many of `left` requests are left.
         """
-        if len(refused) == 1 or requests < 2:
-            return len(refused), requests
-        middle, count, left = len(refused) // 2, 0, requests - 2
-        for number, part in enumerate((refused[:middle], refused[middle:])):
-            try:
-                self._send(part)
-            except RefusedError:
-                share = left // 2 if number == 0 else left
-                lost, unused = self._divided(part, share)
-                count, left = count + lost, left - share + unused
+        if len(part) == 1 or left < 2:
+            return len(part), left
+        count, left, middle = 0, left - 2, len(part) // 2
+        for half in (part[:middle], part[middle:]):
+            if not self._accepts(half):
+                lost, left = self._divided_in_time(half, left)
+                count += lost
         return count, left
 
     def close(self) -> None:
         """Does nothing: a connection ends with its request."""
+
+
+def _between_series(part: Sequence[Spooled]) -> int:
+    """Returns the index nearest to the middle at which another series begins; 0 where there is only one."""
+    names = [series_of(one) for one in part]
+    begins = [at for at in range(1, len(names)) if names[at] != names[at - 1]]
+    return min(begins, key=lambda at: abs(2 * at - len(part)), default=0)

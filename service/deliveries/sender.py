@@ -86,12 +86,11 @@ class Sender:
         self.target.close()
 
     def _send(self, batch: SpooledBatch) -> None:
-        kind, count = self.target.kind, len(batch.deliveries)
+        kind, count, reason = self.target.kind, len(batch.deliveries), ""
         try:
             refused = self.target.send(batch.deliveries)
         except RefusedError as error:
-            refused = count
-            _log.warning("deliveries refused", target=self.target.name, count=count, error=str(error))
+            refused, reason = count, str(error)
         except UnavailableError as error:
             self._retry(str(error), error.after)
             return
@@ -102,6 +101,7 @@ class Sender:
                 self._retry(reason, 0.0)
                 return
             refused = count
+        if reason:
             _log.warning("deliveries refused", target=self.target.name, count=count, error=reason)
         self.spool.acknowledge(batch)
         self._backoff.reset()

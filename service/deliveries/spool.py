@@ -115,6 +115,7 @@ class DeliverySpool:
             newest = max(self._sizes)
             data = self._path(newest).read_bytes()
             if (head := read_head(data)) is None:
+                self._report_unusable(newest)
                 self._remove(newest)
                 continue
             self._written, end = dict(head.written), head.end
@@ -343,6 +344,8 @@ class DeliverySpool:
             data = file.read(8)
             head = read_head(data + file.read(max(0, next_size(data) - 8)))
         begin = self._sizes.get(segment, 0) if head is None else head.end
+        if head is None:
+            self._report_unusable(segment)
         with self._changed:
             self._begins[segment] = begin
         return begin
@@ -358,6 +361,9 @@ class DeliverySpool:
         self._record.note(place, 0)
         for number in [one for one in self._sizes if one < place.segment]:
             self._remove(number)
+
+    def _report_unusable(self, number: int) -> None:
+        _log.warning("deliveries deleted, their file cannot be used", file=str(self._path(number)))
 
     def _remove(self, number: int) -> None:
         self._path(number).unlink(missing_ok=True)

@@ -38,6 +38,7 @@ def settings(folder: Path, port: int) -> Config:
             "train.max_steps": 400,
             "retrain.first_after_events": round(2 * before_first),
             "retrain.every_events": round(NEXT_TRAINING_SECONDS * per_second),
+            "output.sink": "sqlite",
             "output.format": "json",  # which the observer reads
             "output.limits": [{"series": series, "greatest": 100} for series in SHARES],
             "http.port": port,

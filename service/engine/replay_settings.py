@@ -91,7 +91,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         "data_dir snapshot_every snapshots_kept models_kept decisions_kept on_source_gone",
     )
     # Applied after observing.
-    | _roles(Role.FREE, "output", "sink format path every publish_from limits keep max_bytes")
+    | _roles(Role.FREE, "output", "sink format path every publish_from limits keep max_bytes file_age file_bytes")
     | _roles(
         Role.FREE,
         "remote_write",

@@ -18,6 +18,7 @@ at a time, and the size of their lines is computed before the lines are made.
 from __future__ import annotations
 
 import fnmatch
+import functools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,6 @@ from typing import Any, Final, NamedTuple
 
 import cramjam
 import orjson
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
 
 from service.messages.prometheus_names import NAME as _NAME
 from service.messages.prometheus_names import series_id
@@ -60,8 +59,20 @@ class Sample(NamedTuple):
     problem: str = ""
 
 
-def _messages() -> tuple[Any, Any]:
-    """Creates the classes of the request message and of one series."""
+class _Messages(NamedTuple):
+    """Classes of the protobuf library: the request message, one series, the error of bytes that are no message."""
+
+    request: Any
+    series: Any
+    error: type[Exception]
+
+
+@functools.cache
+def _messages() -> _Messages:
+    """Creates the classes, once; importing the library takes long, and few daemons get such a body."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415 - see above
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 - as above
+
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
         name="forecaster/remote_write.proto", package="prometheus", syntax="proto3"
@@ -82,10 +93,7 @@ def _messages() -> tuple[Any, Any]:
     pool.Add(file)
     found = [pool.FindMessageTypeByName(f"prometheus.{name}") for name in ("WriteRequest", "TimeSeries")]
     request, series = map(message_factory.GetMessageClass, found)
-    return request, series
-
-
-_WriteRequest, _TimeSeries = _messages()
+    return _Messages(request, series, DecodeError)
 
 
 class RemoteWrite:
@@ -114,20 +122,23 @@ class RemoteWrite:
                 msg = f"got {size} bytes after decompression, expected at most {self._most} (input.push_body)"
                 raise TooLargeError(msg)
             return self._decode(bytes(cramjam.snappy.decompress_raw(body)))
-        except (cramjam.DecompressionError, DecodeError, MalformedError) as error:
+        except (cramjam.DecompressionError, MalformedError) as error:
             msg = f"got a body that is not a snappy block with a WriteRequest ({error}), expected remote write 1.0"
             raise RemoteWriteError(msg) from error
 
     def _decode(self, message: bytes) -> tuple[list[Sample], int]:
         found, out, line_bytes = list[Sample](), 0, 0
-        fields = MessageFields(message, self._most // FIELD_BYTES)
+        fields, messages = MessageFields(message, self._most // FIELD_BYTES), _messages()
         for number, start, end in fields.between(0, len(message)):
             if number != 1:
                 continue
             if end - start > _SMALL_BYTES:
                 for _ in fields.between(start, end):
                     pass
-            one = _TimeSeries.FromString(message[start:end])
+            try:
+                one = messages.series.FromString(message[start:end])
+            except messages.error as error:
+                raise MalformedError(*error.args) from error
             labels, problem = _labels(one.labels)
             name = next((value for key, value in labels if key == _NAME), "")
             wanted = bool(problem) or self._fits.fullmatch(name) is not None
@@ -247,7 +258,7 @@ def encode(series: Sequence[tuple[Sequence[tuple[str, str]], Sequence[tuple[int,
     Args:
         series: labels, and pairs of epoch milliseconds and value.
     """
-    request = _WriteRequest()
+    request = _messages().request()
     for labels, samples in series:
         one = request.timeseries.add()
         for name, value in labels:

@@ -32,7 +32,13 @@ _HEAD: Final = (
     ("least", "<f8"), ("greatest", "<f8"), ("digits", "i1"), ("flagged", "u1"), ("missing", "u1"), ("steps", "<u2"),
     ("levels", "<u2"), ("more", "<u4"),
 )  # fmt: skip
+HEAD: Final = np.dtype([*_HEAD])
+"""The first bytes of the record of a forecast; context (`context_bytes` long), more and quantiles follow."""
+
 _SILENCE: Final = struct.Struct("<Bqqq")
+SILENCE: Final = np.dtype([("kind", "u1"), ("last_ms", "<i8"), ("expected_ms", "<i8"), ("noticed_ms", "<i8")])
+"""The record of a silence, whose kind is 1."""
+
 _MODEL_BYTES: Final = 12
 
 
@@ -81,6 +87,11 @@ def unpack(found: CompactForecast, levels: int) -> NDArray[np.float64] | None:
         return None
     digits = NO_DIGITS if found.digits is None else found.digits
     return unpack_quantiles(found.quantiles, found.least, found.greatest, digits, (found.steps, levels))
+
+
+def context_bytes(levels: int) -> int:
+    """Returns the size of `CompactForecast.context` of a number of levels."""
+    return _MODEL_BYTES + 8 * levels
 
 
 def context_of(context: bytes) -> tuple[str, list[float]]:

@@ -6,6 +6,7 @@ from service.config.sections import Config
 from service.messages.array_format import ArrayFormat
 from service.messages.compact import CompactFormat
 from service.messages.encode import JSON, OutputFormat
+from service.messages.exact_columns import ExactFormat
 from service.schemas.forecast_schemas import SCHEMAS, subject_of
 
 
@@ -26,7 +27,8 @@ def registered_format(config: Config) -> OutputFormat:
     if name == "json":
         return JSON
     if name == "compact":
-        return ArrayFormat() if config.sink == "postgres" else CompactFormat()
+        stored = {"parquet": ExactFormat, "postgres": ArrayFormat}
+        return stored.get(config.sink, CompactFormat)()
     from service.schemas.registry import SchemaRegistry  # noqa: PLC0415 - an extra
 
     registry = SchemaRegistry(config.schema_registry)

@@ -15,31 +15,62 @@ from service.config.postgres import PostgresConfig
 from service.errors import SinkFormatError, TransportError
 from service.sinks.postgres_connection import Connector, Session
 from service.sinks.postgres_schema import STEPS, version_of
-from service.sinks.stored_forecasts import StoredForecast
+from service.sinks.stored_forecasts import Position, StoredForecast, StoredOutputs
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEWEST = """
 SELECT id, origin, model, levels, quantiles FROM forecasts
 WHERE series = %s AND origin <= %s AND status <> 'unknown' ORDER BY origin DESC, revision DESC, id DESC LIMIT %s"""
 
+_END = """
+SELECT start, greatest((SELECT max(id) FROM stored_forecasts), (SELECT max(id) FROM stored_silences), 0)
+FROM starts ORDER BY n LIMIT 1"""
+_FORECASTS_AFTER = """
+SELECT v.id, v.series, v.partition, v.position, v.origin, v.interval_ms, v.status, v.model, v.levels, v.quantiles,
+    v.anomaly, v.flagged, f.more
+FROM forecasts AS v JOIN stored_forecasts AS f ON f.id = v.id
+WHERE v.id > %s AND v.id <= %s ORDER BY v.id LIMIT %s"""
+_SILENCES_AFTER = """
+SELECT id, series, partition, position, last, expected, noticed FROM silences
+WHERE id > %s AND id <= %s ORDER BY id LIMIT %s"""
 
-def stored_forecasts(settings: PostgresConfig, pattern: str, until_ms: int, last: int) -> Iterator[StoredForecast]:
-    """Yields the newest forecasts of series, oldest first in each.
+
+class PostgresForecasts(StoredOutputs):
+    """`StoredOutputs` of a database.
 
     Args:
         settings: address and schema. A role that may only read is enough.
-        pattern: glob of the names of series.
-        until_ms: the latest origin, epoch milliseconds.
-        last: how many of each series.
-
-    Raises:
-        SinkFormatError: there is no such output, or it is of a later program.
-        TransportError: the server does not answer, or refuses.
     """
-    connector = Connector(settings)
-    with closing(connector.connect()) as session:
+
+    def __init__(self, settings: PostgresConfig) -> None:
+        self._settings = settings
+        self._connector = Connector(settings)
+        self._session: Session | None = None
+
+    @property
+    def place(self) -> str:
+        """Returns the schema."""
+        return f"schema {self._settings.schema_name}"
+
+    def _open(self) -> Session:
+        if self._session is None:
+            self._session = self._connector.connect()
+        return self._session
+
+    def _failed(self, error: psycopg.Error) -> TransportError:
+        msg = f"{self._connector.place}: cannot be read ({error}); expected a role that may read the schema"
+        return TransportError(msg)
+
+    def newest(self, pattern: str, until_ms: int, last: int) -> Iterator[StoredForecast]:
+        """Yields the newest forecasts of series, oldest first in each.
+
+        Raises:
+            SinkFormatError: there is no such output, or it is of a later program.
+            TransportError: the server does not answer, or refuses.
+        """
+        session = self._open()
         try:
-            _check(session, connector.place)
+            _check(session, self._connector.place)
             names = [
                 str(name) for (name,) in session.execute('SELECT name FROM series_names ORDER BY name COLLATE "C"')
             ]
@@ -47,8 +78,90 @@ def stored_forecasts(settings: PostgresConfig, pattern: str, until_ms: int, last
                 if fnmatchcase(name, pattern):
                     yield from _of_series(session, name, _EPOCH + timedelta(milliseconds=until_ms), last)
         except psycopg.Error as error:
-            msg = f"{connector.place}: cannot be read ({error}); expected a role that may read the schema"
-            raise TransportError(msg) from error
+            raise self._failed(error) from error
+
+    def end(self) -> Position | None:
+        """Returns the position behind the newest output; None while there is no output at all.
+
+        Raises:
+            SinkFormatError: it is of a later program.
+            TransportError: the server does not answer, or refuses.
+        """
+        session = self._open()
+        try:
+            if session.execute("SELECT to_regclass('output') IS NULL").fetchone() == (True,):
+                return None
+            _check(session, self._connector.place)
+            found: Any = session.execute(_END).fetchone()
+        except psycopg.Error as error:
+            raise self._failed(error) from error
+        return None if found is None else (found[0], int(found[1]))
+
+    def after(self, position: Position | None, limit: int, series: str = "") -> tuple[list[dict[str, Any]], Position]:
+        """Returns the outputs that follow a position; see `StoredOutputs`.
+
+        Raises:
+            SinkFormatError, TransportError: see `end`.
+        """
+        output, last = ("", 0) if position is None else (str(position[0]), int(str(position[1])))
+        end = self.end()  # one daemon writes at a time: all outputs up to this number are committed
+        if end is None:
+            return [], (output, last)
+        name, newest = str(end[0]), int(str(end[1]))
+        start = last if name == output else 0
+        try:
+            page = (start, newest, limit)
+            forecasts: list[Any] = self._open().execute(_FORECASTS_AFTER, page).fetchall()
+            silences: list[Any] = self._open().execute(_SILENCES_AFTER, page).fetchall()
+        except psycopg.Error as error:
+            raise self._failed(error) from error
+        ends = [rows[-1][0] for rows in (forecasts, silences) if len(rows) == limit]
+        reached = min(ends, default=max(start, newest))
+        found = [(row[0], _forecast_object(*row[1:])) for row in forecasts if row[0] <= reached]
+        found += [(row[0], _silence_object(*row[1:])) for row in silences if row[0] <= reached]
+        found.sort(key=lambda one: one[0])
+        return [one for _, one in found if series in ("", one["series"])], (name, reached)
+
+    def close(self) -> None:
+        """Ends the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+def _forecast_object(
+    series: str, partition: str, position: int, origin: datetime, interval_ms: int, status: str, model: str,
+    levels: list[float], quantiles: list[list[float]] | None, anomaly: float | None, flagged: bool,  # noqa: FBT001 - a column
+    more: dict[str, Any] | None,
+) -> dict[str, Any]:  # fmt: skip
+    rare = more or {}
+    return {
+        "series": series,
+        "origin": _text(origin),
+        "interval_ms": interval_ms,
+        **{name: rare[name] for name in ("interval", "targets") if name in rare},
+        "levels": levels,
+        "quantiles": quantiles,
+        "anomaly": anomaly,
+        "flagged": flagged,
+        "model": model,
+        "source": {"partition": partition, "position": position, **rare.get("source", {})},
+        "status": status,
+        **{name: rare[name] for name in ("revision",) if name in rare},
+    }
+
+
+def _silence_object(
+    series: str, partition: str, position: int, last: datetime, expected: datetime, noticed: datetime
+) -> dict[str, Any]:
+    return {
+        "series": series,
+        "kind": "silence",
+        "last": _text(last),
+        "expected": _text(expected),
+        "noticed": _text(noticed),
+        "source": {"partition": partition, "position": position},
+    }
 
 
 def examine(settings: PostgresConfig) -> Finding:

@@ -60,12 +60,14 @@ class SqliteRetention:
         keep_ms: outputs written longer ago are deleted; 0: none by age.
         max_bytes: bound of the used pages; 0: none.
         now_ms: the wall clock.
+        spare_bytes: unused pages that are not given back, as they are soon used again.
         forgotten: number of series whose names were deleted, with their last forecasts.
     """
 
     keep_ms: int = 0
     max_bytes: int = 0
     now_ms: Callable[[], int] = lambda: 0
+    spare_bytes: int = 0
     forgotten: int = 0
     _reported: bool = field(default=False, init=False)
 
@@ -94,7 +96,7 @@ class SqliteRetention:
                 for table in _TABLES.keys() & tables:
                     few = 2 * len(unit.rejects) if table == "rejects" else _most(table, count)
                     self._delete(database, table, None, few)
-        if free > max(_LEAST_FREE, pages // 8):
+        if free > max(_LEAST_FREE, pages // 8, self.spare_bytes // size):
             database.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
 
     def note_hour(self, database: sqlite3.Connection, tables: frozenset[str]) -> None:

@@ -36,6 +36,9 @@ from service.sinks.unit_rows import (
 )
 from service.sources.manifest import FileEntry
 
+Write = Callable[[sqlite3.Connection], None]
+"""Writes in an open transaction."""
+
 _BUSY_MS = 1000  # maximum wait for a reader that converts the journal, or a backup
 # The text is given as bytes, which avoids a copy into a Python str. Several time marks behind the same record have one
 # row, as both of its positions are the same.
@@ -135,17 +138,11 @@ class SqliteSink(Sink):
         self._tables = _TABLES | {"batches"} if has_batches(self._connection()) else _TABLES
 
     def _read_starts(self) -> tuple[str, ...]:
-        return tuple(str(start) for (start,) in self._rows("SELECT start FROM starts ORDER BY rowid"))
-
-    def _rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
-        try:
-            return self._connection().execute(query, parameters).fetchall()
-        except (sqlite3.Error, UnicodeError) as error:
-            raise self._translated(error) from error
+        return tuple(str(start) for (start,) in self.rows("SELECT start FROM starts ORDER BY rowid"))
 
     def committed(self, partition: str) -> int | None:
         """Returns the committed source position, or None."""
-        rows = self._rows("SELECT next_position FROM positions WHERE partition = ?", partition)
+        rows = self.rows("SELECT next_position FROM positions WHERE partition = ?", partition)
         if rows and not isinstance(rows[0][0], int):
             msg = f'{self.path}: damaged: got the position {rows[0][0]!r} of partition "{partition}", expected a number'
             raise SinkFormatError(msg)
@@ -154,10 +151,10 @@ class SqliteSink(Sink):
     def adoptions(self, partition: str) -> list[Adoption]:
         """Returns all committed adoptions, by rising position."""
         query = "SELECT position, model, '' FROM adoptions WHERE partition = ?"
-        found = self._rows(query, partition)
-        if self._rows("SELECT 1 FROM sqlite_master WHERE name = 'group_adoptions'"):
+        found = self.rows(query, partition)
+        if self.rows("SELECT 1 FROM sqlite_master WHERE name = 'group_adoptions'"):
             query = "SELECT position, model, group_name FROM group_adoptions WHERE partition = ?"
-            found += self._rows(query, partition)
+            found += self.rows(query, partition)
         adoptions = [Adoption(int(str(position)), str(model), str(group)) for position, model, group in found]
         return sorted(adoptions, key=lambda one: (one.position, one.group))
 
@@ -168,8 +165,8 @@ class SqliteSink(Sink):
             SourceGoneError: some of them were deleted.
         """
         query = "SELECT position, time_ms FROM marks WHERE partition = ? AND position >= ? ORDER BY position, time_ms"
-        marks = [TimeMark(int(str(position)), int(str(time))) for position, time in self._rows(query, partition, start)]
-        deleted = self._rows("SELECT before FROM deleted_marks WHERE partition = ?", partition)
+        marks = [TimeMark(int(str(position)), int(str(time))) for position, time in self.rows(query, partition, start)]
+        deleted = self.rows("SELECT before FROM deleted_marks WHERE partition = ?", partition)
         return marks_from(partition, marks, start, int(str(deleted[0][0])) if deleted else None)
 
     def run(self, partition: str) -> int:  # noqa: ARG002 - positions are in the same file as the forecasts
@@ -178,7 +175,7 @@ class SqliteSink(Sink):
 
     def models_needed(self, earliest: Callable[[str], int]) -> set[str]:
         """Returns the models in force for events that the source still holds; of partitions not read now, all."""
-        names = [str(name) for (name,) in self._rows("SELECT DISTINCT partition FROM adoptions")]
+        names = [str(name) for (name,) in self.rows("SELECT DISTINCT partition FROM adoptions")]
         return {sha for name in names for sha in models_from(self.adoptions(name), earliest(name))}
 
     def files(self, partition: str) -> list[FileEntry]:
@@ -194,21 +191,21 @@ class SqliteSink(Sink):
         """
         names = json.dumps(list(partitions))
         mine = "partition IN (SELECT value FROM json_each(?))"
-        counts = self._rows(f"SELECT sum(events), sum(late), sum(duplicates) FROM outcomes WHERE {mine}", names)[0]  # noqa: S608 - a constant
+        counts = self.rows(f"SELECT sum(events), sum(late), sum(duplicates) FROM outcomes WHERE {mine}", names)[0]  # noqa: S608 - a constant
         if counts[0] is None and "batches" not in self._tables:
             return Outcomes()
         if counts[0] is None:
-            ((made,),) = self._rows(f"SELECT sum(n) FROM batches WHERE {mine}", names)  # noqa: S608
+            ((made,),) = self.rows(f"SELECT sum(n) FROM batches WHERE {mine}", names)  # noqa: S608
             if not made:
                 return Outcomes()
             counts = (made, 0, 0)
-        reasons = self._rows(
+        reasons = self.rows(
             f"SELECT reason, sum(n) FROM (SELECT reason, count(*) AS n FROM rejects WHERE {mine} GROUP BY reason "  # noqa: S608
             f"UNION ALL SELECT reason, n FROM pruned_rejects WHERE {mine}) GROUP BY reason",
             names,
             names,
         )
-        first = self._rows(f"SELECT detail FROM rejects WHERE {mine} ORDER BY rowid LIMIT 1", names)  # noqa: S608
+        first = self.rows(f"SELECT detail FROM rejects WHERE {mine} ORDER BY rowid LIMIT 1", names)  # noqa: S608
         events, late, duplicates = (int(str(count or 0)) for count in counts)
         rejects = {str(reason): int(str(count)) for reason, count in reasons if reason != "late"}
         return Outcomes(events, late, duplicates, rejects, str(first[0][0]) if first else "")
@@ -226,7 +223,7 @@ class SqliteSink(Sink):
         removed: Sequence[tuple[int, str]] = (),
         *,
         forecasts: bool = True,
-        unprinted: bool = False,
+        also: Write | None = None,
     ) -> None:
         """Commits a unit and the entries of the input files at its `next_position` as one transaction.
 
@@ -235,7 +232,7 @@ class SqliteSink(Sink):
             files: the changed entries of input files.
             removed: bases and paths of removed entries.
             forecasts: False omits the forecasts, for a sink that stores only positions here.
-            unprinted: stores them for `unprinted`, until `printed` is called.
+            also: writes what a sink that stores forecasts elsewhere keeps here, in the same transaction.
 
         Raises:
             SinkUnavailableError: disk full or locked; nothing was written, the unit may be retried.
@@ -243,24 +240,34 @@ class SqliteSink(Sink):
             ValueError: the unit starts before the committed position, or ends before its start; not written.
             TransportError: any other error; whether the unit was written is unknown.
         """
-        database = self._connection()
-        self._check_there()
-        try:
-            database.execute("BEGIN IMMEDIATE")
+
+        def write(database: sqlite3.Connection) -> None:
             self.check_order(unit)
             self._retention.note_hour(database, self._tables)
             self._write(unit, files, removed, forecasts=forecasts)
             self._prune(unit)
-            if unprinted:
-                lines = ((line,) for line in unit.forecasts)
-                database.executemany("INSERT INTO unprinted VALUES (CAST(? AS TEXT))", lines)
-            begins = self._start not in self._starts[-1:]
-            if begins:
+            if also is not None:
+                also(database)
+            if self._start not in self._starts[-1:]:
                 self._begin()
+
+        self.transact(write)
+        self._released.pop(unit.partition, None)
+        if self._start not in self._starts[-1:]:
+            self._starts = self._read_starts()
+
+    def transact(self, write: Write) -> None:
+        """Calls a function in a transaction of its own.
+
+        Raises:
+            SinkUnavailableError, SinkFormatError, TransportError: see `publish`.
+        """
+        database = self._connection()
+        self._check_there()
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            write(database)
             database.execute("COMMIT")
-            self._released.pop(unit.partition, None)
-            if begins:
-                self._starts = self._read_starts()
         except sqlite3.Error as error:
             self._roll_back()
             raise self._translated(error) from error
@@ -268,17 +275,16 @@ class SqliteSink(Sink):
             self._roll_back()
             raise
 
-    def unprinted(self) -> list[bytes]:
-        """Returns the forecasts that were committed to be printed, in order."""
-        return [str(line).encode() for (line,) in self._rows("SELECT forecast FROM unprinted ORDER BY rowid")]
-
-    def printed(self) -> None:
-        """Deletes what `unprinted` returns.
+    def rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
+        """Returns the rows of a query.
 
         Raises:
-            SinkUnavailableError: the file cannot be written now.
+            SinkUnavailableError, SinkFormatError, TransportError: see `publish`.
         """
-        self._rows("DELETE FROM unprinted")
+        try:
+            return self._connection().execute(query, parameters).fetchall()
+        except (sqlite3.Error, UnicodeError) as error:
+            raise self._translated(error) from error
 
     def _begin(self) -> None:
         """Stores the start of this daemon with the first unit that it commits."""

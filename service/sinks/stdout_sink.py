@@ -10,18 +10,19 @@ between repeats them at the next start.
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from service.errors import SinkClosedError, SinkUnavailableError
-from service.ports import Adoption, Outcomes, OutputIdentity, TimeMark, Unit
-from service.sinks import Sink
+from service.ports import TimeMark, Unit
+from service.sinks.beside_sqlite import BesideSqlite
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources.manifest import FileEntry
 
 
-class StdoutSink(Sink):
+class StdoutSink(BesideSqlite):
     """Writes forecasts to a stream, and positions, rejects and adoptions to a database.
 
     Args:
@@ -32,7 +33,7 @@ class StdoutSink(Sink):
     atomic = False
 
     def __init__(self, database: SqliteSink, stream: BinaryIO | None = None) -> None:
-        self._database = database
+        super().__init__(database)
         self._stream = sys.stdout.buffer if stream is None else stream
         self._written: tuple[str, int] | None = None  # unit whose lines were written although its commit failed
         self._marked: tuple[str, TimeMark] | None = None  # committed mark whose lines could not be written
@@ -46,43 +47,6 @@ class StdoutSink(Sink):
         self._written = self._marked = None
         self._database.open()
         self._print_committed()
-
-    @property
-    def identity(self) -> OutputIdentity:
-        """Returns the identity of the database, which alone determines where a restart continues."""
-        return self._database.identity
-
-    def committed(self, partition: str) -> int | None:
-        """Returns the committed source position, or None."""
-        return self._database.committed(partition)
-
-    def adoptions(self, partition: str) -> list[Adoption]:
-        """Returns all committed adoptions, by rising position."""
-        return self._database.adoptions(partition)
-
-    def marks(self, partition: str, start: int) -> Sequence[TimeMark]:
-        """Returns the committed time marks from a position on."""
-        return self._database.marks(partition, start)
-
-    def release(self, partition: str, position: int) -> None:
-        """Lets the database delete the time marks before a position."""
-        self._database.release(partition, position)
-
-    def run(self, partition: str) -> int:
-        """Returns the run of the database, which is always the first."""
-        return self._database.run(partition)
-
-    def models_needed(self, earliest: Callable[[str], int]) -> set[str]:
-        """Returns the needed models of the adoptions in the database."""
-        return self._database.models_needed(earliest)
-
-    def files(self, partition: str) -> list[FileEntry]:
-        """Returns the entries of the input files at the committed position."""
-        return self._database.files(partition)
-
-    def outcomes(self, partitions: Sequence[str]) -> Outcomes:
-        """Returns the outcome counters of all committed records of these partitions."""
-        return self._database.outcomes(partitions)
 
     def publish(self, unit: Unit, files: Sequence[FileEntry] = (), removed: Sequence[tuple[int, str]] = ()) -> None:
         """Writes the lines, then commits the rest.
@@ -107,15 +71,21 @@ class StdoutSink(Sink):
     ) -> None:
         """Commits a time mark with its lines, then writes the lines; after an error a retry goes on where it was."""
         if self._marked != (unit.partition, mark):
-            self._database.publish(unit, files, removed, forecasts=False, unprinted=True)
+
+            def keep(database: sqlite3.Connection) -> None:
+                lines = ((line,) for line in unit.forecasts)
+                database.executemany("INSERT INTO unprinted VALUES (CAST(? AS TEXT))", lines)
+
+            self._database.publish(unit, files, removed, forecasts=False, also=keep)
             self._marked = unit.partition, mark
         self._print_committed()
         self._marked = None
 
     def _print_committed(self) -> None:
-        if lines := self._database.unprinted():
-            self._write(lines)
-            self._database.printed()
+        lines = self._database.rows("SELECT forecast FROM unprinted ORDER BY rowid")
+        if lines:
+            self._write([str(line).encode() for (line,) in lines])
+            self._database.rows("DELETE FROM unprinted")
 
     def _write(self, lines: Sequence[bytes]) -> None:
         try:

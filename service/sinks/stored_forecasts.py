@@ -1,27 +1,19 @@
-"""Reads the forecasts that a SQLite output holds, for the command line."""
+"""What the command line reads from an output: the protocol `StoredOutputs`, and the reader of the configured sink."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from service.errors import SinkFormatError
+from service.config.sections import Config
+from service.errors import ConfigurationError
 
-_SERIES = "SELECT name FROM series_names ORDER BY name"
-_SERIES_OF_BATCHES = "SELECT DISTINCT series FROM forecasts ORDER BY series"
-_NEWEST = """
-SELECT origin, origin_ms, position, partition, model, levels, quantiles, revision FROM forecasts
-WHERE series = ? AND origin_ms <= ? AND status <> 'unknown' ORDER BY origin_ms DESC, revision DESC, id DESC LIMIT ?"""
-# A record with several events may have corrected a forecast several times: these have the same targets.
-_TARGETS = """
-SELECT step, target FROM steps WHERE series = ? AND origin_ms = ? AND partition = ? AND position = ?"""
-_ACTUALS = """
-SELECT step, actual FROM verified WHERE series = ? AND origin_ms = ? AND partition = ? AND position = ?"""
+PAGE: Final = 1000
+"""Outputs that are read at a time."""
+
+Position = tuple[object, ...]
+"""A place between two outputs in the order in which they were written. Only the reader that made it understands it."""
 
 
 class StoredForecast(NamedTuple):
@@ -44,48 +36,113 @@ class StoredForecast(NamedTuple):
     actuals: list[float | None]
 
 
-def stored_forecasts(path: Path, pattern: str, until_ms: int, last: int) -> Iterator[StoredForecast]:
-    """Yields the newest forecasts of series, oldest first in each.
+class StoredOutputs(Protocol):
+    """Reads what a sink has stored, also while a daemon writes it. Used in one thread.
 
-    Args:
-        path: the SQLite file; a daemon may be writing it.
-        pattern: glob of the names of series.
-        until_ms: the latest origin, epoch milliseconds.
-        last: how many of each series.
+    To add a sink, implement these methods and name the class in `stored_outputs`.
+    """
+
+    @property
+    def place(self) -> str:
+        """Returns where the outputs are, for people."""
+
+    def newest(self, pattern: str, until_ms: int, last: int) -> Iterator[StoredForecast]:
+        """Yields the newest forecasts of series, oldest first in each.
+
+        Args:
+            pattern: glob of the names of series.
+            until_ms: the latest origin, epoch milliseconds.
+            last: how many of each series.
+
+        Raises:
+            TransportError: there is no output, it cannot be read, or it is none of this program.
+        """
+
+    def end(self) -> Position | None:
+        """Returns the position behind the newest output; None while there is no output at all.
+
+        Raises:
+            TransportError: it cannot be read, or it is none of this program.
+        """
+
+    def after(self, position: Position | None, limit: int, series: str = "") -> tuple[list[dict[str, Any]], Position]:
+        """Returns the outputs that follow a position, in the order in which they were written.
+
+        Deleted outputs are passed over. Where the output was replaced by another one, it is read from its beginning.
+
+        Args:
+            position: a result of this method or of `end`; None: before the oldest output.
+            limit: about how many are read; fewer mean that these are all that there are now.
+            series: only those of this series; "" of all.
+
+        Returns:
+            Forecasts and silences as the JSON format has them, and the position behind those that were read. It is
+            another one than `position` exactly where something was read.
+
+        Raises:
+            TransportError: they cannot be read, or are none of this program.
+        """
+
+    def close(self) -> None:
+        """Releases everything."""
+
+
+def stored_outputs(config: Config) -> StoredOutputs:
+    """Returns the reader of the outputs of a configuration; opens nothing yet.
 
     Raises:
-        SinkFormatError: there is no such file, or it is none of this program.
+        ConfigurationError: its sink keeps nothing that could be read.
     """
+    if config.sink == "sqlite":
+        from service.sinks.sqlite_forecasts import SqliteForecasts  # noqa: PLC0415 - implements the protocol above
+
+        return SqliteForecasts(config.output_path)
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-            if "verified" not in tables:
-                msg = f"{path}: got a file of another program or version; expected a SQLite output of this one"
-                raise SinkFormatError(msg)
-            names = [str(name) for (name,) in database.execute(_SERIES)]
-            if "batches" in tables:
-                names = sorted({*names, *(str(name) for (name,) in database.execute(_SERIES_OF_BATCHES))})
-            for name in names:
-                if fnmatchcase(name, pattern):
-                    yield from _of_series(database, name, until_ms, last)
-    except sqlite3.Error as error:
-        msg = f"{path}: cannot be read ({error}); expected the SQLite output of a daemon"
-        raise SinkFormatError(msg) from error
+        if config.sink == "parquet":
+            from service.sinks.parquet_forecasts import ParquetForecasts  # noqa: PLC0415 - an extra
+
+            return ParquetForecasts(config.output_path, config.positions_path)
+        if config.sink == "postgres":
+            from service.sinks.postgres_forecasts import PostgresForecasts  # noqa: PLC0415 - an extra
+
+            return PostgresForecasts(config.postgres)
+    except ModuleNotFoundError as error:
+        from forecaster import install_command  # noqa: PLC0415 - compiled kernels
+
+        msg = f"{error.name} is not installed; expected the extra: {install_command(config.sink)}"
+        raise ConfigurationError(msg) from None
+    if config.sink == "stdout":
+        msg = 'output.sink: got "stdout", whose forecasts nothing keeps; expected a sink that does, e.g. "sqlite"'
+    else:
+        msg = f'output.sink: got "{config.sink}", expected "sqlite": `forecaster tail` reads the topic of forecasts'
+    raise ConfigurationError(msg)
 
 
-def _of_series(database: sqlite3.Connection, name: str, until_ms: int, last: int) -> Iterator[StoredForecast]:
-    found = database.execute(_NEWEST, (name, until_ms, last)).fetchall()
-    for origin, origin_ms, position, partition, model, levels, quantiles, _ in reversed(found):
-        rows: list[list[float]] = json.loads(quantiles)
-        place = (name, origin_ms, partition, position)
-        targets: dict[int, str | None] = dict(database.execute(_TARGETS, place).fetchall())
-        actuals = dict(database.execute(_ACTUALS, place).fetchall())
-        yield StoredForecast(
-            name,
-            origin,
-            model,
-            json.loads(levels),
-            [targets.get(step) for step in range(1, len(rows) + 1)],
-            rows,
-            [actuals.get(step) for step in range(1, len(rows) + 1)],
-        )
+def follow(
+    stored: StoredOutputs, wait: Callable[[], None], series: str = "", *, from_start: bool = False
+) -> Generator[dict[str, Any] | None, None, None]:
+    """Yields outputs in the order in which they were written, and goes on with those that are written from now on.
+
+    It does not matter whether a daemon writes, has ended or has not started yet.
+
+    Args:
+        stored: of the sink; closed at the end.
+        wait: called where nothing new was found.
+        series: only those of this series; "" of all.
+        from_start: begin with the oldest output that is kept instead of the next one.
+
+    Yields:
+        Forecasts and silences as the JSON format has them; None before each wait, so that a caller can stop.
+
+    Raises:
+        TransportError: they cannot be read, or are none of this program.
+    """
+    with closing(stored):
+        position = None if from_start else stored.end()
+        while True:
+            before = position
+            found, position = stored.after(position, PAGE, series)
+            yield from found
+            if position == before:
+                yield None
+                wait()

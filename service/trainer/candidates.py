@@ -23,7 +23,7 @@ from service.registry.models import Registry
 from service.trainer.season_check import Seasons
 
 _SIZES: Final = (32, 48, 64, 96, 128)
-_BEGIN_SHARE: Final = 0.25  # of the deadline, after which no other shape is begun: the rest is for compiling and it
+_BEGIN_SHARE: Final = 0.4  # of the deadline, after which no other shape is begun: the rest is for compiling and it
 _END_SHARE: Final = 0.8  # of the deadline, after which a begun one is given up, so that the training has a result
 
 

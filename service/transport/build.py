@@ -2,11 +2,11 @@
 
 | input | sink | positions | built by |
 |---|---|---|---|
-| files, push | sqlite, stdout | in the SQLite file | `build_local` |
+| files, push | sqlite, stdout, parquet | in a SQLite file | `build_local` |
 | files, push | postgres | in the database | `build_local` |
 | files, push | kafka | in the topic <app>.positions | `service.transport.kafka_pairs` |
 | topics | kafka | offsets of the group | `service.transport.kafka_pairs` |
-| topics | sqlite, stdout | in the SQLite file | `service.transport.kafka_pairs` |
+| topics | sqlite, stdout, parquet | in a SQLite file | `service.transport.kafka_pairs` |
 | topics | postgres | in the database | `service.transport.kafka_pairs` |
 """
 
@@ -98,6 +98,9 @@ def _check_format(config: Config) -> None:
 def _check_output_format(config: Config) -> None:
     """Raises where the forecasts cannot be written in `output.format`."""
     setting = config.output_format
+    if config.sink == "parquet":
+        _check_parquet(config)
+        return
     if setting == "compact" and config.sink in {"sqlite", "postgres"}:
         return
     if setting == "json" and config.sink != "postgres":
@@ -127,6 +130,20 @@ def _check_output_format(config: Config) -> None:
     _check_schema_registry(config.schema_registry)
     if setting == "protobuf":
         _check_compiler("output.format")
+
+
+def _check_parquet(config: Config) -> None:
+    """Raises where Parquet files cannot be written."""
+    if config.output.format != "auto":
+        msg = (
+            f'output.format: got "{config.output.format}" with output.sink = "parquet", whose files have columns. '
+            'Set output.format = "auto", or another output.sink'
+        )
+        raise ConfigurationError(msg)
+    if importlib.util.find_spec("pyarrow") is None:
+        command = install_command("parquet")
+        msg = f'output.sink: got "parquet", but pyarrow is not installed; expected the extra: {command}'
+        raise ConfigurationError(msg)
 
 
 def check_postgres(settings: PostgresConfig) -> None:
@@ -201,15 +218,23 @@ def push_log(config: Config) -> PushLog | None:
 
 
 def local_sink(config: Config) -> Sink:
-    """Constructs the sink `sqlite`, `stdout` or `postgres`; opens nothing yet."""
+    """Constructs the sink `sqlite`, `stdout`, `parquet` or `postgres`; opens nothing yet."""
     output = config.output
     if config.sink == "postgres":
         from service.sinks.postgres_parts import PostgresParts  # noqa: PLC0415 - an extra
         from service.sinks.postgres_sink import PostgresSink  # noqa: PLC0415 - an extra
 
         return PostgresSink(config.postgres, PostgresParts(output.keep, output.max_bytes, time.time))
-    retention = SqliteRetention(round(output.keep * 1000), output.max_bytes, lambda: time.time_ns() // 1_000_000)
-    database = SqliteSink(config.output_path, retention)
+    keep_ms, now_ms = round(output.keep * 1000), lambda: time.time_ns() // 1_000_000
+    if config.sink == "parquet":
+        from service.sinks.parquet_sink import MOST_WAITING, FileBounds, ParquetSink  # noqa: PLC0415 - an extra
+
+        # The bound of the database does not count outputs that wait for their file.
+        spare = (MOST_WAITING + 2) * output.file_bytes
+        rejects = SqliteRetention(keep_ms, output.max_bytes + spare, now_ms, spare)
+        bounds = FileBounds(round(output.file_age * 1000), output.file_bytes, keep_ms, output.max_bytes, now_ms)
+        return ParquetSink(config.output_path, SqliteSink(config.positions_path, rejects), bounds)
+    database = SqliteSink(config.positions_path, SqliteRetention(keep_ms, output.max_bytes, now_ms))
     return StdoutSink(database) if config.sink == "stdout" else database
 
 

@@ -243,7 +243,9 @@ def test_outputs(bootstrap, topics, app, tmp_path, registry, plain, form):
     assert versions == [1]  # two processes have registered it
     settings = (f"kafka.bootstrap={bootstrap}", f"schema_registry.url={registry.url}", f"kafka.app={app}")
     sets = [word for setting in settings for word in ("--set", setting)]
-    shown = CliRunner().invoke(main, ["tail", "--from-start", "--series", "a", "--count", "30", "--json", *sets])
+    shown = CliRunner().invoke(
+        main, ["tail", "--sink", "kafka", "--from-start", "--series", "a", "--count", "30", "--json", *sets]
+    )
     assert shown.exit_code == 0, shown.output
     assert [json.loads(line.replace(app, "")) for line in shown.stdout.splitlines()] == found["a"][:30]
 

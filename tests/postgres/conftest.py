@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-for _folder in ("service", "e2e"):  # the contract of all transports, the launchers of daemons
+for _folder in ("service", "service/sinks", "e2e"):  # the contract of all transports, outputs, launchers of daemons
     sys.path.insert(0, str(Path(__file__).parents[1] / _folder))
 
 from postgres_outputs import SINKS

@@ -13,6 +13,8 @@ from postgres_outputs import opened
 from postgres_server import Server
 
 from service.cli import main
+from service.config.load import load_config
+from service.sinks.postgres_forecasts import PostgresForecasts
 
 SMALL = ("--horizon", "4", "--interval", "1m", "--set", "model.hidden_size=16", "--set", "model.head_size=16")
 SCHEMA = "commands"
@@ -75,6 +77,57 @@ def test_at_a_time(flags, tmp_path):
     with (tmp_path / "f.csv").open() as file:
         assert [float(row["actual"]) for row in csv.DictReader(file)] == [x for one in found for x in one["actuals"]]
     assert "median" in call("forecasts", *flags, *where).stdout
+
+
+def test_tail(flags):
+    """`tail` shows what is stored in the order in which it was written, and waits where there is no output yet."""
+    lines = call("tail", *flags, "--from-start", "--count", "120", "--json").stdout.splitlines()
+    shown = [json.loads(line) for line in lines]
+    assert [(one["series"], one["origin"][14:16]) for one in shown] == [
+        (series, f"{minute:02d}") for minute in range(60) for series in ("a", "b")
+    ]
+    newest = objects(flags, "--series", "b")[0]
+    assert (shown[-1]["levels"], shown[-1]["quantiles"]) == (newest["levels"], newest["quantiles"])
+    assert shown[0].keys() == {"series", "origin", "interval_ms", "levels", "quantiles", "anomaly", "flagged", "model",
+                               "source", "status"}  # fmt: skip
+    lines = call("tail", *flags, "--from-start", "--series", "b", "--count", "3").stdout.splitlines()
+    assert all("  b  " in line for line in lines)
+    assert call("tail", *flags, "--for", "0.1").stdout == ""
+    done = call("tail", *flags, "--set", "postgres.schema_name=later", "--for", "0.1")
+    assert "schema later: no daemon has written it yet; waiting" in done.stderr
+
+
+def test_following(server, schema):
+    """Outputs of any pages come once and in order; silences come behind the forecasts of their batch."""
+    from test_sqlite_views import LEVELS, START, batch
+    from test_stored_forecasts import key, read_all
+
+    from service.messages.array_format import ArrayFormat
+    from service.messages.encode import JSON, encode
+    from service.ports import Unit
+
+    sink, written = opened(server, schema), []
+    stored = PostgresForecasts(
+        load_config(None, {"postgres.url": server.url(), "postgres.schema_name": schema}).postgres
+    )
+    position, found = None, []
+    for number in range(4):
+        decoded, forecasts = batch(30, number, start=START + number * 3_600_000)
+        decoded.positions[:] = range(number * 30, number * 30 + 30)
+        made = [encode(decoded, forecasts, partition="p", levels=LEVELS, model_sha256="ab" * 32, output=output)
+                for output in (ArrayFormat(), JSON)]  # fmt: skip
+        sink.publish(Unit("p", number * 30, number * 30 + 30, made[0].series, made[0].forecasts,
+                          positions=made[0].positions))  # fmt: skip
+        written += [json.loads(text) for text in made[1].forecasts]
+        more, position = read_all(stored, position, 7 + number)
+        found += more
+    sink.close()
+    stored.close()
+    assert [one for one in found if "kind" in one] == [one for one in written if "kind" in one]
+    found, written = ([one for one in part if "kind" not in one] for part in (found, written))
+    assert [key(one) for one in found] == [key(one) for one in written]
+    assert [[*one] for one in found] == [[*one] for one in written]
+    assert [one["source"] for one in found] == [one["source"] for one in written]
 
 
 def test_a_role_that_reads(flags, server):

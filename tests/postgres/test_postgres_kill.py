@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from launchers import Launcher
 from postgres_server import Server
-from test_kill import KILLED, launcher, write_config, write_events
+from test_kill import KILLED, RETRAIN, launcher, write_config, write_events
 
 KILLS = int(os.environ.get("CHAOS_POSTGRES_KILLS", "6"))
 DOWN = float(os.environ.get("CHAOS_POSTGRES_DOWN", "2"))
@@ -157,6 +157,22 @@ def test_the_database_is_down_for_a_while(tmp_path: Path, own: Server, schema: s
     text = log.read_text()
     assert text.count("sink unavailable, retrying") == text.count("sink available again") == 1, text
     assert "restarting" not in text
+
+
+def test_killed_while_retraining(tmp_path: Path, server: Server, schema: str) -> None:
+    """Trainings run, their models are adopted, and kills in and around them leave the same adoptions and numbers."""
+    write_events(tmp_path / "in.jsonl", 2_500, bad=False)
+    output = f'[output]\nsink = "postgres"\n[postgres]\nurl = "{server.url()}"\nschema_name = "{schema}"\n'
+    config = write_config(tmp_path, [tmp_path / "in.jsonl"], output + RETRAIN)
+    with launcher(config) as start:
+        assert start.run() == 0, (tmp_path / "daemon.log").read_text()
+        expected = content(server, schema)
+        assert len(expected["adoptions"]) >= 2
+        begin_anew(tmp_path, server, schema)
+        for step in (6, "4:6", 7):
+            assert start.run(kill_at=f"step:{step}") == KILLED
+        assert start.run() == 0
+        assert_once(server, schema, expected)
 
 
 def test_two_daemons(tmp_path: Path, server: Server, schema: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Final
 
 from kafka import KafkaConsumer
@@ -20,7 +20,7 @@ _POLL_MS: Final = 250
 
 def tail(
     settings: KafkaConfig, topic: str, reader: ForecastReader, series: str = "", *, from_start: bool = False
-) -> Iterator[Any | None]:
+) -> Generator[Any | None, None, None]:
     """Yields the decoded forecasts of a topic; periodically None, so that a caller can stop.
 
     Args:

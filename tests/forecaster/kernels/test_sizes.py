@@ -133,6 +133,7 @@ def learn(config: ModelConfig) -> None:
 def first_network() -> None:
     """The kernels of the first network, compiled or loaded from the cache."""
     learn(FIRST)
+    learn(replace(FIRST, interval_ms=0))  # a training that cuts series where their interval changes
 
 
 @pytest.mark.usefixtures("first_network")

@@ -39,6 +39,17 @@ def test_help_imports_little() -> None:
         assert name in result.stdout
 
 
+def test_run_imports_no_more_than_it_needs() -> None:
+    """`run` waits neither for trainings and sequence models, nor for protobuf, which few pushed bodies need."""
+    code = (
+        "import sys, service.cli.run\nspared = ('forecaster.sequences', 'forecaster.training', 'google.protobuf')\n"
+        "print([name for name in sys.modules if name.startswith(spared)])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
 def test_module() -> None:
     """`python -m service.cli` runs the program."""
     result = subprocess.run(

@@ -151,7 +151,9 @@ class TestQueue:
         spool = opened(tmp_path)
         spool.append(KEY, Written(5), unit(1), 0)
         (tmp_path / "000000000002.spool").write_bytes(b"\0" * 100)
-        again = opened(tmp_path)
+        with capture_logs() as logs:
+            again = opened(tmp_path)
+        assert [one["event"] for one in logs] == ["deliveries deleted, their file cannot be used"]
         assert again.written(KEY) == Written(5)
         assert drained(again) == ["1/0"]
 

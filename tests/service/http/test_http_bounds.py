@@ -357,10 +357,10 @@ def test_found_fields_are_those_of_the_library(data: bytes) -> None:
     """A body is valid exactly where it is for the protobuf library, except for groups, which proto3 lacks."""
     from google.protobuf.message import DecodeError
 
-    from service.http.remote_write import _WriteRequest
+    from service.http.remote_write import _messages
 
     try:
-        _WriteRequest.FromString(data)
+        _messages().request.FromString(data)
         theirs = True
     except DecodeError:
         theirs = False

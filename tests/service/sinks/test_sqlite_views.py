@@ -20,8 +20,8 @@ from service.messages.decode import Decoded
 from service.messages.encode import JSON, encode
 from service.ports import Unit
 from service.sinks import stored_rows
+from service.sinks.sqlite_forecasts import SqliteForecasts
 from service.sinks.sqlite_sink import SqliteSink
-from service.sinks.stored_forecasts import stored_forecasts
 
 LEVELS = (0.1, 0.5, 0.9)
 SERIES = ["a", "b", 'c"{x="é"}']
@@ -202,7 +202,7 @@ def test_corrected_by_one_record(tmp_path, output):
         decoded.series[at], forecasts.origin_ms[at], forecasts.status[at] = series, times, Status.REPAIRED
     decoded.positions[6:] = [6, 6, 6]
     publish(tmp_path / "f", decoded, forecasts, output)
-    (found,) = stored_forecasts(tmp_path / "f", "c*", times, 1)
+    (found,) = SqliteForecasts(tmp_path / "f").newest("c*", times, 1)
     assert found.targets == [row["target"] for row in rows(
         tmp_path / "f", f"SELECT DISTINCT step, target FROM steps WHERE origin_ms = {times} AND series LIKE 'c%'"
     )]  # fmt: skip

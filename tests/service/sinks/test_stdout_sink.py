@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import SinkUnavailableError
 from service.ports import TimeMark, Unit
-from service.sinks.sqlite_sink import SqliteSink
+from service.sinks.sqlite_sink import SqliteSink, Write
 from service.sinks.stdout_sink import StdoutSink
 from service.sources.manifest import FileEntry
 
@@ -40,18 +40,21 @@ class KilledDatabase(SqliteSink):
         removed: Sequence[tuple[int, str]] = (),
         *,
         forecasts: bool = True,
-        unprinted: bool = False,
+        also: Write | None = None,
     ) -> None:
         """Commits a unit."""
         self._step()
-        super().publish(unit, files, removed, forecasts=forecasts, unprinted=unprinted)
+        super().publish(unit, files, removed, forecasts=forecasts, also=also)
         self._step()
 
-    def printed(self) -> None:
-        """Deletes the lines."""
+    def rows(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
+        """Reads, or deletes the lines."""
+        if not query.startswith("DELETE"):
+            return super().rows(query, *parameters)
         self._step()
-        super().printed()
+        found = super().rows(query, *parameters)
         self._step()
+        return found
 
 
 def unit_of(mark: TimeMark) -> Unit:

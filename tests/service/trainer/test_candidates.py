@@ -179,8 +179,8 @@ class TestSearch:
         assert found == ModelConfig()
 
     def test_time(self) -> None:
-        """No other shape is begun in the last three quarters of the deadline, and one is given up before its end."""
-        for passed, has_time in ((0.0, True), (25.0, True), (26.0, False)):
+        """No other shape is begun in the last three fifths of the deadline, and one is given up before its end."""
+        for passed, has_time in ((0.0, True), (40.0, True), (41.0, False)):
             assert time_guard(lambda passed=passed: passed, 100.0)[0] == has_time  # type: ignore[misc]
         history, model, now = days(12), Model.initial(ModelConfig(**SMALL)), 0.0
         own = fit(history, model, TRAIN)

@@ -169,6 +169,17 @@ def test_psycopg_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         check_transport(config(tmp_path, output__sink="postgres"))
 
 
+def test_settings_without_secrets(tmp_path: Path) -> None:
+    """The trainer and other processes read the settings with stars in place of the address; no sink takes them."""
+    given = config(tmp_path, postgres__url="postgresql://ann:hunter2@h/d")
+    shown = given.model_dump(mode="json")
+    assert "hunter2" not in str(shown)
+    again = Config.model_validate(shown)
+    assert again.sink == "postgres"
+    with pytest.raises(ConfigurationError, match=r"postgres\.url: cannot be read"):
+        check_transport(again)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
