@@ -55,6 +55,7 @@ def forecast_schema(levels: Iterable[float]) -> pa.Schema:
             ("value", pa.float64()),
             ("anomaly", pa.float64()),
             ("flagged", pa.bool_()),
+            ("suppressed", pa.string()),
             ("model", pa.string()),
             ("partition", pa.string()),
             ("position", pa.int64()),
@@ -162,6 +163,7 @@ def _forecast_columns(found: ExactColumns, levels: Sequence[float]) -> dict[str,
         "value": _numbers(heads["value"]),
         "anomaly": _numbers(heads["anomaly"]),
         "flagged": pa.array(heads["flagged"] != 0),
+        "suppressed": _sparse(n, {at: fields.get("suppressed") for at, fields in more.items()}, pa.string()),
         "model": pa.array(models, pa.string()),
         "event": _sparse(n, {at: source.get("event") for at, source in sources.items()}, pa.int32()),
         "revision": pa.array([more[at].get("revision", 0) if at in more else 0 for at in range(n)], pa.int32()),
@@ -254,6 +256,7 @@ def _forecast_object(row: dict[str, Any], columns: dict[str, float]) -> dict[str
         "source": source,
         "status": row["status"],
         **({"revision": row["revision"]} if row["revision"] else {}),
+        **({"suppressed": row["suppressed"]} if row["suppressed"] else {}),
     }
 
 

@@ -147,7 +147,7 @@ def _forecast_object(
         "model": model,
         "source": {"partition": partition, "position": position, **rare.get("source", {})},
         "status": status,
-        **{name: rare[name] for name in ("revision",) if name in rare},
+        **{name: rare[name] for name in ("revision", "suppressed") if name in rare},
     }
 
 

@@ -101,7 +101,7 @@ CREATE TABLE stored_forecasts (
     flagged boolean NOT NULL,
     quantiles real[],                 -- [step][level]
     wide double precision[],          -- in place of them, where real does not hold them exactly
-    more jsonb                        -- rarer fields: interval, targets, source, revision
+    more jsonb                        -- rarer fields: interval, targets, source, revision, suppressed
 ) {by_part};
 CREATE INDEX ON stored_forecasts (series, origin);
 CREATE INDEX ON stored_forecasts (id);

@@ -42,6 +42,7 @@ SELECT
     f.value,
     {_REVISION} AS revision,
     f.more -> 'source' AS source,
+    f.more ->> 'suppressed' AS suppressed,
     f.id
 FROM {_STORED}"""
 

@@ -236,7 +236,7 @@ def forecast_object(
         "model": model,
         "source": {"partition": partition, "position": row["position"], **more.get("source", {})},
         "status": "missing" if row["missing"] else "ok" if row["steps"] else UNKNOWN,
-        **{name: more[name] for name in ("revision",) if name in more},
+        **{name: more[name] for name in ("revision", "suppressed") if name in more},
     }
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from postgres_outputs import opened
@@ -102,6 +104,7 @@ def test_following(server, schema):
     from test_sqlite_views import LEVELS, START, batch
     from test_stored_forecasts import key, read_all
 
+    from forecaster import Note
     from service.messages.array_format import ArrayFormat
     from service.messages.encode import JSON, encode
     from service.ports import Unit
@@ -114,6 +117,7 @@ def test_following(server, schema):
     for number in range(4):
         decoded, forecasts = batch(30, number, start=START + number * 3_600_000)
         decoded.positions[:] = range(number * 30, number * 30 + 30)
+        forecasts = replace(forecasts, notes=np.where(np.arange(30) == 7, Note.OVER_BUDGET, 0).astype(np.uint8))
         made = [encode(decoded, forecasts, partition="p", levels=LEVELS, model_sha256="ab" * 32, output=output)
                 for output in (ArrayFormat(), JSON)]  # fmt: skip
         sink.publish(Unit("p", number * 30, number * 30 + 30, made[0].series, made[0].forecasts,
@@ -127,7 +131,8 @@ def test_following(server, schema):
     found, written = ([one for one in part if "kind" not in one] for part in (found, written))
     assert [key(one) for one in found] == [key(one) for one in written]
     assert [[*one] for one in found] == [[*one] for one in written]
-    assert [one["source"] for one in found] == [one["source"] for one in written]
+    for name in ("source", "suppressed"):
+        assert [one.get(name) for one in found] == [one.get(name) for one in written]
 
 
 def test_a_role_that_reads(flags, server):

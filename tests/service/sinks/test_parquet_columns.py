@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from test_parquet_sink import ParquetOutput
 from test_sqlite_views import LEVELS, START, batch
 
-from forecaster import Forecasts
+from forecaster import Forecasts, Note
 from service.messages.compact import CompactFormat
 from service.messages.encode import JsonFormat, encode
 from service.messages.exact_columns import ExactFormat, on_grid
@@ -235,9 +235,9 @@ SOURCES = [
 @pytest.mark.parametrize("calendar", [False, True])
 @pytest.mark.parametrize("source", SOURCES)
 def test_rare_fields(source, calendar):
-    """Windows, time marks, events of a record, revisions and steps of the calendar are as in JSON."""
+    """Windows, time marks, events of a record, suppressed flags and steps of the calendar are as in JSON."""
     decoded, forecasts = batch(8)
-    steps = forecasts
+    steps = forecasts = replace(forecasts, notes=np.full(8, Note.MAINTENANCE if calendar else 0, np.uint8))
     if calendar:
         from forecaster import calendar_name
 

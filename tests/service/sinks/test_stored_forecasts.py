@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sqlite_outputs import outputs
 from test_sqlite_retention import Output
 from test_sqlite_views import LEVELS, START, batch, publish
 
+from forecaster import Note
 from service.config.load import load_config
 from service.errors import ConfigurationError, SinkFormatError
 from service.messages.compact import CompactFormat
@@ -107,10 +109,15 @@ def test_a_silence_follows_its_forecast(tmp_path):
 def test_as_in_json(tmp_path):
     """What is read has the fields of the JSON format, in both formats of the file."""
     found = {}
+    decoded, forecasts = batch(30)
+    notes = np.zeros(30, np.uint8)
+    notes[7:9] = Note.MAINTENANCE, Note.OVER_BUDGET
+    forecasts = replace(forecasts, notes=notes)
     for name, output in (("json", JSON), ("compact", CompactFormat())):
-        publish(tmp_path / name, *batch(30), output)
+        publish(tmp_path / name, decoded, forecasts, output)
         with closing(SqliteForecasts(tmp_path / name)) as stored:
             found[name] = read_all(stored)[0]
+    assert [one["suppressed"] for one in found["json"] if "suppressed" in one] == ["maintenance", "budget"]
     for one, other in zip(found["json"], found["compact"], strict=True):
         assert list(one) == list(other)
         for field in one.keys() - {"quantiles", "anomaly"}:
