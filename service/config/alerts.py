@@ -48,8 +48,10 @@ class AlertsConfig(Section):
         description="Time after which an alert that is not renewed is over for the Alertmanagers, as when the daemon "
         'is away for longer. At least twice renew_every. Default "5m".',
     )
-    webhook: str = Field(
-        "", description="Address to which alerts are posted as JSON, signed with the secret. Empty: none."
+    webhook: SecretStr = Field(
+        SecretStr(""),
+        description="Address to which alerts are posted as JSON, signed with the secret. A token in its path or query "
+        "is shown nowhere. Empty: none.",
     )
     webhook_secret: SecretStr = Field(
         SecretStr(""),
@@ -78,8 +80,9 @@ class AlertsConfig(Section):
     def _fits(self) -> Self:
         for url in self.alertmanagers:
             check_server(url, self.username, self.password_file, self.token_file, server="Alertmanager")
-        if self.webhook:
-            check_server(self.webhook.partition("?")[0], "", None, None, server="webhook")
+        webhook = self.webhook.get_secret_value()
+        if webhook.strip("*"):  # other processes of the daemon get stars in the place of secrets
+            check_server(webhook.partition("?")[0], "", None, None, server="webhook")
         if self.webhook_secret.get_secret_value() and self.webhook_secret_file is not None:
             msg = "webhook_secret and webhook_secret_file: got both, expected one of them"
             raise ValueError(msg)
@@ -91,4 +94,4 @@ class AlertsConfig(Section):
     @property
     def has_target(self) -> bool:
         """Whether alerts are sent anywhere."""
-        return bool(self.alertmanagers or self.webhook)
+        return bool(self.alertmanagers or self.webhook.get_secret_value())

@@ -25,8 +25,8 @@ def alert_routes(config: Config, metrics: Metrics, clock: Clock) -> list[Route]:
         AlertmanagerTarget(_name("alertmanager", url), url, settings, lasting, metrics, clock)
         for url in settings.alertmanagers
     ]
-    if settings.webhook:
-        targets.append(WebhookTarget(_name("webhook", settings.webhook), settings, clock))
+    if webhook := settings.webhook.get_secret_value():
+        targets.append(WebhookTarget(_name("webhook", webhook), settings, clock))
     return [Route(AlertDeliveries(messages, lasting, targets), targets)] if targets else []
 
 

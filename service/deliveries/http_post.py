@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import urllib.error
 import urllib.request
@@ -28,6 +29,7 @@ class HttpEndpoint:
     Attributes:
         url: http:// or https://. timeout: seconds.
         username, password_file: basic authentication. token_file: bearer token. ca_file: authorities.
+        place: stands for the address in messages, where the address is a secret; "": the address itself.
     """
 
     url: str
@@ -36,6 +38,7 @@ class HttpEndpoint:
     password_file: Path | None = None
     token_file: Path | None = None
     ca_file: Path | None = None
+    place: str = ""
 
 
 class HttpPost:
@@ -57,10 +60,11 @@ class HttpPost:
             body: of the request. headers: of this one in addition.
 
         Raises:
-            UnavailableError: no answer, or a status after which the same request may be sent again.
+            UnavailableError: no answer, a status after which the same request may be sent again, or no usable secret.
             RefusedError: another status.
         """
         endpoint = self._endpoint
+        place = endpoint.place or endpoint.url
         try:
             request = urllib.request.Request(  # noqa: S310 - the scheme is checked by the configuration
                 endpoint.url, body, {**self._headers, **(headers or {}), **self._credentials()}, method="POST"
@@ -68,15 +72,14 @@ class HttpPost:
             with self._open(request) as answer:
                 answer.read(_SHOWN)
         except urllib.error.HTTPError as error:
-            with error:
-                text = error.read(_SHOWN).decode("utf-8", "replace").strip()
-            msg = f"{endpoint.url} answers with status {error.code}: {text!r}"
+            msg = f"{place} answers with status {error.code}: {_text_of(error)!r}"
             if error.code < 500 and error.code not in _LATER:
                 raise RefusedError(msg) from None
             raise UnavailableError(msg, retry_after(error.headers.get("Retry-After"))) from None
         except (OSError, HTTPException) as error:
-            msg = f"{endpoint.url} does not answer ({error})"
-            raise UnavailableError(msg) from error
+            reason = error if isinstance(error, OSError) else type(error).__name__  # whose text may have the address
+            msg = f"{place} does not answer ({reason})"
+            raise UnavailableError(msg) from None
 
     def _open(self, request: urllib.request.Request) -> urllib.request._UrlopenRet:
         if self._opener is None:
@@ -89,10 +92,14 @@ class HttpPost:
     def _credentials(self) -> dict[str, str]:
         endpoint = self._endpoint
         if endpoint.token_file is not None:
-            return {"Authorization": f"Bearer {endpoint.token_file.read_text('utf-8').strip()}"}
+            token = secret_in(endpoint.token_file).strip()
+            if not (token.isascii() and token.decode().isprintable()):  # the client would show it in its error
+                msg = f"{endpoint.token_file}: got a text of several lines or other characters, expected the token only"
+                raise UnavailableError(msg)
+            return {"Authorization": f"Bearer {token.decode()}"}
         if endpoint.password_file is not None:
-            password = endpoint.password_file.read_text("utf-8").rstrip("\r\n")
-            return {"Authorization": "Basic " + b64encode(f"{endpoint.username}:{password}".encode()).decode()}
+            password = secret_in(endpoint.password_file).rstrip(b"\r\n")
+            return {"Authorization": "Basic " + b64encode(endpoint.username.encode() + b":" + password).decode()}
         return {}
 
 
@@ -101,6 +108,26 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: object) -> None:
         """Returns None: the status of the redirect is that of the answer."""
+
+
+def secret_in(path: Path) -> bytes:
+    """Returns what is in the file of a secret.
+
+    Raises:
+        UnavailableError: it cannot be read now.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path}: the secret cannot be read ({error.strerror})"
+        raise UnavailableError(msg) from None
+
+
+def _text_of(error: urllib.error.HTTPError) -> str:
+    """Returns the begin of an answer, as far as it arrives: its status says what to do."""
+    with error, contextlib.suppress(OSError, HTTPException):
+        return error.read(_SHOWN).decode("utf-8", "replace").strip()
+    return ""
 
 
 def retry_after(text: str | None) -> float:

@@ -14,14 +14,15 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 import orjson
 
 from service.config.alerts import AlertsConfig
 from service.deliveries.alert_messages import Message, newest_states, summary
 from service.deliveries.alertmanager import SPOOL_BYTES, time_text
-from service.deliveries.delivery import BatchLimit, RefusedError, Spooled, UnavailableError
-from service.deliveries.http_post import HttpEndpoint, HttpPost
+from service.deliveries.delivery import BatchLimit, RefusedError, Spooled
+from service.deliveries.http_post import HttpEndpoint, HttpPost, secret_in
 from service.ports import Clock
 
 VERSION: Final = "1"
@@ -40,7 +41,8 @@ class WebhookTarget:
         self.name, self.kind, self.spool_bytes = name, "webhook", SPOOL_BYTES
         self._settings, self._clock = settings, clock
         self.limit = BatchLimit(256, 1 << 20, settings.webhook_wait)
-        endpoint = HttpEndpoint(settings.webhook, settings.timeout, ca_file=settings.ca_file)
+        url = settings.webhook.get_secret_value()
+        endpoint = HttpEndpoint(url, settings.timeout, ca_file=settings.ca_file, place=f"webhook at {host_of(url)}")
         self._post = HttpPost(endpoint, {"Content-Type": "application/json"})
         self._accepted: set[str] = set()  # bodies of the batch that is being sent
 
@@ -75,14 +77,15 @@ class WebhookTarget:
     def _secret(self) -> bytes:
         if (path := self._settings.webhook_secret_file) is None:
             return self._settings.webhook_secret.get_secret_value().encode()
-        try:
-            return path.read_bytes().strip()
-        except OSError as error:
-            msg = f"{path}: the secret cannot be read ({error.strerror})"
-            raise UnavailableError(msg) from None
+        return secret_in(path).strip()
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def host_of(url: str) -> str:
+    """Returns the host of an address, whose path and query may have a secret, for messages."""
+    return urlsplit(url).netloc
 
 
 def signature(secret: bytes, timestamp: str, body: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,15 +12,19 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import orjson
 import pytest
 
+from service.config.alerts import AlertsConfig
 from service.config.remote_write import RemoteWriteConfig
 from service.deliveries import RefusedError, UnavailableError
 from service.deliveries.delivery import Spooled
 from service.deliveries.forecast_labels import shape_of
 from service.deliveries.http_post import HttpEndpoint, HttpPost, retry_after
 from service.deliveries.remote_write import RemoteWriteTarget
+from service.deliveries.webhook import WebhookTarget
 from service.http.remote_write import RemoteWrite
+from service.lifecycle import SystemClock
 
 
 class Receiver:
@@ -119,6 +124,38 @@ def test_credentials_are_read_for_every_request(tmp_path: Path) -> None:
     assert [headers.get("Z") for headers, _ in receiver.requests] == ["one", "two", None]
 
 
+def test_secrets_are_not_in_errors(tmp_path: Path) -> None:
+    """Neither a token of several lines, which the client would show, nor an address with a token."""
+    path = tmp_path / "token"
+    path.write_text("hush\nhush\n")
+    with served(Receiver(400)) as url:
+        with pytest.raises(UnavailableError, match="expected the token only") as error:
+            HttpPost(HttpEndpoint(url, token_file=path), {}).post(b"body")
+        assert "hush" not in str(error.value)
+        settings = AlertsConfig.model_validate({"webhook": f"{url}/hush?token=hush"})
+        message = Spooled("1", orjson.dumps(MESSAGE | {"starts_ms": NOW}))
+        with pytest.raises(RefusedError, match=r"webhook at 127") as refused:
+            WebhookTarget("w", settings, SystemClock()).send([message])
+        assert "hush" not in str(refused.value)
+
+
+def test_an_answer_that_breaks_off() -> None:
+    """The status alone decides, so an overloaded server is not mistaken for a defect."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhal")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    with listener, pytest.raises(UnavailableError, match="status 503"):
+        HttpPost(HttpEndpoint(f"http://127.0.0.1:{listener.getsockname()[1]}/"), {}).post(b"body")
+    thread.join()
+
+
 def test_retry_after() -> None:
     """Seconds, or a date; anything else is no request to wait."""
     later = datetime.now(UTC) + timedelta(seconds=100)
@@ -128,6 +165,11 @@ def test_retry_after() -> None:
 
 
 NOW = time.time_ns() // 1_000_000
+MESSAGE = {
+    "id": "1", "status": "firing", "kind": "drift", "name": "ForecastDrift", "severity": "warning", "series": "",
+    "group": "", "partition": "0", "position": 7, "ends_ms": 0, "value": None, "score": None, "expected_ms": None,
+    "threshold": None,
+}  # fmt: skip
 
 
 def forecast(series: str, at: int = NOW) -> Spooled:
