@@ -68,10 +68,11 @@ class Deliveries(Listener):
         """
         if self._senders:
             return
-        for target in (target for route in self._routes for target in route.targets):
-            spool = self._spools[target.name] = DeliverySpool(self._folder / target.name, target.spool_bytes)
-            spool.open(output)
-            self._senders.append(Sender(target, spool, self._metrics, self._clock))
+        targets = [target for route in self._routes for target in route.targets]
+        for target in targets:
+            spool = DeliverySpool(self._folder / target.name, target.spool_bytes)
+            self._spools.setdefault(target.name, spool).open(output)
+        self._senders = [Sender(target, self._spools[target.name], self._metrics, self._clock) for target in targets]
         for sender in self._senders:
             sender.start()
         for kind in KINDS:

@@ -67,8 +67,7 @@ class Sender:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            if isinstance(self.target, Renews):
-                self.target.renew()
+            self._renew()
             if not self.spool.wait(_IDLE_SECONDS):
                 self._oldest_ms = None
                 continue
@@ -84,6 +83,13 @@ class Sender:
                 self._oldest_ms = batch.oldest_ms
                 self._send(batch)
         self.target.close()
+
+    def _renew(self) -> None:
+        if isinstance(self.target, Renews):
+            try:
+                self.target.renew()
+            except Exception as error:  # noqa: BLE001 - as in `_send`
+                _log.warning("alerts not renewed", target=self.target.name, error=f"{type(error).__name__}: {error}")
 
     def _send(self, batch: SpooledBatch) -> None:
         kind, count, reason = self.target.kind, len(batch.deliveries), ""

@@ -102,6 +102,7 @@ class DeliverySpool:
                 self._unsynced = True  # by a process that was killed, perhaps
             else:
                 self._begin_segment()
+            self._record.note(self._sent, self._batch_end)  # another place where files were cut off or are gone
 
     def _restore(self) -> str:
         """Reads how far the newest intact segment is written; deletes segments without a head.
