@@ -141,4 +141,4 @@ def test_time_agrees_with_the_naive_twin(name: str) -> None:
             atol = SCALES * row.scale + 1e-6 * abs(row.last)
             np.testing.assert_allclose(out.quantiles[0], quantiles, rtol=0, atol=atol, err_msg=f"event {i}")
     expected = Note.SAME_STEP | Note.REOPENED | (Note.CONTRADICTED if config.interval_ms else Note.NEW_INTERVAL)
-    assert noted == expected, "the stream holds every kind of event"
+    assert noted & ~Note.QUIET == expected, "the stream holds every kind of event"
