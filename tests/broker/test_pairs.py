@@ -321,7 +321,7 @@ class TestKafkaToSqlite:
         assert records is not None
         assert records.values == [envelope]
         one.publish(unit_of(records, rejects=[Reject(0, records.values[0], "wrong_type", "", b"k", headers)]))
-        assert sink._rows("SELECT value, key, headers FROM rejects") == [
+        assert sink.rows("SELECT value, key, headers FROM rejects") == [
             (envelope, b"k", '[["content-type","application/cloudevents+json"],["none",""]]')
         ]
         one.close()
