@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from service.config.base import Section, Texts, check_server, listed
+from service.config.base import Section, Texts, check_labels, check_server, listed
 from service.config.durations import Duration
 
 Kind = Literal["anomaly", "silence", "breach", "drift"]
 """What an alert is of."""
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+OWN_ALERT_LABELS: Final = ("alertname", "group", "kind", "partition", "series", "severity")
 
 
 class AlertsConfig(Section):
@@ -75,6 +76,12 @@ class AlertsConfig(Section):
         description="Begins and ends of alerts whose event time is older than this are not sent, as those of a history "
         'or after a long pause; and without an event for so long, alerts are not renewed. Default "1h".',
     )
+
+    @field_validator("labels")
+    @classmethod
+    def _are_labels(cls, labels: dict[str, str]) -> dict[str, str]:
+        check_labels(labels, OWN_ALERT_LABELS)
+        return labels
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

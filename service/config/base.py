@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 def listed(value: Any) -> Any:
@@ -80,6 +84,24 @@ def check_server(url: str, username: str, password_file: Path | None, token_file
     if token_file is not None and username:
         msg = "token_file: got a token and a user name, expected one of them"
         raise ValueError(msg)
+
+
+def check_labels(labels: Mapping[str, str], own: Collection[str]) -> None:
+    """Checks configured labels of Prometheus.
+
+    Args:
+        labels: values by name. own: names that the daemon sets itself.
+
+    Raises:
+        ValueError: a name is none of a label, or one of `own`, or a value is empty.
+    """
+    for name, value in labels.items():
+        if not _LABEL.fullmatch(name) or name.startswith("__") or not value:
+            msg = f"got {name!r} = {value!r}, expected a name of letters, digits and _, and a value that is not empty"
+            raise ValueError(msg)
+        if name in own:
+            msg = f"got {name!r}, expected another name than {', '.join(sorted(own))}, which the daemon sets"
+            raise ValueError(msg)
 
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,11 +8,10 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from service.config.base import Section, Texts, check_server, listed
+from service.config.base import Section, Texts, check_labels, check_server, listed
 from service.config.durations import Duration
 
 _METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 OWN_LABELS: Final = ("horizon", "metric", "quantile", "series", "step")
 """Labels that a written forecast gets; one of its series with such a name becomes exported_NAME."""
 
@@ -69,15 +68,7 @@ class RemoteWriteConfig(Section):
     @field_validator("labels")
     @classmethod
     def _are_labels(cls, labels: dict[str, str]) -> dict[str, str]:
-        for name, value in labels.items():
-            if not _LABEL.fullmatch(name) or name.startswith("__") or not value:
-                msg = (
-                    f"got {name!r} = {value!r}, expected a name of letters, digits and _, and a value that is not empty"
-                )
-                raise ValueError(msg)
-            if name in OWN_LABELS:
-                msg = f"got {name!r}, expected another name than {', '.join(OWN_LABELS)}, which the daemon sets"
-                raise ValueError(msg)
+        check_labels(labels, OWN_LABELS)
         return labels
 
     @model_validator(mode="after")

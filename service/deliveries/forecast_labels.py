@@ -19,6 +19,7 @@ from service.messages.prometheus_names import NAME, labels_of
 from service.messages.remote_write_samples import encode_head
 
 _REMEMBERED: Final = 200_000  # encoded label sets
+_COARSE_MS: Final = 10_000  # intervals from here on count as whole seconds
 
 
 class SampleHeads:
@@ -90,10 +91,16 @@ def base_labels(series: str, metric: str, further: Mapping[str, str]) -> list[tu
 
 
 def horizon_label(interval_ms: int, calendar: int, step: int) -> str:
-    """Returns how far ahead a step is: in seconds, such as "3600"; for steps of the calendar as "3mo" or "2y"."""
+    """Returns how far ahead a step is: in seconds, such as "3600"; for steps of the calendar as "3mo" or "2y".
+
+    Intervals from `_COARSE_MS` on count as whole seconds: learnt ones differ by milliseconds from series to series, and
+    the label is to be the same.
+    """
     if calendar:
         name = calendar_name(calendar)
         unit = name.lstrip("0123456789")
         return f"{step * int(name.removesuffix(unit))}{unit}"
+    if interval_ms >= _COARSE_MS:
+        interval_ms = round(interval_ms / 1000) * 1000
     whole, rest = divmod(step * interval_ms, 1000)
     return f"{whole}.{rest:03d}".rstrip("0") if rest else str(whole)

@@ -38,13 +38,15 @@ class AnomalyRules:
         """Changes the rules of the group in all partitions where they differ from the configured ones."""
         for partition in partitions:
             group = partition.of_group(self._group)
-            before = group.flags.settings
-            if before == self._wanted:
+            before = group.flags
+            if before.settings == self._wanted:
                 continue
             self._writer.wait()
-            group.flags.change(self._wanted, group.forecaster)
+            group.flags = before.with_settings(self._wanted)
+            group.flags.judge(group.forecaster)
             snapshots = snapshots_of([partition], self._writer.store)  # none for a partition without forecasts
             if snapshots and not self._writer.write_now(snapshots):
-                group.flags.change(before, group.forecaster)
+                group.flags = before
+                before.judge(group.forecaster)
                 continue
             _log.info("anomaly rules changed", partition=partition.name, position=partition.position)

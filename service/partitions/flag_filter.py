@@ -41,12 +41,9 @@ class FlagFilter:
         self.settings, self._windows = settings, _windows_of(settings)
         self._used = {int(period): int(count) for period, count in used}
 
-    def change(self, settings: AnomalySettings, forecaster: Forecaster) -> None:
-        """Replaces the rules, here and in the state of the group."""
-        if settings.budget_period != self.settings.budget_period:
-            self._used.clear()  # counts of other periods
-        self.settings, self._windows = settings, _windows_of(settings)
-        self.judge(forecaster)
+    def with_settings(self, settings: AnomalySettings) -> FlagFilter:
+        """Returns a filter of other rules that goes on with the counts, unless they are of other periods."""
+        return FlagFilter(settings, self.state() if settings.budget_period == self.settings.budget_period else ())
 
     def judge(self, forecaster: Forecaster) -> None:
         """Puts the rules in force in the state of the group."""

@@ -115,7 +115,7 @@ class ParquetSink(BesideSqlite):
         self._begun: ParquetFile | None = None
         self._writing: Future[dict[str, int]] | None = None
         self._written: ParquetFile | None = None  # `_begun` with its sizes
-        self._failure: OSError | None = None
+        self._failure: OSError | sqlite3.OperationalError | None = None
         self._failed_ms = 0
         self._over = False  # whether rows of complete files may be left
 
@@ -246,7 +246,7 @@ class ParquetSink(BesideSqlite):
     def _finish(self, write: Callable[[], dict[str, int]]) -> None:
         try:
             sizes, self._failure = write(), None
-        except OSError as error:
+        except (OSError, sqlite3.OperationalError) as error:  # a full disk, or a database that another program locks
             if self._failure is None:
                 _log.warning("file of forecasts not written, retrying", folder=str(self._folder), error=str(error))
             self._failure, self._failed_ms = error, self._bounds.now_ms()
@@ -345,10 +345,11 @@ class ParquetSink(BesideSqlite):
         except OSError as error:
             _log.warning("views not written", folder=str(self._folder), error=str(error))
 
-    def _unavailable(self, error: OSError) -> SinkUnavailableError:
+    def _unavailable(self, error: OSError | sqlite3.OperationalError) -> SinkUnavailableError:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         msg = (
-            f"{self._folder}: a file of forecasts cannot be written now ({error.strerror or error}); expected a "
-            "writable folder with free space. Nothing was written"
+            f"{self._folder}: a file of forecasts cannot be written now ({reason}); expected a writable folder with "
+            "free space. Nothing was written"
         )
         return SinkUnavailableError(msg)
 

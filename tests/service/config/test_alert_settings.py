@@ -70,3 +70,10 @@ def test_webhook_is_not_shown(tmp_path: Path) -> None:
     assert "hush" not in config.model_dump_json() + repr(config)
     again = Config.model_validate(config.model_dump(mode="json"))
     assert again.alert_kinds == config.alert_kinds
+
+
+@pytest.mark.parametrize("name", ["severity", "two words", "__name__"])
+def test_labels_that_an_alertmanager_refuses(tmp_path, name):
+    """Or that the daemon sets itself."""
+    with pytest.raises(ConfigurationError, match=f"alerts.labels.*got '{name}'"):
+        loaded(tmp_path, f'[alerts]\nwebhook = "https://a.example"\n[alerts.labels]\n"{name}" = "x"\n')

@@ -136,6 +136,7 @@ def test_horizons() -> None:
     monthly = calendar_of(np.array(months, np.int64), 31 * 86_400_000)
     assert [horizon_label(300_000, 0, step) for step in (1, 12)] == ["300", "3600"]
     assert horizon_label(1500, 0, 1) == "1.5"
+    assert {horizon_label(15_000 + off, 0, 12) for off in (-300, -1, 0, 2, 300)} == {"180"}
     assert horizon_label(31 * 86_400_000, monthly, 3) == "3mo"
 
 

@@ -110,3 +110,18 @@ def test_maintenance_spares_the_budget() -> None:
     assert forecasts.notes.tolist() == [Note.MAINTENANCE, 0, Note.OVER_BUDGET]
     assert one.in_maintenance("db.1", HOUR)
     assert not one.in_maintenance("db.1", 13 * HOUR)
+
+
+@pytest.mark.parametrize(("period", "left"), [("1h", [0, 0]), ("2h", [1, 0])])
+def test_other_rules_go_on_with_the_counts(period: str, left: list[int]) -> None:
+    """Unless they have other periods; the filter before them is not changed and can be put back."""
+    before = FlagFilter(AnomalySettings.model_validate({"budget": 1, "budget_period": "1h"}))
+    before.apply(["a"], flags([5 * HOUR]))
+    counts = before.state()
+    after = before.with_settings(AnomalySettings.model_validate({"budget": 1, "budget_period": period}))
+
+    forecasts = flags([5 * HOUR, 5 * HOUR + 1])
+    after.apply(["a", "a"], forecasts)
+
+    assert forecasts.flagged.tolist() == left
+    assert before.state() == counts
