@@ -47,6 +47,7 @@ class ParquetOutput:
     Attributes:
         folder: of the files.
         full: writing raises before a file is there; `lost`: after it is there, so that nobody learns of it.
+        locked: as `full`, with an error of the database that is read.
         written: what was published, as the JSON format has it.
     """
 
@@ -58,6 +59,7 @@ class ParquetOutput:
     now: int = BEGIN
     full: bool = False
     lost: bool = False
+    locked: bool = False
     at: int = 0
     written: list[dict] = field(default_factory=list)
     sink: ParquetSink | None = None
@@ -93,6 +95,8 @@ class ParquetOutput:
         """Writes files on a disk that may be full."""
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
+        if self.locked:
+            raise sqlite3.OperationalError("database is locked")
         sizes = write_files(folder, database, file)
         if self.lost:
             raise OSError(errno.EIO, "Input/output error")
@@ -315,11 +319,14 @@ def test_kept_by_size(make):
         assert 2 <= len(output.paths()) <= 5
 
 
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_full_disk(make, lost):
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("full", "No space left on device"), ("lost", "Input/output error"), ("locked", "database is locked")],
+)
+def test_a_full_disk(make, fault, reason):
     """While files cannot be written, units are refused as a whole; later everything is there once."""
     with make() as output, capture_logs() as logs:
-        output.full, output.lost = not lost, lost
+        setattr(output, fault, True)
         refused, reasons = 0, set()
         for _ in range(12):
             try:
@@ -330,8 +337,8 @@ def test_a_full_disk(make, lost):
             if output.sink._writing is not None:
                 output.sink._writing.exception()
         assert refused >= 5
-        assert reasons == {"Input/output error" if lost else "No space left on device"}
-        output.full = output.lost = False
+        assert reasons == {reason}
+        setattr(output, fault, False)
         output.grow(3)
         output.sink.close()
         assert output.in_files() == list(range(1, len(output.written) + 1))
