@@ -22,7 +22,7 @@ COMMANDS = {
     "models": Entry("models", "models", "List, show, promote and roll back models."),
     "metrics": Entry("metrics", "metrics", "Read a running daemon's metrics and show them."),
     "replay": Entry("replay", "replay", "Send a file of events to a Kafka topic, at a chosen speed."),
-    "tail": Entry("tail", "tail", "Show forecasts from a Kafka topic as they arrive."),
+    "tail": Entry("tail", "tail", "Show forecasts as they are published."),
     "topics": Entry("topics", "topics", "Create the Kafka topics that a daemon needs."),
     "doctor": Entry("doctor", "doctor", "Check brokers, topics and permissions before a start."),
     "plan": Entry("plan", "plan", "Estimate the memory, cores and disk that a load needs."),

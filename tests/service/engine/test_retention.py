@@ -175,6 +175,7 @@ class TestEngine:
         adopted: list[str] = []
 
         def promote(unit: Any) -> None:
+            bench.engine._writer.wait()  # else a busy machine skips a snapshot, and an older one needs its model
             if unit.adoption:
                 adopted.append(unit.adoption.model_sha256)
             if len(adopted) < 4:
