@@ -179,7 +179,7 @@ def pipeline(events: int) -> list[Row]:
     real = ObservedRows._run
     shape = np.linspace(0.9, 1.1, 24 * 7, dtype=np.float32).reshape(24, 7)
 
-    def nothing(self: Any, rows: Any, taken: Any, out: Any, start: int, end: int) -> None:
+    def nothing(self: Any, rows: Any, taken: Any, out: Any, start: int, end: int, *_: Any) -> None:
         out.quantiles[start:end] = taken[1][start:end, None, None].astype(np.float32) * shape
         out.interval_ms[start:end] = 60_000
         for column in (out.status, out.steps, out.anomaly, out.flagged, out.notes, out.noted_ms):

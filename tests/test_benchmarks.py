@@ -28,6 +28,7 @@ import records
 import remote_write
 import shape_search
 import sqlite_output
+import table as compared
 import trend
 import window_snapshots
 import without_hints
@@ -135,6 +136,13 @@ def test_prometheus_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     table, _ = prometheus_page.scores(output)
     assert len(table) >= 2
     assert all(count > 0 and 0.0 < ratio < 10.0 for _, count, ratio in table)
+
+
+def test_pipeline() -> None:
+    """The daemon has a figure with the model and without it, which is not far above."""
+    whole, without = compared.pipeline(3_000)
+    assert (whole.work, without.work) == ("JSON lines in, SQLite out",) * 2
+    assert 0.0 < without.least < 1.5 * whole.least
 
 
 def test_sqlite_output() -> None:
