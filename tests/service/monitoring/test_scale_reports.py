@@ -34,7 +34,8 @@ class ForecastBench(Bench):
         for at in np.flatnonzero(is_observed(found.status)).tolist():
             if publication.decoded.series[at] == "a":
                 value = float(publication.decoded.batch.value[at])
-                self.rows.append((int(found.origin_ms[at]), value, found.quantiles[at, :, -1].copy()))
+                known = found.quantiles[at, :, -1] if found.interval_ms[at] else np.full(3, np.nan)
+                self.rows.append((int(found.origin_ms[at]), value, known.copy()))
 
 
 def bench_of(folder: Path, log: MemoryLog, *rules: dict[str, Any]) -> ForecastBench:

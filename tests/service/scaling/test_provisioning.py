@@ -21,9 +21,9 @@ def rule(**settings: Any) -> ScaleRule:
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 90), st.integers(0, 9)), min_size=1, max_size=40),
-    st.integers(1, 200),
-    st.integers(0, 200),
+    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 9)), min_size=1, max_size=40),
+    st.integers(1, 20),
+    st.integers(0, 20),
 )
 def test_as_defined(events: list[tuple[int, int]], lead: int, hold: int) -> None:
     """Requests are maxima of wishes, serving replicas minima of the requests in force; a naive scan has the same."""
