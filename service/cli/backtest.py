@@ -70,7 +70,7 @@ def backtest(
     order, and retrains models on the way (walk-forward, rolling origin); every forecast uses earlier events only. The
     predictions hold series, origin (epoch seconds) and the quantiles 0.05, 0.10 ... 0.95 of every step.
 
-    With --scale, the series are loads, and the table has the cost of scaling for them; docs/scaling.md explains it.
+    With --scale, the series are loads, and the table has the cost of scaling for them; docs/autoscaling.md explains it.
 
     Exit status: 0 done, 1 the file cannot be read or no forecast was made, 2 wrong command line or configuration.
     """

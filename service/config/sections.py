@@ -169,7 +169,7 @@ class Config(Section):
         (),
         max_length=MOST_SCALE_RULES,
         description="Workloads to scale, one [[scale]] each: the number of replicas that the forecast of a load needs "
-        "is exported for an autoscaler. See docs/scaling.md.",
+        "is exported for an autoscaler. See docs/autoscaling.md.",
     )
 
     @field_validator("group", "alert", "scale")
