@@ -6,8 +6,8 @@ Runs the backtest of `[[scale]]` (`service.backtest.scaling`) over public stream
 nothing configured but interval, horizon and season. Each series is the load of a workload of its own: a replica carries
 a tenth of its mean over the first 30 %, a replica takes two steps to start, and the rest is counted. Columns: counted
 loads; the share of loads above the capacity of each policy; the pod-hours of the others, with as much more load that
-they are short as rarely as the forecast, over those of the forecast (geometric mean over the series; in parentheses of
-how many of them, as some cannot be short as rarely).
+they are short as rarely as the forecast, over those of the forecast: the geometric mean over the series, on how many of
+them the forecast costs more, and on how many no load up to 64 times the real one makes the policy short as rarely.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REPLICAS = 10  # at the mean load
 OTHER = {"vic_elec": ("temperature",)}  # series that are no load, by a part of their name
 HEADER = (
     "| data set | loads | events | reactive: short | last week: short | forecast: short | reactive: pod-hours at equal "
-    "risk | last week: pod-hours at equal risk |\n|---|--:|--:|--:|--:|--:|--:|--:|"
+    "risk | last week: the same |\n|---|--:|--:|--:|--:|--:|--:|--:|"
 )
 
 
@@ -84,7 +84,7 @@ def row(
             cost.pod_hours / one.plain["forecast"].pod_hours for one in found if (cost := one.equal[policy]) is not None
         ]
         mean = float(np.exp(np.mean(np.log(ratios)))) if ratios else float("nan")
-        cells.append(f"{mean:.2f} ({len(ratios)} of {len(found)})")
+        cells.append(f"{mean:.2f}; {sum(ratio < 1 for ratio in ratios)} below 1, {len(found) - len(ratios)} without")
     return "| " + " | ".join(cells) + " |"
 
 

@@ -262,4 +262,4 @@ def test_scaling(tmp_path: Path) -> None:
     cells = scaling.row("hours", file, {"freq_s": 3600, "season": 24, "horizon": 4}, small).strip("| ").split(" | ")
     assert cells[:3] == ["hours", "2", "700"]
     assert all(0 <= float(cell.rstrip(" %")) < 60 for cell in cells[3:6])
-    assert all(float(cell.partition(" ")[0]) > 0.8 for cell in cells[6:8])
+    assert all(float(cell.partition(";")[0]) > 0.8 for cell in cells[6:8])
