@@ -1,7 +1,8 @@
 """The examples of deploy/scaling/: the settings load, autoscalers follow their metric within their bounds.
 
 The schema of a HorizontalPodAutoscaler is the published one. KEDA's comes with its operator only, so the ScaledObject
-is compared with the fields listed here, which are those of its v1alpha1; its `behavior` has the schema of the HPA's.
+is compared with the fields listed here, which are those of the resource definition of kedacore/keda at 8b4f083c (August
+2026); its `behavior` has the schema of the HPA's.
 """
 
 from __future__ import annotations
@@ -71,7 +72,11 @@ def test_keda_takes_the_object() -> None:
     assert {"scaleTargetRef", "triggers"} <= set(spec)
     assert {"name"} <= set(spec["scaleTargetRef"]) <= {"apiVersion", "kind", "name", "envSourceContainerName"}
     assert {"failureThreshold", "replicas"} <= set(spec["fallback"]) <= {"failureThreshold", "replicas", "behavior"}
-    assert set(spec["advanced"]) <= {"horizontalPodAutoscalerConfig", "restoreToOriginalReplicaCount"}
+    assert set(spec["advanced"]) <= {
+        "horizontalPodAutoscalerConfig",
+        "restoreToOriginalReplicaCount",
+        "scalingModifiers",
+    }
     assert set(spec["advanced"]["horizontalPodAutoscalerConfig"]) <= {"behavior", "name"}
     (trigger,) = spec["triggers"]
     assert {"type", "metadata"} <= set(trigger) <= TRIGGER
