@@ -163,6 +163,11 @@ MEANINGS: Final = {
         "Feedback of `forecaster anomalies` could not be read or recorded; it is tried again every second."
     ),
     "anomaly rules changed": "From this position on, other anomaly rules are in force.",
+    "no replicas for this lead time and quantile": (
+        "The `lead` of a `[[scale]]` is beyond the forecast horizon of its series, or the group of the series does not "
+        "forecast its `quantile`: there is no `forecaster_desired_replicas`. Once per `[[scale]]`. Set "
+        "`model.horizon`, `model.quantiles`, or another lead time."
+    ),
     "threshold is outside of the forecast horizon": (
         "The time of a threshold (`metrics.thresholds`) is beyond the forecast horizon of this series, or shorter "
         "than a step: the metrics of the threshold are not exported for such series. Once per threshold. `expected` "

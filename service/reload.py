@@ -58,7 +58,7 @@ def changes(before: Config, after: Config) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for section in Config.model_fields:
         old, new = getattr(before, section), getattr(after, section)
-        if isinstance(old, tuple):  # [[group]] and [[alert]], fixed: a series changes its group at a start only
+        if isinstance(old, tuple):  # [[group]] and others, fixed: a series changes its group at a start only
             found |= {} if old == new else {section: new}
             continue
         for key in type(old).model_fields:

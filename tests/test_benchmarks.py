@@ -26,6 +26,7 @@ import prometheus_page
 import raw_events
 import records
 import remote_write
+import scaling
 import shape_search
 import sqlite_output
 import table as compared
@@ -255,3 +256,18 @@ def test_window_snapshots() -> None:
         (name, within, 20 * within) for name in window_snapshots.FUNCTIONS for within in (0, 3)
     ]
     assert all(float(row[4]) > 0 for row in rows)
+
+
+def test_scaling(tmp_path: Path) -> None:
+    """The row of a file of hours has its loads, the shares of all policies and the costs relative to the forecast."""
+    lines = ["series,timestamp,value"]
+    for hour in range(500):
+        time = f"2026-01-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z"
+        lines += [f"{name},{time},{10 + at + 5 * math.sin(hour * math.pi / 12)}" for at, name in enumerate("ab")]
+    file = tmp_path / "hours.csv"
+    file.write_text("\n".join(lines) + "\n")
+    small = {"model.hidden_size": 16, "model.head_size": 16, "retrain.every_events": 0}
+    cells = scaling.row("hours", file, {"freq_s": 3600, "season": 24, "horizon": 4}, small).strip("| ").split(" | ")
+    assert cells[:3] == ["hours", "2", "700"]
+    assert all(0 <= float(cell.rstrip(" %")) < 60 for cell in cells[3:6])
+    assert all(float(cell.partition(";")[0]) > 0.8 for cell in cells[6:8])

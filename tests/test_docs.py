@@ -14,6 +14,7 @@ import forecaster
 from service.config.alert_rules import AlertRule
 from service.config.groups import GroupConfig
 from service.config.load import load_config
+from service.config.scale_rules import ScaleRule
 from service.config.sections import Config
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +44,7 @@ def test_every_key_is_documented() -> None:
     """Every configuration key is on the configuration page with a description."""
     page = (DOCS / "configuration.md").read_text()
     for section, field in Config.model_fields.items():
-        several = {tuple[one, ...]: one for one in (GroupConfig, AlertRule)}.get(field.annotation)
+        several = {tuple[one, ...]: one for one in (GroupConfig, AlertRule, ScaleRule)}.get(field.annotation)
         title, kind = (f"[[{section}]]", several) if several else (f"[{section}]", field.annotation)
         table = page.partition(f"## {title}\n")[2].partition("\n## ")[0]
         for key in kind.model_fields:

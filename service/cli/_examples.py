@@ -30,7 +30,10 @@ EXAMPLES = {
         "forecaster retrain --config forecaster.toml --group shop",
         "forecaster retrain --data-dir data --json",
     ),
-    "backtest": ("forecaster backtest demand.csv --horizon 24 --season 24 --report report.html",),
+    "backtest": (
+        "forecaster backtest demand.csv --horizon 24 --season 24 --report report.html",
+        "forecaster backtest requests.csv --scale forecaster.toml",
+    ),
     "tune": (
         "forecaster tune demand.csv --horizon 24 --season 24 --trials 40 --timeout 2h",
         "forecaster tune --config forecaster.toml --search model.hidden_size --search train.learning_rate",

@@ -15,8 +15,10 @@ from service.cli._errors import FAILED, Failed
 from service.cli._options import OutFile, with_config, without_groups
 from service.cli._progress import events_bar
 from service.config.sections import Config
+from service.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from service.backtest.events import EventTable
     from service.backtest.results import Scored
     from service.backtest.run import BacktestOutcome
 
@@ -43,6 +45,12 @@ if TYPE_CHECKING:
     help="Output file for a report, .html: scores compared with simple methods, fan charts, calibration. Needs the "
     "extra plots.",
 )
+@click.option(
+    "--scale",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Compare scaling policies instead: TOML file with [[scale]], such as the configuration of the daemon. Prints "
+    "pod-hours and under-provisioned minutes of reactive scaling, of last week's load and of the forecast.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object, for scripts.")
 @with_config("--format", "--interval", "--horizon", "--season", "--retrain-every")
 def backtest(
@@ -52,6 +60,7 @@ def backtest(
     freeze_after: float,
     out: Path | None,
     report: Path | None,
+    scale: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -61,9 +70,17 @@ def backtest(
     order, and retrains models on the way (walk-forward, rolling origin); every forecast uses earlier events only. The
     predictions hold series, origin (epoch seconds) and the quantiles 0.05, 0.10 ... 0.95 of every step.
 
+    With --scale, the series are loads, and the table has the cost of scaling for them; docs/autoscaling.md explains it.
+
     Exit status: 0 done, 1 the file cannot be read or no forecast was made, 2 wrong command line or configuration.
     """
     config = without_groups(config)
+    if scale:
+        if origins or out or report:
+            msg = "got --scale with --origins, --out or --report, expected it without these: it prints one table"
+            raise click.UsageError(msg)
+        _compare_scaling(config, data, scale, freeze_after, as_json=as_json)
+        return
     from service.backtest.events import read_file  # noqa: PLC0415 - keeps the help page fast
     from service.backtest.origins import LEVELS, default_origins, read_origins, write_predictions  # noqa: PLC0415
     from service.backtest.run import assess, run  # noqa: PLC0415
@@ -73,8 +90,7 @@ def backtest(
 
         require_plots()
     events = read_file(data, config)
-    if events.example is not None:
-        click.echo(f"{data}: {events.rejects} records rejected, the first: {events.example.detail}", err=True)
+    _report_rejects(data, events)
     wanted, absent = (
         read_origins(origins, events, config.input.fields.time_unit)
         if origins
@@ -97,6 +113,36 @@ def backtest(
     if report:
         write_report(report, data.name, facts, methods, result.retrainings, series, quantiles)
     _print_result(facts, as_json=as_json)
+
+
+def _compare_scaling(config: Config, data: Path, scale: Path, freeze_after: float, *, as_json: bool) -> None:
+    """Prints the costs of scaling policies for the `[[scale]]` of a file."""
+    from service.backtest.events import read_file  # noqa: PLC0415 - as above
+    from service.backtest.origins import WARM_SHARE  # noqa: PLC0415
+    from service.backtest.run import run  # noqa: PLC0415
+    from service.backtest.scaling import compare, scaled_events, table  # noqa: PLC0415
+    from service.config.load import load_config  # noqa: PLC0415
+
+    rules = load_config(scale).scale
+    if not rules:
+        msg = f"{scale}: got no [[scale]], expected at least one with name, series and capacity"
+        raise ConfigurationError(msg)
+    events = read_file(data, config)
+    _report_rejects(data, events)
+    wanted = scaled_events(events, rules)
+    levels = tuple(sorted({*config.model.quantiles, *(rule.quantile for rule in rules)}))
+    with events_bar(show=sys.stderr.isatty() and not as_json) as progress:
+        outcome = run(
+            config, events, wanted, freeze_after=freeze_after, known=int(WARM_SHARE * len(events)), levels=levels,
+            progress=progress,
+        )  # fmt: skip
+    found = [compare(rule, events, outcome.result) for rule in rules]
+    click.echo(orjson.dumps({"scales": [one.to_json() for one in found]}) if as_json else table(found))
+
+
+def _report_rejects(data: Path, events: EventTable) -> None:
+    if events.example is not None:
+        click.echo(f"{data}: {events.rejects} records rejected, the first: {events.example.detail}", err=True)
 
 
 def summary(outcome: BacktestOutcome, events: int, series: int, absent: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -22,11 +23,12 @@ from forecaster import ConfigError, install_command
 from service.config.alert_rules import AlertRule
 from service.config.durations import format_duration
 from service.config.groups import GroupConfig
+from service.config.scale_rules import ScaleRule
 from service.config.sections import Config
 from service.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "FORECASTER_"
-_LISTED: Final[dict[str, type[BaseModel]]] = {"group": GroupConfig, "alert": AlertRule}  # [[group]] and [[alert]]
+_LISTED: Final[dict[str, type[BaseModel]]] = {"group": GroupConfig, "alert": AlertRule, "scale": ScaleRule}
 _LIBRARY_KEYS = {
     "interval_ms": ["model", "interval"],
     "interval_months": ["model", "interval"],
@@ -81,7 +83,8 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
             msg = f'in the group "{name}": {error}'
             raise ConfigurationError(msg) from None
     _check_thresholds(config, flags, path)
-    _check_alert_levels(config, flags, path)
+    _check_levels(config, flags, path)
+    _check_leads(config, flags, path)
     _check_groups(config, flags, path)
     return config
 
@@ -144,13 +147,30 @@ def _check_thresholds(config: Config, flags: Mapping[str, Any], path: Path | Non
             raise ConfigurationError(msg)
 
 
-def _check_alert_levels(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
-    """Rejects levels of [[alert]] that no group of series forecasts."""
+def _check_levels(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
+    """Rejects levels of [[alert]] and [[scale]] that no group of series forecasts."""
     levels = {level for name in config.group_names for level in config.of_group(name).model.quantiles}
-    for rule in config.alert:
-        if rule.level not in levels:
-            where, known = _origin(["alert"], flags, path), ", ".join(f"{level:g}" for level in sorted(levels))
-            msg = f"{where}: alert.level: got {rule.level:g} for {rule.name}, expected one of model.quantiles: {known}"
+    known = ", ".join(f"{level:g}" for level in sorted(levels))
+    wanted = [("alert", "level", rule.name, rule.level) for rule in config.alert]
+    wanted += [("scale", "quantile", rule.name, rule.quantile) for rule in config.scale]
+    for section, key, name, level in wanted:
+        if level not in levels:
+            where = _origin([section], flags, path)
+            msg = f"{where}: {section}.{key}: got {level:g} for {name}, expected one of model.quantiles: {known}"
+            raise ConfigurationError(msg)
+
+
+def _check_leads(config: Config, flags: Mapping[str, Any], path: Path | None) -> None:
+    """Rejects lead times of [[scale]] beyond the forecast horizon, where the interval is configured."""
+    longest = config.step_ms * config.model.horizon
+    for rule in config.scale if longest and not config.group else ():  # with groups, the daemon reports it by series
+        if rule.lead_ms > longest:
+            where, lead = _origin(["scale"], flags, path), format_duration(rule.lead)
+            msg = (
+                f'{where}: scale.lead: got "{lead}" for {rule.name}, expected at most '
+                f'"{format_duration(longest / 1000.0)}" (model.horizon = {config.model.horizon} steps); set '
+                f"model.horizon to {math.ceil(rule.lead_ms / config.step_ms)} or more, or lead"
+            )
             raise ConfigurationError(msg)
 
 
@@ -273,7 +293,7 @@ def _depth(keys: list[str]) -> int:
     """Counts how many of the keys are settings; the rest is an index or a branch of a union."""
     model: type[BaseModel] | None = Config
     for depth, key in enumerate(keys):
-        if depth == 1 and keys[0] in _LISTED:  # the number of a group or an alert
+        if depth == 1 and keys[0] in _LISTED:  # the number of a table, as in [[group]]
             model = _LISTED[keys[0]]
             continue
         field = model.model_fields.get(key) if model else None

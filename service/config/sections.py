@@ -28,6 +28,7 @@ from service.config.output import PARQUET_FOLDER, POSITIONS_FILE, SQLITE_FILE, O
 from service.config.postgres import PostgresConfig
 from service.config.remote_write import RemoteWriteConfig
 from service.config.retrain import RetrainConfig
+from service.config.scale_rules import MOST_SCALE_RULES, ScaleRule
 from service.config.schema_registry import SchemaRegistryConfig
 
 
@@ -164,7 +165,14 @@ class Config(Section):
         "of the sections. state.max_series, state.history_events and retrain.cpu_share hold for each group.",
     )
 
-    @field_validator("group", "alert")
+    scale: tuple[ScaleRule, ...] = Field(
+        (),
+        max_length=MOST_SCALE_RULES,
+        description="Workloads to scale, one [[scale]] each: the number of replicas that the forecast of a load needs "
+        "is exported for an autoscaler. See docs/autoscaling.md.",
+    )
+
+    @field_validator("group", "alert", "scale")
     @classmethod
     def _named_once(cls, named: Any) -> Any:
         names = [one.name for one in named]

@@ -59,6 +59,7 @@ from service.monitoring.interval_reports import IntervalReports
 from service.monitoring.metrics import Metrics
 from service.monitoring.publication_counts import PublicationCounts
 from service.monitoring.run_summary import RunSummary, inspection
+from service.monitoring.scale_reports import ScaleReports
 from service.partitions.partition import Partition
 from service.ports import Clock, Transport
 from service.publication import Listener
@@ -167,7 +168,7 @@ class Engine:
         self.summary = summary or RunSummary(inspection(config))
         published_from = {name: config.of_group(name).output.publish_from_ms for name in config.group_names}
         counts = PublicationCounts(metrics, published_from)
-        reports = IntervalReports(metrics), AlertReports(metrics)
+        reports = IntervalReports(metrics), AlertReports(metrics), ScaleReports(config.scale, metrics)
         self._listeners = [counts, self.summary, *reports, exported, *listeners]
 
     @property

@@ -66,6 +66,18 @@ class Metrics:
         self.feedback = counter("feedback", "Feedback on anomalies that is in force, by verdict.", "verdict")
         self.alerts = counter("alerts", "Alerts that have begun, by kind.", "kind")
         self.alerts_lasting = gauge("alerts_lasting", "Alerts that last, by kind.", "kind")
+        self.desired_replicas = gauge(
+            "desired_replicas", "Replicas for the load forecast up to the lead time.", "scale"
+        )
+        self.scale_load_forecast = gauge(
+            "scale_load_forecast", "Quantile of the load that the desired replicas are for.", "scale"
+        )
+        self.scale_events = counter(
+            "scale_events", "Loads compared with the replicas requested for the lead time before them.", "scale"
+        )
+        self.scale_under_provisioned = counter(
+            "scale_under_provisioned", "Loads that exceeded the capacity of these replicas.", "scale"
+        )
         self.same_step_events = counter(
             "same_step_events", "Events less than half an interval after the newest step, which replace its value."
         )

@@ -58,7 +58,7 @@ def config_of(folder: Path, **sections: Any) -> Config:
         "model": dict(MODEL), "state": {"data_dir": str(folder)}, "output": {"format": "json"}
     }  # fmt: skip
     for name, values in sections.items():
-        merged[name] = values if name in {"group", "alert"} else merged.get(name, {}) | values
+        merged[name] = values if name in {"group", "alert", "scale"} else merged.get(name, {}) | values
     return Config.model_validate(merged)
 
 

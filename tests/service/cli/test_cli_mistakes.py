@@ -80,6 +80,8 @@ MISTAKES = [
     Mistake("backtest events.csv --report nowhere/x.html", 2, ("--report", "got 'nowhere/x.html'", "create it")),
     Mistake("backtest events.csv --report x.pdf", 2, ("--report", "got 'x.pdf'", "expected a name in .html")),
     Mistake("backtest events.csv --out x.csv", 2, ("--out", "got 'x.csv'", "expected a name in .npz")),
+    Mistake("backtest events.csv --scale empty.csv", 2, ("empty.csv", "got no [[scale]]", "name, series and capacity")),
+    Mistake("backtest events.csv --scale empty.csv --out x.npz", 2, ("got --scale with", "expected it without these")),
     Mistake("backtest events.csv --freeze-after 2", 2, ("2.0 is not in the range",)),
     Mistake("tune no.csv", 2, ("'no.csv' does not exist",)),
     Mistake("tune events.csv", 1, ("got 1 events of 1 series", "too few")),
