@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
-import structlog
 
 from service.config.alerts import AlertsConfig
 from service.deliveries.alert_messages import LastingAlerts, Message, newest_states, summary
@@ -20,8 +19,6 @@ from service.deliveries.delivery import BatchLimit, RefusedError, Spooled, Unava
 from service.deliveries.http_post import HttpEndpoint, HttpPost
 from service.monitoring.metrics import Metrics
 from service.ports import Clock
-
-_log = structlog.get_logger()
 
 SPOOL_BYTES: Final = 16 << 20
 _BATCH: Final = BatchLimit(256, 1 << 20)
@@ -67,7 +64,7 @@ class AlertmanagerTarget:
             self._post.post(orjson.dumps(alerts))
 
     def renew(self) -> None:
-        """See `Renews`: posts the alerts that last, every `renew_every`.
+        """See `Renews`: posts the alerts that last, every `renew_every`; raises the errors of `http_post`.
 
         An alert that is over is not among them before its end is spooled, so that no renewal follows its end.
         """
@@ -76,9 +73,9 @@ class AlertmanagerTarget:
         self._renew_at = self._clock.monotonic() + self._settings.renew_every
         try:
             self._send(self._lasting.since(self._oldest_ms()))
-        except (UnavailableError, RefusedError, OSError) as error:
+        except (UnavailableError, RefusedError, OSError):
             self._failures.inc()
-            _log.warning("alerts not renewed", target=self.name, error=str(error))
+            raise
 
     def close(self) -> None:
         """Nothing is held."""

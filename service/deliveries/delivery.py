@@ -140,5 +140,5 @@ class Renews(Protocol):
     def renew(self) -> None:
         """Called in the thread of the target, about once a second while there is nothing else to send.
 
-        It must not raise, and may do nothing; what it sends need not arrive.
+        It may do nothing, and what it sends need not arrive: an error is logged.
         """

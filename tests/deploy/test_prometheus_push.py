@@ -31,7 +31,7 @@ def blocks(language: str) -> list[str]:
 
 def settings(folder: Path) -> dict[str, Any]:
     """Returns the page's configuration with a short interval and a network that other tests have compiled."""
-    (text,) = blocks("toml")
+    text = blocks("toml")[0]
     found = tomllib.loads(text)
     found["model"] = {
         "hidden_size": 16,
@@ -45,7 +45,7 @@ def settings(folder: Path) -> dict[str, Any]:
 
 def write_prometheus(folder: Path, address: str) -> None:
     """Writes the page's files for Prometheus with short intervals and the daemon's address."""
-    rules, config, _ = blocks("yaml")
+    rules, config, *_ = blocks("yaml")
     (folder / "forecast-rules.yml").write_text(rules.replace("interval: 5m", "interval: 200ms"))
     quick = "global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}\n"
     config = config.replace("queue_config: {", "queue_config: {batch_send_deadline: 300ms, ")
@@ -100,8 +100,15 @@ def test_the_how_to_works(tmp_path: Path) -> None:
 
 
 def test_the_pages_other_blocks() -> None:
-    """The alerts are YAML and use the series metrics, and the page's configuration accepts pushed events."""
-    alerts = yaml.safe_load(blocks("yaml")[2])
-    assert all(re.match(r"forecaster_series_(forecast|anomaly_score)\{", alert["expr"]) for alert in alerts)
-    assert Config.model_validate(tomllib.loads(blocks("toml")[0])).input.push
+    """The alerts are YAML and use metrics of the daemon, and both configurations accept pushed events."""
+    alerts = [*yaml.safe_load(blocks("yaml")[2]), *yaml.safe_load(blocks("yaml")[3])]
+    names = r"forecaster_(series_forecast|series_anomaly_score|threshold_breach_probability)\{"
+    assert all(re.match(names, alert["expr"]) for alert in alerts)
+    first, second = (tomllib.loads(block) for block in blocks("toml"))
+    both = {name: first.get(name, {}) | second.get(name, {}) for name in first.keys() | second.keys() - {"alert"}}
+    assert Config.model_validate(first).input.push
+    found = Config.model_validate(both | {"alert": second["alert"]})
+    assert found.input.push
+    assert found.step_ms * found.model.horizon == 6 * 3_600_000
+    assert [rule.name for rule in found.alert] == ["DiskFullSoon"]
     assert quote(NAME) in blocks("sh")[1]
