@@ -16,7 +16,7 @@ from typing import Final
 RECORD: Final = Path(__file__).with_name("seconds.json")
 SHORT: Final = 5  # seconds below which a file is not recorded
 # Folders whose tests mostly wait, for processes and brokers, and leave a core to the tests that compute.
-WAITING: Final = frozenset({"broker", "e2e", "deploy", "fuzz", "soak"})
+WAITING: Final = frozenset({"broker", "e2e", "deploy", "fuzz", "postgres", "soak"})
 
 
 def ordered(files: Iterable[str], seconds: Mapping[str, float]) -> list[str]:
