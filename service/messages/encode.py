@@ -84,17 +84,27 @@ class JsonFormat:
 
     def silence(self, silence: Silence, source: Mapping[str, object]) -> bytes:
         """See `OutputFormat`."""
-        last, expected, noticed = format_times(np.array([silence.last_ms, silence.expected_ms, silence.noticed_ms]))
-        return orjson.dumps(
-            {
-                "series": silence.series,
-                "kind": "silence",
-                "last": last,
-                "expected": expected,
-                "noticed": noticed,
-                "source": text_of(source),
-            }
-        )
+        times = format_times(np.array([silence.last_ms, silence.expected_ms, silence.noticed_ms]))
+        return orjson.dumps(silence_object(silence.series, times, text_of(source)))
+
+
+def silence_object(series: str, times: Sequence[str], source: Mapping[str, object]) -> dict[str, Any]:
+    """Returns a silence as the JSON format has it.
+
+    Args:
+        series: that is silent.
+        times: of its last event, when the next one was expected, and when that was noticed, ISO-8601.
+        source: as text.
+    """
+    last, expected, noticed = times
+    return {
+        "series": series,
+        "kind": "silence",
+        "last": last,
+        "expected": expected,
+        "noticed": noticed,
+        "source": source,
+    }
 
 
 def text_of(source: Mapping[str, Any]) -> Mapping[str, Any]:

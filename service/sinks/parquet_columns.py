@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from service.messages.encode import UNKNOWN
+from service.messages.encode import UNKNOWN, silence_object
 from service.messages.exact_columns import ExactColumns, read_columns
 from service.messages.prometheus_names import labels_of
 from service.messages.timestamps import format_times
@@ -262,17 +262,11 @@ def _forecast_object(row: dict[str, Any], columns: dict[str, float]) -> dict[str
 
 def silence_objects(table: pa.Table) -> list[dict[str, Any]]:
     """Returns silences as the JSON format has them."""
-    found = []
-    for row in table.cast(_in_milliseconds(table.schema)).to_pylist():
-        last, expected, noticed = _iso([row["last"], row["expected"], row["noticed"]])
-        found.append(
-            {
-                "series": row["series"],
-                "kind": "silence",
-                "last": last,
-                "expected": expected,
-                "noticed": noticed,
-                "source": {"partition": row["partition"], "position": row["position"]},
-            }
+    return [
+        silence_object(
+            row["series"],
+            _iso([row["last"], row["expected"], row["noticed"]]),
+            {"partition": row["partition"], "position": row["position"]},
         )
-    return found
+        for row in table.cast(_in_milliseconds(table.schema)).to_pylist()
+    ]

@@ -13,6 +13,7 @@ import psycopg
 from service.config.findings import Finding
 from service.config.postgres import PostgresConfig
 from service.errors import SinkFormatError, TransportError
+from service.messages.encode import silence_object
 from service.sinks.postgres_connection import Connector, Session
 from service.sinks.postgres_schema import STEPS, version_of
 from service.sinks.stored_forecasts import Position, StoredForecast, StoredOutputs
@@ -154,14 +155,8 @@ def _forecast_object(
 def _silence_object(
     series: str, partition: str, position: int, last: datetime, expected: datetime, noticed: datetime
 ) -> dict[str, Any]:
-    return {
-        "series": series,
-        "kind": "silence",
-        "last": _text(last),
-        "expected": _text(expected),
-        "noticed": _text(noticed),
-        "source": {"partition": partition, "position": position},
-    }
+    times = _text(last), _text(expected), _text(noticed)
+    return silence_object(series, times, {"partition": partition, "position": position})
 
 
 def examine(settings: PostgresConfig) -> Finding:

@@ -15,7 +15,7 @@ import numpy as np
 
 from service.errors import SinkFormatError
 from service.messages.compact import CompactForecast, unpack
-from service.messages.encode import UNKNOWN
+from service.messages.encode import UNKNOWN, silence_object
 from service.messages.timestamps import format_times
 from service.sinks.sqlite_reader import SqliteReader, tables_in
 from service.sinks.stored_forecasts import Position, StoredForecast, StoredOutputs
@@ -243,12 +243,5 @@ def forecast_object(
 def _silence_object(
     series: str, partition: str, position: int, last_ms: int, expected_ms: int, noticed_ms: int
 ) -> dict[str, Any]:
-    last, expected, noticed = format_times(np.array([last_ms, expected_ms, noticed_ms]))
-    return {
-        "series": series,
-        "kind": "silence",
-        "last": last,
-        "expected": expected,
-        "noticed": noticed,
-        "source": {"partition": partition, "position": position},
-    }
+    times = format_times(np.array([last_ms, expected_ms, noticed_ms]))
+    return silence_object(series, times, {"partition": partition, "position": position})

@@ -213,7 +213,7 @@ class TestRefused:
     """Outputs that cannot be used."""
 
     def test_busy(self, server, schema, sink, monkeypatch):
-        """A second daemon is refused while the first is connected, and told who it is."""
+        """A second daemon is refused while the first is connected; the message names the first."""
         monkeypatch.setattr(postgres_connection, "LOCK_SECONDS", 0.2)
         with pytest.raises(TransportBusyError, match=r"another daemon uses this schema \(process \d+ .*schema_name"):
             opened(server, schema)

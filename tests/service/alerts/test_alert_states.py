@@ -162,7 +162,7 @@ def test_maintenance() -> None:
 
 
 def test_acknowledged_and_forgotten() -> None:
-    """Feedback ends the alerts of a series, told with the next piece; so does a record that removes its state."""
+    """Feedback ends the alerts of a series, reported with the next piece; so does a record that removes its state."""
     one = states()
     one.observe(*piece([One(flagged=True), One("b", flagged=True)], 0), LEVELS, never)
     one.acknowledge("a", 5 * MINUTE)
