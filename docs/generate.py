@@ -91,6 +91,7 @@ CONFIGURATION_INTRODUCTION = """This page lists every key of the configuration w
 The configuration is one TOML file (`--config FILE`).
 The environment variable `FORECASTER_<SECTION>__<KEY>` overrides a key of the file, and an option (`--set \
 section.key=value`) overrides both.
+An empty variable counts as not set.
 Durations are written `"500ms"`, `"30s"`, `"5m"`, `"1h"`, `"1d"`, or as a number of seconds.
 
 | command | what it does |

@@ -392,6 +392,7 @@ MEANINGS: Final = {
     "could not be closed": "A part failed during shutdown; the others were closed. No committed data is lost.",
     "library ...": (
         "A warning or an error of a library (Kafka client, uvicorn), truncated to 500 characters, one kind per library."
+        " A message that differs from an earlier one in numbers only is logged once a minute."
     ),
 }
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+
+from service.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from service.config.sections import Config
@@ -102,7 +105,11 @@ def with_config(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any
             overrides = {key: value for key, value in flags.items() if value not in {None, ()}}
             given_here = overrides | assignments(settings)
             click.get_current_context().meta[_SOURCE] = config_file, given_here
-            return command(*args, config=load_config(config_file, given_here), **given)
+            try:
+                return command(*args, config=load_config(config_file, given_here), **given)
+            except ConfigurationError as error:
+                msg = f"{error}{_origin_of_file(config_file)}"
+                raise ConfigurationError(msg) from error
 
         decorated: Callable[..., Any] = call
         decorated = click.option(
@@ -147,6 +154,14 @@ def assignments(settings: tuple[str, ...]) -> dict[str, str]:
             raise click.BadParameter(msg, param_hint="--set")
         found[key.strip()] = value.strip()
     return found
+
+
+def _origin_of_file(config_file: Path | None) -> str:
+    """Says of a configuration file from the environment where it is from: nobody named it in this command."""
+    context = click.get_current_context()
+    if config_file is None or context.get_parameter_source("config_file") is not ParameterSource.ENVIRONMENT:
+        return ""
+    return f"\nThe environment variable {CONFIG_VARIABLE} names the configuration file: {config_file}"
 
 
 def _parameter(name: str) -> str:

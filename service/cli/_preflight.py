@@ -6,13 +6,13 @@ import os
 import shutil
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from service.config.findings import Finding
 from service.config.schema_registry import SchemaRegistryConfig
-from service.config.sections import Config
-from service.errors import SchemaRegistryError, ServiceError, SourceGoneError
+from service.config.sections import EXPECTED_INPUT, Config
+from service.errors import ConfigurationError, SchemaRegistryError, ServiceError, SourceGoneError
 from service.messages.decode import Decoder
 from service.schemas.schema import SchemaError
 from service.sinks.sqlite_schema import APPLICATION_ID, FORMAT_VERSION
@@ -22,8 +22,13 @@ from service.sources.pipes import kind_of
 _EVENTS = 100  # decoded from each input
 
 
-def dry_run(config: Config) -> Iterator[Finding]:
-    """Checks all endpoints one after the other."""
+def dry_run(config: Config, completed: Callable[[], Config] | None = None) -> Iterator[Finding]:
+    """Checks all endpoints one after the other.
+
+    Args:
+        config: checked.
+        completed: returns it with the fields of the inputs that a start would choose; its error is a finding.
+    """
     if config.uses_kafka:
         from service.kafka.tools.doctor import examine  # noqa: PLC0415 - as above
         from service.kafka.tools.topics import plan  # noqa: PLC0415 - imports the client only where it is used
@@ -32,8 +37,15 @@ def dry_run(config: Config) -> Iterator[Finding]:
     used = config.kafka.topics or config.input.push or config.output_format in {"avro", "protobuf"}
     if config.schema_registry.url and used:
         yield _schema_registry(config.schema_registry)
+    if not config.has_input:
+        yield Finding("error", "input.files", f"got none, expected {EXPECTED_INPUT}")
+    complete = config
+    try:
+        complete = config if completed is None else completed()
+    except (ConfigurationError, ServiceError) as error:
+        yield Finding("error", "input.files", str(error))
     for entry in config.input.files:
-        yield _input(config, entry)
+        yield _input(complete, entry)
     if config.sink == "postgres":
         from service.sinks.postgres_forecasts import examine as examine_postgres  # noqa: PLC0415 - an extra
 
@@ -71,6 +83,7 @@ def _input(config: Config, entry: str) -> Finding:
             config.input.format,
             growing=lambda: config.input.follow,
             max_record_bytes=config.input.max_record_bytes,
+            named=config.input.fields.use_file_name,
             csv=config.input.csv_start,
         )
         source.open([], None)

@@ -23,6 +23,16 @@ FirstSeasons = dict[str, tuple[int, ...]]
 """Seasons of the first network of each group of series whose configuration leaves them to the daemon, by its name."""
 
 
+def with_chosen_fields(config: Config, path: Path | None, flags: Mapping[str, object]) -> Config:
+    """Returns the settings with the fields of the input that a start would choose; writes nothing.
+
+    Raises:
+        ConfigurationError, ServiceError: as `settled`.
+    """
+    chosen = settle(config).settings
+    return load_config(path, {**chosen, **flags}) if chosen else config
+
+
 def settled(
     config: Config, path: Path | None, flags: Mapping[str, object]
 ) -> tuple[Config, dict[str, object], FirstSeasons]:

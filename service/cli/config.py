@@ -7,7 +7,7 @@ import orjson
 
 from service.cli._errors import FAILED
 from service.cli._findings import show_findings
-from service.cli._options import FLAGS, with_config
+from service.cli._options import FLAGS, config_source, with_config
 from service.config.sections import Config
 
 
@@ -48,8 +48,9 @@ def check(config: Config, *, online: bool) -> None:
     click.echo("the configuration is valid")
     if online:
         from service.cli._preflight import dry_run  # noqa: PLC0415 - as above
+        from service.cli._settled import with_chosen_fields  # noqa: PLC0415 - as above
 
-        if not show_findings(dry_run(config)):
+        if not show_findings(dry_run(config, lambda: with_chosen_fields(config, *config_source()))):
             raise click.exceptions.Exit(FAILED)
 
 

@@ -10,6 +10,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from service.cli._model_text import FIGURES, TRIAL, figure_lines, network_lines
 from service.cli._options import with_config
 from service.config.groups import DEFAULT_GROUP, shown_group
 from service.config.sections import Config
@@ -122,9 +123,9 @@ def show(config: Config, model: str, group: str, *, as_json: bool) -> None:
         ("champion", "yes" if entry.is_champion else "no"),
         ("created", _time(entry.created_ms)),
         ("parent", entry.parent or "-"),
-        *((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in entry.figures.items()),
+        *figure_lines(entry.figures, FIGURES),
         *(line for decision in decisions for line in _lines(decision)),
-        *((f"network.{name}", str(value)) for name, value in network.items()),
+        *network_lines(network),
     ]
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
@@ -175,9 +176,7 @@ def _lines(decision: Decision) -> list[tuple[str, str]]:
     """Formats a decision and the figures of its trial; the figures of its training belong to the model."""
     at = _time(decision.decided_ms)
     found = [(f"decision {at}", f"{decision.action}: {decision.reason}")]
-    for name, value in decision.figures.items():
-        if name.startswith("shadow_"):
-            found.append((f"  {name}", f"{value:.4g}"))
+    found += [(f"  {name}", value) for name, value in figure_lines(decision.figures, TRIAL)]
     if decision.seasons:
         found.append(("  seasons", Seasons.of(decision.seasons).description()))
     if decision.tried:

@@ -14,10 +14,12 @@ from service.cli._http import probes
 from service.cli._logging import configure_logging
 from service.cli._options import FLAGS, config_source, with_config
 from service.cli._starts import Starts
-from service.config.sections import Config
+from service.config.sections import EXPECTED_INPUT, Config
 from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle, SystemClock
 from service.monitoring.log_limits import LogLimits
+from service.sources.local import check_files_exist
+from service.transport.build import check_transport
 from service.transport.history import check_bootstrap, fetch_history, lacks_history
 
 _log = structlog.get_logger()
@@ -39,9 +41,11 @@ def run(config: Config) -> None:
     late or duplicate; also if there are no further records and those of earlier runs were unusable), 2 wrong
     configuration; nothing was changed.
     """
-    if not config.input.files and not config.kafka.topics and not config.input.push:
-        msg = "input.files: got none, expected at least one; e.g. --input events.csv, or kafka.topics, or --push"
+    if not config.has_input:
+        msg = f"input.files: got none, expected {EXPECTED_INPUT}"
         raise ConfigurationError(msg)
+    check_transport(config)
+    check_files_exist(config)
     limits = LogLimits(time.monotonic)
     configure_logging(config.log, sys.stderr, limits)
     _fetch_history(config)

@@ -43,6 +43,7 @@ class _Environment(BaseSettings):
         env_prefix=ENVIRONMENT_PREFIX,
         env_nested_delimiter="__",
         enable_decoding=False,
+        env_ignore_empty=True,
         protected_namespaces=(),
     )
 
@@ -276,7 +277,7 @@ def _origin(keys: list[str], flags: Mapping[str, Any], path: Path | None) -> str
         return "flag"
     variable = ENVIRONMENT_PREFIX + "__".join(keys).upper()
     for name in os.environ:
-        if name.upper() == variable or name.upper().startswith(variable + "__"):
+        if os.environ[name] and (name.upper() == variable or name.upper().startswith(variable + "__")):
             return f"environment variable {name}"
     return str(path) if path else "configuration"
 

@@ -8,7 +8,7 @@ settings once and passes them on; no setting is a global variable.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -30,6 +30,9 @@ from service.config.remote_write import RemoteWriteConfig
 from service.config.retrain import RetrainConfig
 from service.config.scale_rules import MOST_SCALE_RULES, ScaleRule
 from service.config.schema_registry import SchemaRegistryConfig
+
+EXPECTED_INPUT: Final = "at least one; e.g. --input events.csv, or kafka.topics, or --push"
+"""What a message expects where nothing is configured that a daemon could read."""
 
 
 class StateConfig(Section):
@@ -238,6 +241,11 @@ class Config(Section):
         if self.output.format == "auto":
             return "compact" if self.sink in {"sqlite", "parquet", "postgres"} else "json"
         return self.output.format
+
+    @property
+    def has_input(self) -> bool:
+        """Whether there is anything to read: files, topics or pushed events."""
+        return bool(self.input.files or self.kafka.topics or self.input.push)
 
     @property
     def uses_kafka(self) -> bool:

@@ -38,7 +38,7 @@ from service.messages.timestamps import parse_time
 from service.ports import Records
 from service.sources.annotated_csv import ANNOTATIONS
 from service.sources.byte_source import open_bytes
-from service.sources.catalog import Catalog
+from service.sources.catalog import Catalog, no_such_file
 from service.sources.file_source import FileSource
 from service.sources.manifest import Format, file_format, sniff_format
 
@@ -145,8 +145,7 @@ def _first_file(entry: str, section: str) -> str:
     catalog.find()
     stretches = catalog.pending(now=True)
     if not stretches:
-        msg = f'{section}.files: got "{entry}", which is no file; expected a name or glob of files'
-        raise NothingToReadError(msg)
+        raise NothingToReadError(no_such_file(section, entry))
     return stretches[0].path
 
 

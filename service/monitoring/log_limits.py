@@ -1,7 +1,8 @@
 """Limits the log: counts lines by kind, and suppresses lines of a kind above a rate.
 
 The kind of a line follows from its event text, a literal in the program; variable data is in the fields. Of each kind a
-burst is logged, then `log.per_minute` lines per minute; the next logged line has the number of suppressed ones.
+burst is logged, then `log.per_minute` lines per minute; the next logged line has the number of suppressed ones. A
+library that repeats a message, as a client does while its broker is down, has it logged once a minute.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ import structlog
 
 MOST_KINDS: Final = 200
 OTHER: Final = "other"
+LIBRARY: Final = "library "
+"""Begins the event text of a line that a library logs; its message is in the field `says`."""
+
+_REPEAT_SECONDS: Final = 60.0
+_MOST_MESSAGES: Final = 200
+_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def kind_of(text: str) -> str:
@@ -37,6 +44,7 @@ class LogLimits:
         self._lock = threading.Lock()
         self._room: dict[str, tuple[float, float]] = {}  # kind -> lines left in the burst, time of that count
         self._suppressed: dict[str, int] = {}
+        self._messages: dict[tuple[str, str], float] = {}  # of libraries, without numbers: time of the last logged one
         self._before: list[tuple[str, str, bool]] = []  # lines before `count_by` was called
         self._count: Callable[[str, str, bool], None] | None = None
 
@@ -51,7 +59,7 @@ class LogLimits:
         """Counts a line, and drops it where its kind is above the limit."""
         with self._lock:
             kind = self._kind(str(event.get("event", "")))
-            through = self._may_pass(kind)
+            through = not self._repeats(event) and self._may_pass(kind)
             if not through:
                 self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
             elif suppressed := self._suppressed.pop(kind, 0):
@@ -68,6 +76,20 @@ class LogLimits:
     def _kind(self, text: str) -> str:
         kind = kind_of(text)
         return kind if kind in self._room or len(self._room) < MOST_KINDS else OTHER
+
+    def _repeats(self, event: MutableMapping[str, Any]) -> bool:
+        """Returns whether a library has logged the same message, but for its numbers, within the last minute."""
+        text = str(event.get("event", ""))
+        if not text.startswith(LIBRARY):
+            return False
+        message, now = (text, _NUMBER.sub("0", str(event.get("says", "")))), self._now()
+        if now - self._messages.get(message, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return True
+        self._messages.pop(message, None)
+        if len(self._messages) >= _MOST_MESSAGES:  # the one that was logged the longest time ago
+            del self._messages[next(iter(self._messages))]
+        self._messages[message] = now
+        return False
 
     def _may_pass(self, kind: str) -> bool:
         burst, now = float(self.per_minute), self._now()

@@ -31,6 +31,11 @@ _log = structlog.get_logger(__name__)
 _SHARE, _FEW = 0.05, 100
 
 
+def no_such_file(section: str, entry: str) -> str:
+    """Returns the message about an entry of `files` in a section that no file matches."""
+    return f'{section}.files: got "{entry}", which is no file; expected a name or glob of files'
+
+
 class Stretch(NamedTuple):
     """A stretch to read next: a file, or the bytes appended since it was left, and its approximate size in bytes."""
 

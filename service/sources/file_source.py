@@ -20,7 +20,7 @@ from service.errors import SourceGoneError, SourceUnavailableError
 from service.messages.decode import CSV_HEADER
 from service.ports import Records
 from service.sources.byte_source import CheckedBytes, content_size, open_bytes
-from service.sources.catalog import Catalog, Stretch
+from service.sources.catalog import Catalog, Stretch, no_such_file
 from service.sources.file_replay import as_records, headers_of, read_header, replay_files
 from service.sources.lines import Lines
 from service.sources.manifest import LINE_END, FileEntry, checksum_of, file_format, form_of
@@ -161,8 +161,7 @@ class FileSource:
         self._position = self._earliest = committed or 0
         if not entries:
             if self._required and not self._catalog.pending(now=True) and not self._growing():
-                msg = f'input.files: got "{self._pattern}", which is no file; expected a name or glob of files'
-                raise SourceUnavailableError(msg)
+                raise SourceUnavailableError(no_such_file("input", self._pattern))
             return
         changed, self._earliest = check_files(self._catalog, self._position, self._format)
         if changed and not self._cold:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from service.config.csv_start import USUAL_START, CsvStart
 from service.errors import SourceUnavailableError
 from service.ports import HISTORY_BEGIN, Records
-from service.sources.catalog import Catalog
+from service.sources.catalog import Catalog, no_such_file
 from service.sources.file_source import FileSource
 from service.sources.manifest import FileEntry
 
@@ -96,8 +96,7 @@ class PartitionHistory:
         if number not in self._readers:
             one = self._inputs[number]
             if number_of(self.position) <= number and not one.is_there():
-                msg = f'bootstrap.files: got "{one.entry}", which is no file; expected a name or glob of files'
-                raise SourceUnavailableError(msg)
+                raise SourceUnavailableError(no_such_file("bootstrap", one.entry))
             reader = FileSource(
                 one.entry, one.format, max_record_bytes=one.max_record_bytes, partition=self.partition, required=False,
                 named=one.named, csv=one.csv,

@@ -16,6 +16,7 @@ from service.errors import ConfigurationError
 from service.ports import Records, Reject
 from service.sources import CommittedPositions, Source
 from service.sources.byte_source import ROW_FORMS
+from service.sources.catalog import Catalog, no_such_file
 from service.sources.file_source import FileSource
 from service.sources.manifest import FileEntry, check_not_of_kafka
 from service.sources.pipes import check_twice, kind_of, spool_name
@@ -194,6 +195,23 @@ class LocalSource(Source):
             reader.close()
         for spool in self._spools.values():
             spool.close()
+
+
+def check_files_exist(config: Config) -> None:
+    """Checks, before the first start of a daemon, that there is a file for every input; opens none.
+
+    A later start knows which files were read, and compares them when it opens them. With `input.follow` a file may
+    appear later.
+
+    Raises:
+        ConfigurationError: a name or glob matches no file.
+    """
+    has_run = config.positions_path.exists() or (config.state.data_dir / "snapshots").exists()
+    if has_run or config.input.follow:
+        return
+    for entry in config.input.files:
+        if kind_of(entry) == "file" and not Catalog(entry).pending(now=True):
+            raise ConfigurationError(no_such_file("input", entry))
 
 
 def local_source(config: Config, push: PushLog | None = None) -> LocalSource:

@@ -53,7 +53,7 @@ def test_how_to(bootstrap, app, tmp_path):
 
 def invoke(bootstrap, app, *arguments):
     """Runs a command against the broker."""
-    sets = (f"kafka.bootstrap={bootstrap}", f"kafka.app={app}", f"kafka.topics={app}.in")
+    sets = (f"kafka.bootstrap={bootstrap}", f"kafka.app={app}", f"kafka.topics={app}.in", "http.port=0")
     return CliRunner().invoke(main, [*arguments, *(word for text in sets for word in ("--set", text))])
 
 

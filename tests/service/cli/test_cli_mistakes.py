@@ -31,7 +31,7 @@ class Mistake(NamedTuple):
 ALONE = ("127.0.0.1:9: KafkaTimeoutError: Unable", "check kafka.bootstrap")
 MISTAKES = [
     Mistake("run", 2, ("got none", "--input events.csv")),
-    Mistake("run --input no.csv --port 0", 1, ('got "no.csv", which is no file', "expected a name or glob")),
+    Mistake("run --input no.csv --port 0", 2, ('got "no.csv", which is no file', "expected a name or glob")),
     Mistake("run --input folder", 2, ('got "folder", which is a folder', "expected a file, or a glob of files")),
     Mistake("run --input events.csv --port {busy}", 1, (":{busy}", "already in use", "set http.host and http.port")),
     Mistake("run --input events.csv --host 192.0.2.1 --port 0", 1, ("192.0.2.1:0", "set http.host")),

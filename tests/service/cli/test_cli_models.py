@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from forecaster import Model, ModelConfig
+from forecaster import FitReport, Model, ModelConfig
+from forecaster.training.compare import Comparison
 from service.cli import main
+from service.cli._model_text import FIGURES
 from service.registry.decisions import Decision
 from service.registry.models import Registry
+from service.trainer.job import figures_of
 
 
 class FakeClock:
@@ -83,7 +87,19 @@ def test_show(run, shas: list[str]) -> None:
     assert named.exit_code == 0
     assert named.output == champion.output
     assert "promoted: better by 33 %" in named.output
-    assert "network.horizon" in named.output
+    lines = dict(line.split("  ", 1) for line in named.output.splitlines())
+    assert lines["held-out loss"].strip() == "0.5"
+    assert lines["model.horizon"].strip() == "2"
+    assert lines["model.interval"].strip() == "learnt from each series"
+
+
+def test_every_figure_has_a_name(run, shas: list[str]) -> None:
+    """No key of the registry is shown as it is: every figure of a training and of a trial has a name."""
+    verdict = Comparison(**{one.name: 1 for one in fields(Comparison)})
+    report = FitReport(**{one.name: 1 for one in fields(FitReport)})
+
+    assert set(figures_of(report, verdict)) == set(FIGURES)
+    assert set(run("show", shas[1]).output.split()) & {"challenger_loss", "seed", "network.seed"} == set()
 
 
 def test_show_json(run, shas: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sqlite3
 from collections.abc import Callable
@@ -37,6 +38,31 @@ def test_all_is_well(check: Check, tmp_path: Path) -> None:
     assert "forecasts.sqlite: will be created" in found.output
     assert ": is free" in found.output
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_fields_are_chosen(check: Check) -> None:
+    """The events of a file are decoded with the fields that a start would choose."""
+    Path("visits.csv").write_text("time,visitors\n2026-01-01T00:00:00Z,5\n2026-01-01T01:00:00Z,6\n")
+    found = check("--input", "visits.csv")
+
+    assert found.exit_code == 0, found.output
+    assert "the first 2 events can be read" in found.output
+    assert not Path("forecaster-data").exists()
+
+
+@pytest.mark.usefixtures("check")
+def test_doctor() -> None:
+    """`doctor` makes the same checks without Kafka; a daemon with nothing to read is an error."""
+    Path("a.jsonl").write_text(EVENT)
+    asked = ["doctor", "--port", "0", "--json"]
+    well, nothing = (CliRunner().invoke(main, [*asked, *more]) for more in (["--input", "a.jsonl"], []))
+
+    assert well.exit_code == 0, well.output
+    assert {json.loads(line)["subject"] for line in well.output.splitlines()} >= {"a.jsonl", "127.0.0.1:0"}
+    assert nothing.exit_code == 1
+    first = json.loads(nothing.output.splitlines()[0])
+    assert (first["verdict"], first["subject"]) == ("error", "input.files")
+    assert "--input events.csv" in first["text"]
 
 
 def test_inputs(check: Check) -> None:

@@ -198,11 +198,27 @@ def test_mistakes(folder: Path, arguments: list[str], expected: str) -> None:
 
 
 def test_no_such_file(folder: Path) -> None:
-    """A missing input ends with status 1 and its name."""
-    failed = run("--input", "none.csv", *SMALL)
+    """A missing input ends with status 2 and its name, before a port is opened or a folder made."""
+    failed = run("--input", "events.jsonl", "--input", "none.csv", *SMALL)
 
-    assert failed.exit_code == 1
+    assert failed.exit_code == 2
     assert '"none.csv", which is no file' in failed.output
+    assert "listening" not in failed.output
+    assert not (folder / "data").exists()
+
+
+def test_the_file_of_the_environment_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration file that the environment names is named in the error that it causes, as nobody typed it."""
+    Path("kafka.toml").write_text('[kafka]\ntopics = ["t"]\n')
+    monkeypatch.setenv("FORECASTER_CONFIG", "kafka.toml")
+    of_environment = run("--input", "events.jsonl", *SMALL)
+    monkeypatch.delenv("FORECASTER_CONFIG")
+    named = run("--config", "kafka.toml", "--input", "events.jsonl", *SMALL)
+
+    assert of_environment.exit_code == named.exit_code == 2
+    assert "got input.files and kafka.topics" in of_environment.output
+    assert "FORECASTER_CONFIG names the configuration file: kafka.toml" in of_environment.output
+    assert "FORECASTER_CONFIG" not in named.output
 
 
 def test_busy_port(folder: Path) -> None:

@@ -57,6 +57,14 @@ class TestSources:
         assert config.input.files == ("a.csv", "b.csv")
         assert config.model.quantiles == (0.1, 0.5, 0.9)
 
+    def test_an_empty_variable_is_not_set(self, write, monkeypatch):
+        """An empty variable, as a compose file makes of one that is unset, changes nothing and is named nowhere."""
+        path = write("[http]\nport = 1\n[log]\nlevel = 'loud'\n")
+        for name in ("HTTP__PORT", "INPUT__FILES", "INPUT__FIELDS__VALUE", "LOG__LEVEL"):
+            monkeypatch.setenv(f"FORECASTER_{name}", "")
+        assert message(path).startswith(f"{path}: log.level: got 'loud'")
+        assert load_config(path, {"log.level": "info"}).http.port == 1
+
     def test_nested_environment(self, monkeypatch):
         """A nested section is addressed with two more underscores."""
         monkeypatch.setenv("FORECASTER_INPUT__FIELDS__VALUE", "reading")

@@ -97,6 +97,37 @@ def test_tracebacks_show_no_variables(form: str) -> None:
     assert "hunter2secret" not in stream.getvalue()
 
 
+def test_a_library_that_repeats_itself() -> None:
+    """Messages of a library that differ in numbers only are logged once a minute, with the number of those between."""
+    now, stream, metrics = [0.0], io.StringIO(), Metrics(CollectorRegistry())
+    limits = LogLimits(lambda: now[0])
+    limits.count_by(metrics.logged)
+    configure_logging(settings(), stream, limits)
+    client = logging.getLogger("kafka.net.manager")
+    for attempt in range(20):
+        now[0] = attempt * 3.0
+        client.warning("Bootstrap of node %d failed (backoff %.2f secs)", attempt, attempt / 7)
+        client.error("Connection failed")
+    now[0] = 61.0
+    client.warning("Bootstrap of node 99 failed (backoff 9.5 secs)")
+
+    assert [(line["says"], line.get("suppressed")) for line in lines(stream)] == [
+        ("Bootstrap of node 0 failed (backoff 0.00 secs)", None),
+        ("Connection failed", None),
+        ("Bootstrap of node 99 failed (backoff 9.5 secs)", 38),
+    ]
+    assert metrics.registry.get_sample_value("forecaster_log_suppressed_total", {"kind": "library_kafka"}) == 38
+
+
+def test_messages_of_libraries_are_bounded() -> None:
+    """However many messages a library has, a bounded number is remembered."""
+    limits = LogLimits(lambda: 0.0, per_minute=100_000)
+    for n in range(1000):
+        limits(None, "warning", {"event": "library kafka", "says": "x" * n})
+
+    assert len(limits._messages) == 200
+
+
 def test_libraries_speak_in_the_same_log() -> None:
     """Warnings of libraries are logged shortened, once after repeated configuration; lower levels are not logged."""
     stream = io.StringIO()
