@@ -12,7 +12,7 @@ from forecaster import CheckpointError, Model, ModelConfig, same_shape, start_mo
 from service.config.sections import Config
 from service.errors import ServiceError
 from service.monitoring.metrics import Metrics
-from service.registry.decisions import Decision, configured_of, searchable
+from service.registry.decisions import PROMOTING, Decision, configured_of, searchable
 from service.registry.models import Registry
 
 _log = structlog.get_logger()
@@ -97,11 +97,12 @@ class Champion:
 
     @property
     def awaits_seasons(self) -> bool:
-        """Whether the network has no seasons, is free to have some, and is as it was at the first start."""
+        """Whether the network has no seasons, is free to have some, has learnt nothing, and was chosen by nobody."""
         model = self.model
         if model is None or self._config.model.seasons != "auto" or model.config.seasons:
             return False
-        return model.sha256 == start_model(model.config).sha256
+        chosen = next((one.action for one in reversed(self._registry.decisions()) if one.action in PROMOTING), "")
+        return chosen in {"initial", "reshaped"} and model.sha256 == start_model(model.config).sha256
 
     def begin_with(self, seasons: tuple[int, ...]) -> None:
         """Makes the network of a first start with seasons the champion; partitions adopt it with their next events.

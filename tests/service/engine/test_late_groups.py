@@ -208,6 +208,10 @@ def test_no_seasons_beside_a_training(tmp_path: Path) -> None:
     assert champion.model.config.seasons == (24,)
     assert not champion.awaits_seasons
     assert bench.registry.champion() == champion.model.sha256
+    bench.registry.rollback()
+    champion.refresh()
+    assert champion.model.config.seasons == ()
+    assert not champion.awaits_seasons
     configured, _ = started(tmp_path / "configured", MemoryLog({"0": stream(200, "h")}), model={"seasons": []})
     assert not configured.engine._groups[""].champion.awaits_seasons
     assert len(MemoryTransport(configured.log).adoptions("0")) == 1
