@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from forecaster import Model, ModelConfig
@@ -98,10 +99,30 @@ def test_without_hints(tmp_path: Path) -> None:
     file.write_text("\n".join(lines) + "\n")
     small = ["--set", "model.hidden_size=16", "--set", "model.head_size=16", "--set", "retrain.every_events=0"]
     found = without_hints.compare(file, {"freq_s": 3600, "season": 24, "horizon": 4}, 0.3, small)
-    assert found[0][1] == found[1][1] > 1000
+    counts = found[0].count
+    assert np.array_equal(counts, found[1].count)
+    assert counts.sum() > 1000
+    assert len(counts) == 2 * without_hints.BLOCKS
     cells = without_hints.line("hours", found).strip("| ").split(" | ")
     assert cells[0] == "hours"
     assert 0.9 < float(cells[3]) < 1.1
+    assert float(cells[4]) < 0.1
+
+
+def test_standard_error_of_a_ratio() -> None:
+    """It is the jackknife of its definition; a score relative to itself has none."""
+    rng = np.random.default_rng(1)
+    one, other = (without_hints.Losses(*rng.uniform(1, 2, (2, 12)), np.ones(12, np.int64)) for _ in range(2))
+    left = [
+        without_hints.ratio_of(
+            *(without_hints.Losses(*(np.delete(part, at) for part in each)) for each in (one, other))
+        )[0]
+        for at in range(12)
+    ]
+    ratio, error = without_hints.ratio_of(one, other)
+    assert ratio == pytest.approx(one.score / other.score)
+    assert error == pytest.approx(np.sqrt(11 / 12 * ((np.array(left) - np.mean(left)) ** 2).sum()))
+    assert without_hints.ratio_of(one, one) == (1.0, 0.0)
 
 
 def test_shape_search(tmp_path: Path) -> None:
