@@ -16,6 +16,7 @@ from forecaster import Model, ModelConfig
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import demo_skill
 import first_forecast
 import forecast_formats
 import history
@@ -87,6 +88,17 @@ def test_history() -> None:
     rows = [line.strip("| ").split(" | ") for line in history.table(3_000, 20).splitlines()[2:]]
     assert [row[0] for row in rows] == ["history", "live"]
     assert all(float(row[1].replace(",", "")) > 0 for row in rows)
+
+
+def test_demo_skill() -> None:
+    """A run counts at a time with its last line by then, and not before its first score."""
+    lines = [
+        {10: (float("nan"), 0, 0, 0), 30: (0.8, 0, 1, 0), 35: (0.5, 9, 9, 9)},
+        {31: (0.6, 1, 2, 1)},
+        {45: (0.1, 0, 0, 0)},
+    ]
+    assert demo_skill.row(lines, 30).split() == ["30", "s", "2", "0.70", "0.80", "0.5", "1.5", "0.5"]
+    assert demo_skill.row(lines, 12).split() == ["12", "s", "0"]
 
 
 def test_without_hints(tmp_path: Path) -> None:
