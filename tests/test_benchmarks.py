@@ -278,9 +278,8 @@ def test_mixed_cadences(tmp_path: Path) -> None:
     assert list(found) == ["minute", "hour"]
     for one in found.values():
         assert one.mixed == pytest.approx(one.alone, rel=0.01)
-        assert 0 < one.mixed < min(one.one_network, one.piped)
-        assert one.piped < one.one_network
-        assert one.alone < one.alone_piped < one.one_network
+        assert 0 < one.mixed < one.one_network
+        assert max(one.piped, one.alone_piped) < one.one_network
     assert len(mixed_cadences.table(found).splitlines()) == 4
 
 
