@@ -3,12 +3,14 @@
     python benchmarks/demo_skill.py [--runs 10] [--at 30 120]
 
 Runs `forecaster demo --plain` and reads the lines that it prints. The kernels must have been compiled by an earlier
-run, or the first lines have no score.
+run, or the first lines have no score. The figures of a time are those of the last line by then; runs that have printed
+none yet are counted only. On a busy machine the demo starts late: the load average stands below the table.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
@@ -20,18 +22,22 @@ _LINE = re.compile(
 )
 
 
-def run(seconds: int) -> dict[int, tuple[float, int, int, int]]:
+Line = tuple[float, int, int, int]
+"""The ratio (nan before the first score), the number of trainings, of incidents and of flagged ones."""
+_LATE = 2  # seconds by which a line may be late
+
+
+def run(seconds: int) -> dict[int, Line]:
     """Runs the demo for some seconds and returns its scores."""
     command = [sys.executable, "-P", "-m", "service.cli", "demo", "--plain", "--port", "0", "--for", f"{seconds}s"]
     return scores(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def scores(printed: str) -> dict[int, tuple[float, int, int, int]]:
+def scores(printed: str) -> dict[int, Line]:
     """Reads what the demo prints.
 
     Returns:
-        By the seconds at which a line was printed: the ratio (nan before the first score), the number of trainings, of
-        incidents and of flagged ones.
+        The lines by the seconds at which they were printed.
     """
     found = {}
     for match in filter(None, map(_LINE.match, printed.splitlines())):
@@ -42,6 +48,22 @@ def scores(printed: str) -> dict[int, tuple[float, int, int, int]]:
     return found
 
 
+def by(lines: dict[int, Line], seconds: int) -> Line | None:
+    """Returns the last line of a run up to a time, or the one that is printed with it; None without one."""
+    until = [at for at in lines if at <= seconds + _LATE]
+    return lines[max(until)] if until else None
+
+
+def row(runs: Sequence[dict[int, Line]], seconds: int) -> str:
+    """Formats the means over the runs that have a score by a time, and the worst one."""
+    found = [line for line in (by(lines, seconds) for lines in runs) if line is not None and line[0] == line[0]]
+    if not found:
+        return f"{seconds:>6} s{0:>6}"
+    ratios, *counts = (list(column) for column in zip(*found, strict=True))
+    means = "".join(f"{statistics.mean(column):>11.1f}" for column in counts)
+    return f"{seconds:>6} s{len(found):>6}{statistics.mean(ratios):>22.2f}{max(ratios):>8.2f}{means}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -49,15 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--at", type=int, nargs="+", default=[30, 120], metavar="SECONDS")
     given = parser.parse_args(arguments)
     runs = [run(max(given.at) + 1) for _ in range(given.runs)]
-    print(f"{'after':>8}{'error/seasonal naive':>22}{'worst':>8}{'trainings':>11}{'incidents':>11}{'flagged':>9}")
+    titles = "".join(f"{title:>11}" for title in ("trainings", "incidents", "flagged"))
+    print(f"{'after':>8}{'runs':>6}{'error/seasonal naive':>22}{'worst':>8}{titles}")
     for wanted in given.at:
-        nearest = [min(each.items(), key=lambda item: abs(item[0] - wanted))[1] for each in runs if each]
-        ratios, trainings, incidents, flagged = (list(column) for column in zip(*nearest, strict=True))
-        means = [statistics.mean(column) for column in (trainings, incidents, flagged)]
-        print(
-            f"{wanted:>6} s{statistics.mean(ratios):>22.2f}{max(ratios):>8.2f}"
-            f"{means[0]:>11.1f}{means[1]:>11.1f}{means[2]:>9.1f}"
-        )
+        print(row(runs, wanted))
+    print(f"{given.runs} runs; load average of the last 15 minutes: {os.getloadavg()[2]:.1f}")
 
 
 if __name__ == "__main__":

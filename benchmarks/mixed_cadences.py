@@ -3,9 +3,10 @@
     python benchmarks/mixed_cadences.py [--scale 1] [--only second hour]
 
 The file has series of a second, a minute, an hour and a day, each with the seasons that such series have, in the order
-of their times. It is run four times: as it is; through a pipe, where groups are made while the daemon runs; with one
-network for all series, as with `model.seasons = []`; and each cadence alone. The table has, for each cadence, the sCRPS
-of all forecasts of all steps whose target has come: twice the mean pinball loss, divided by the mean absolute value.
+of their times. It is run as it is; through a pipe, where groups are made while the daemon runs; with one network for
+all series, as with `model.seasons = []`; and each cadence alone, from a file and through a pipe. The table has, for
+each cadence, the sCRPS of all forecasts of all steps whose target has come: twice the mean pinball loss, divided by the
+mean absolute value.
 """
 
 from __future__ import annotations
@@ -103,12 +104,13 @@ def scrps(output: Path, series: Values) -> float:
 
 
 class Scores(NamedTuple):
-    """The sCRPS of a cadence: in the mixed file, that through a pipe, with one network for all, and alone."""
+    """The sCRPS of a cadence: in the mixed file, that through a pipe, with one network for all, and alone in both."""
 
     mixed: float
     piped: float
     one_network: float
     alone: float
+    alone_piped: float
 
 
 def measure(folder: Path, names: Sequence[str], scale: float, settings: Sequence[str] = ()) -> dict[str, Scores]:
@@ -121,23 +123,26 @@ def measure(folder: Path, names: Sequence[str], scale: float, settings: Sequence
         run(folder / "mixed.csv", folder / "piped", settings, piped=True),
         run(folder / "mixed.csv", folder / "same", [*settings, "model.seasons=[]"]),
     )
-    return {
-        name: Scores(
-            *(scrps(output, own) for output in (*together, run(folder / f"{name}.csv", folder / name, settings)))
+    found = dict[str, Scores]()
+    for name, own in series.items():
+        file = folder / f"{name}.csv"
+        alone = (
+            run(file, folder / name, settings),
+            run(file, folder / f"{name}-piped", settings, piped=True),
         )
-        for name, own in series.items()
-    }
+        found[name] = Scores(*(scrps(output, own) for output in (*together, *alone)))
+    return found
 
 
 def table(found: dict[str, Scores]) -> str:
     """Formats the result."""
     lines = [
-        "| cadence | mixed | through a pipe | with one network | alone | mixed/alone |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| cadence | mixed | through a pipe | with one network | alone | alone in a pipe | mixed/alone | in pipes |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, one in found.items():
         scores = " | ".join(f"{score:.4f}" for score in one)
-        lines.append(f"| {name} | {scores} | {one.mixed / one.alone:.4f} |")
+        lines.append(f"| {name} | {scores} | {one.mixed / one.alone:.4f} | {one.piped / one.alone_piped:.4f} |")
     return "\n".join(lines)
 
 

@@ -74,6 +74,11 @@ MEANINGS: Final = {
         "At the first start: `model.seasons` is `auto`, and these are the seasons, in steps, that the network gets by "
         "the first records of the input file (see [files](files.md#files-as-they-are)). They stay with the state."
     ),
+    "network begins with the seasons of its series": (
+        "`model.seasons` is `auto`, the input could not be read ahead, and the first events show the interval of their "
+        "series: from the next event on the network has the seasons of the calendar for it, in steps (see "
+        "[groups](groups.md#while-the-daemon-runs))."
+    ),
     "first record rejected for this reason": (
         "A record could not be used, and why. Further records with the same reason are only counted "
         "(`forecaster_rejected_total`) and stored with the rejects. `see` is the command that shows the fields of the "

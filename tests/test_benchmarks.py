@@ -9,12 +9,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from forecaster import Model, ModelConfig
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import demo_skill
 import first_forecast
 import forecast_formats
 import history
@@ -88,6 +90,17 @@ def test_history() -> None:
     assert all(float(row[1].replace(",", "")) > 0 for row in rows)
 
 
+def test_demo_skill() -> None:
+    """A run counts at a time with its last line by then, and not before its first score."""
+    lines = [
+        {10: (float("nan"), 0, 0, 0), 30: (0.8, 0, 1, 0), 35: (0.5, 9, 9, 9)},
+        {31: (0.6, 1, 2, 1)},
+        {45: (0.1, 0, 0, 0)},
+    ]
+    assert demo_skill.row(lines, 30).split() == ["30", "s", "2", "0.70", "0.80", "0.5", "1.5", "0.5"]
+    assert demo_skill.row(lines, 12).split() == ["12", "s", "0"]
+
+
 def test_without_hints(tmp_path: Path) -> None:
     """A file of hours with a day scores the same with and without the interval and the season given, to a tenth."""
     lines = ["series,timestamp,value"]
@@ -98,10 +111,30 @@ def test_without_hints(tmp_path: Path) -> None:
     file.write_text("\n".join(lines) + "\n")
     small = ["--set", "model.hidden_size=16", "--set", "model.head_size=16", "--set", "retrain.every_events=0"]
     found = without_hints.compare(file, {"freq_s": 3600, "season": 24, "horizon": 4}, 0.3, small)
-    assert found[0][1] == found[1][1] > 1000
+    counts = found[0].count
+    assert np.array_equal(counts, found[1].count)
+    assert counts.sum() > 1000
+    assert len(counts) == 2 * without_hints.BLOCKS
     cells = without_hints.line("hours", found).strip("| ").split(" | ")
     assert cells[0] == "hours"
     assert 0.9 < float(cells[3]) < 1.1
+    assert float(cells[4]) < 0.1
+
+
+def test_standard_error_of_a_ratio() -> None:
+    """It is the jackknife of its definition; a score relative to itself has none."""
+    rng = np.random.default_rng(1)
+    one, other = (without_hints.Losses(*rng.uniform(1, 2, (2, 12)), np.ones(12, np.int64)) for _ in range(2))
+    left = [
+        without_hints.ratio_of(
+            *(without_hints.Losses(*(np.delete(part, at) for part in each)) for each in (one, other))
+        )[0]
+        for at in range(12)
+    ]
+    ratio, error = without_hints.ratio_of(one, other)
+    assert ratio == pytest.approx(one.score / other.score)
+    assert error == pytest.approx(np.sqrt(11 / 12 * ((np.array(left) - np.mean(left)) ** 2).sum()))
+    assert without_hints.ratio_of(one, one) == (1.0, 0.0)
 
 
 def test_shape_search(tmp_path: Path) -> None:
@@ -245,7 +278,8 @@ def test_mixed_cadences(tmp_path: Path) -> None:
     assert list(found) == ["minute", "hour"]
     for one in found.values():
         assert one.mixed == pytest.approx(one.alone, rel=0.01)
-        assert 0 < one.mixed < min(one.one_network, one.piped)
+        assert 0 < one.mixed < one.one_network
+        assert max(one.piped, one.alone_piped) < one.one_network
     assert len(mixed_cadences.table(found).splitlines()) == 4
 
 

@@ -11,13 +11,13 @@ from typing import Final
 
 import structlog
 
-from forecaster import History
 from service.cli._http import server_of
 from service.config.sections import Config
 from service.deliveries import Deliveries
 from service.deliveries.alert_routes import alert_routes
 from service.deliveries.routes import check_deliveries, routes_of
 from service.engine.loop import Engine
+from service.engine.regrouping import Cadences
 from service.file_watcher import FileWatcher
 from service.http import (
     Api,
@@ -77,7 +77,7 @@ class Daemon:
         source: tuple[Path | None, Mapping[str, object]] = (None, {}),
         on_settings: Callable[[Config], None] = lambda _: None,
         log_limits: LogLimits | None = None,
-        wants_groups: Callable[[History], bool] | None = None,
+        wants_groups: Cadences | None = None,
         summary: RunSummary | None = None,
         seasons: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
     ) -> None:

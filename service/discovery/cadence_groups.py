@@ -8,15 +8,14 @@ sections of the configuration, which also has the series without one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecaster import cadence_months
-from service.discovery.cadence import FirstEvents, events_by_series, median_gap, shown_seasons
+from service.discovery.cadence import FirstEvents, shown_seasons
 from service.discovery.sample import MOST_RECORDS
 
 MOST_CADENCES: Final = 9
@@ -65,23 +64,18 @@ def cadence_groups(events: FirstEvents, taken: Sequence[str] = ()) -> list[Caden
     return groups
 
 
-def cadences_of(events: FirstEvents) -> list[tuple[int, NDArray[np.int64]]]:
+def cadences_of(events: FirstEvents, fewest_gaps: int = _FEWEST_GAPS) -> list[tuple[int, NDArray[np.int64]]]:
     """Returns intervals with the series whose cadence they are, the commonest first; of equally many, the shorter.
 
     A class is made around the mean gap that has most others within a tenth, of the series that no class has yet. It has
     the series that differ from it by less than a tenth and what chance explains: two standard errors of the means.
+
+    Args:
+        events: in any order.
+        fewest_gaps: a series with fewer gaps has no cadence.
     """
-    numbers, medians, means, errors = list[int](), list[int](), list[int](), list[float]()
-    for at in events_by_series(events):
-        gaps: NDArray[np.int64] = np.diff(np.unique(events.timestamp_ms[at])).astype(np.int64)
-        if len(gaps) >= _FEWEST_GAPS and _is_regular(gaps, usual := median_gap(gaps)):
-            steps = gaps[(2 * gaps > usual) & (2 * gaps < 3 * usual)]  # without those over missing events
-            numbers.append(int(events.series[at[0]]))
-            medians.append(usual)
-            means.append(round(float(steps.mean())))
-            errors.append(float(steps.std()) / math.sqrt(len(steps)))
-    series, usual_ms, mean_ms = (np.array(one, np.int64) for one in (numbers, medians, means))
-    error_ms, left = np.array(errors), np.arange(len(numbers))
+    series, usual_ms, mean_ms, error_ms = _regular_series(events, fewest_gaps)
+    left = np.arange(len(series))
     found = list[tuple[int, NDArray[np.int64]]]()
     while len(left):
         centre = left[_centre(mean_ms[left])]
@@ -112,23 +106,55 @@ def is_cadence(gap_ms: int, interval_ms: int) -> bool:
     return bool(same_cadence(np.array([gap_ms]), interval_ms)[0])
 
 
-def _is_regular(gaps: NDArray[np.int64], usual: int) -> bool:
-    """Returns whether half of the gaps are about the usual one: of events at random times, about a tenth is.
+def _regular_series(
+    events: FirstEvents, fewest_gaps: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Returns the numbers of the series whose gaps are regular, with median, mean and standard error of their gaps.
 
-    At least `_SURE` have to be, or all: of series with four gaps between events at random times, a sixth has two that
-    are equal, and of series that lack many of their events, an eighth has mostly double gaps.
+    Half of the gaps have to be about the median: of events at random times, about a tenth is. At least `_SURE` have to
+    be, or all: of series with four gaps between events at random times, a sixth has two that are equal, and of series
+    that lack many of their events, an eighth has mostly double gaps.
     """
-    equal = np.count_nonzero(same_cadence(gaps, usual))
-    return bool(2 * equal >= len(gaps) and equal >= min(len(gaps), _SURE))
+    order = np.lexsort((events.timestamp_ms, events.series))
+    series, times = events.series[order], events.timestamp_ms[order]
+    gaps = np.diff(times)
+    inside = (np.diff(series) == 0) & (gaps > 0)
+    series, gaps = series[1:][inside], gaps[inside]
+    order = np.lexsort((gaps, series))
+    series, gaps = series[order], gaps[order]
+    numbers, begins, counts = np.unique(series, return_index=True, return_counts=True)
+    usual = gaps[begins + (counts - 1) // 2]  # the lower median, which is one of them
+    row = np.repeat(np.arange(len(numbers)), counts)
+
+    def sums(values: NDArray[Any]) -> NDArray[np.float64]:
+        return np.bincount(row, values, len(numbers)).astype(np.float64)
+
+    equal = sums(same_cadence(gaps, usual[row]))
+    regular = (counts >= fewest_gaps) & (2 * equal >= counts) & (equal >= np.minimum(counts, _SURE))
+    steps = (2 * gaps > usual[row]) & (2 * gaps < 3 * usual[row])  # without those over missing events
+    count = np.maximum(sums(steps), 1.0)
+    mean = sums(np.where(steps, gaps, 0)) / count
+    error = np.sqrt(sums(np.where(steps, gaps - mean[row], 0.0) ** 2)) / count
+    mean_ms = np.rint(mean).astype(np.int64)
+    return numbers[regular], usual[regular], mean_ms[regular], error[regular]
 
 
 def same_cadence(
-    gaps_ms: NDArray[np.int64], interval_ms: int, error_ms: NDArray[np.float64] | float = 0.0
+    gaps_ms: NDArray[np.int64], interval_ms: NDArray[np.int64] | int, error_ms: NDArray[np.float64] | float = 0.0
 ) -> NDArray[np.bool_]:
-    """Returns which gaps are of a cadence: closer to its interval than a tenth and an error, or as many months."""
-    months = int(cadence_months(interval_ms))
-    near = np.abs(gaps_ms - interval_ms) <= _WITHIN * interval_ms + error_ms
-    return near | (cadence_months(gaps_ms) == months) if months else near
+    """Returns which gaps are of a cadence: closer to its interval than a tenth and an error, or as many months.
+
+    Args:
+        gaps_ms: (n,) gaps.
+        interval_ms: of the cadence, or of each gap's own (n,).
+        error_ms: by which gaps may differ further.
+    """
+    months = np.asarray(cadence_months(interval_ms))
+    near: NDArray[np.bool_] = np.abs(gaps_ms - interval_ms) <= _WITHIN * np.asarray(interval_ms) + error_ms
+    if not months.any():
+        return near
+    same: NDArray[np.bool_] = near | ((months > 0) & (cadence_months(gaps_ms) == months))
+    return same
 
 
 def seasons_of_cadence(events: FirstEvents, interval_ms: int, series: NDArray[np.int64]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -41,6 +41,7 @@ from service.sources.pipes import kind_of
 from service.transport.history import history_settings
 
 _FILE: Final = "cadences.json"
+_FEWEST_GAPS: Final = 5  # of a series while the daemon runs: later checks see more, and it stays in its group
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,19 +189,27 @@ class LateGroups:
         self._config = config
         self._before = self._found = _kept(config)
 
+    def seasons(self, history: History) -> tuple[int, ...]:
+        """Returns the seasons of the cadence of the group of the sections, see `__call__`; none if it is unknown."""
+        if self._before.groups:
+            return self._before.groups[""].seasons
+        events = _events_of(history)
+        cadences = cadences_of(events, _FEWEST_GAPS)
+        return seasons_of_cadence(events, *_first_of(cadences)) if cadences else ()
+
     def __call__(self, history: History) -> bool:
-        """Returns whether series need another group; a function of the history and the groups so far."""
-        known = np.isin(history.series, np.fromiter(history.names, np.int64, len(history.names)))
-        events = FirstEvents(history.series[known], history.timestamp_ms[known], history.value[known], complete=False)
-        cadences = cadences_of(events)
-        if not cadences:
-            return False
+        """Returns whether series need another group; a function of the history and the groups so far.
+
+        The cadence of the series that the daemon has known longest is that of the group of the sections.
+        """
+        events = _events_of(history)
+        cadences = cadences_of(events, _FEWEST_GAPS)
         groups = dict(self._before.groups)
+        if len(cadences) < (1 if groups else 2):
+            return False
         if not groups:
-            if len(cadences) < 2:
-                return False
-            first = min(cadences, key=lambda one: int(one[1][0]))  # that of the series which the daemon knows longest
-            groups[""] = self._of_sections(events, *first)
+            interval_ms, series = _first_of(cadences)
+            groups[""] = KeptGroup(interval_ms, seasons_of_cadence(events, interval_ms, series))
         usual = groups[""].interval_ms
         room = min(MOST_CADENCES, 1 + MOST_GROUPS - len(self._config.group))
         for interval_ms, series in cadences:
@@ -218,14 +227,19 @@ class LateGroups:
         self._found = SettledGroups(groups)
         return self._found.own != self._before.own
 
-    def _of_sections(self, events: FirstEvents, interval_ms: int, series: NDArray[np.int64]) -> KeptGroup:
-        """Returns the group of the sections: of a cadence, or of none where its network has no seasons."""
-        if not _readable(self._config):
-            return KeptGroup(0, ())
-        return KeptGroup(interval_ms, seasons_of_cadence(events, interval_ms, series))
-
     def keep(self) -> str:
         """Stores the groups that were found last; returns their description."""
         keep_groups(self._config, self._found)
         self._before = self._found
         return self._found.description
+
+
+def _events_of(history: History) -> FirstEvents:
+    """Returns the events of the series whose names are known."""
+    known = np.isin(history.series, np.fromiter(history.names, np.int64, len(history.names)))
+    return FirstEvents(history.series[known], history.timestamp_ms[known], history.value[known], complete=False)
+
+
+def _first_of(cadences: Sequence[tuple[int, NDArray[np.int64]]]) -> tuple[int, NDArray[np.int64]]:
+    """Returns the cadence of the series that the daemon has known longest, with its series."""
+    return min(cadences, key=lambda one: int(one[1][0]))

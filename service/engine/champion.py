@@ -8,11 +8,11 @@ from typing import Any
 
 import structlog
 
-from forecaster import CheckpointError, Model, ModelConfig, same_shape, transferred
+from forecaster import CheckpointError, Model, ModelConfig, same_shape, start_model, transferred
 from service.config.sections import Config
 from service.errors import ServiceError
 from service.monitoring.metrics import Metrics
-from service.registry.decisions import Decision, configured_of, searchable
+from service.registry.decisions import PROMOTING, Decision, configured_of, searchable
 from service.registry.models import Registry
 
 _log = structlog.get_logger()
@@ -94,6 +94,32 @@ class Champion:
         _log.warning("network changed by the configuration", changes=changes, model=found.sha256[:12],
                      before=model.sha256[:12], **group)  # fmt: skip
         return found
+
+    @property
+    def awaits_seasons(self) -> bool:
+        """Whether the network has no seasons, is free to have some, has learnt nothing, and was chosen by nobody."""
+        model = self.model
+        if model is None or self._config.model.seasons != "auto" or model.config.seasons:
+            return False
+        chosen = next((one.action for one in reversed(self._registry.decisions()) if one.action in PROMOTING), "")
+        return chosen in {"initial", "reshaped"} and model.sha256 == start_model(model.config).sha256
+
+    def begin_with(self, seasons: tuple[int, ...]) -> None:
+        """Makes the network of a first start with seasons the champion; partitions adopt it with their next events.
+
+        Args:
+            seasons: in steps.
+        """
+        if (before := self.model) is None:
+            return
+        found = start_model(replace(before.config, seasons=seasons))
+        steps = ", ".join(map(str, seasons))
+        self._registry.add(found, before.sha256)
+        reason = f"the first events have a cadence with seasons of {steps} steps"
+        self._registry.record(Decision("reshaped", found.sha256, before.sha256, reason))
+        group = {"group": self._registry.group} if self._registry.group else {}
+        _log.info("network begins with the seasons of its series", steps=steps, model=found.sha256[:12], **group)
+        self._set_champion(found)
 
     def refresh(self) -> None:
         """Loads the champion if it has changed. One that cannot be used is refused; the previous one stays in force."""

@@ -20,7 +20,6 @@ from typing import Any, Final
 
 import structlog
 
-from forecaster import History
 from service.backoff import Backoff
 from service.config.sections import Config
 from service.deliveries import Deliveries
@@ -36,7 +35,7 @@ from service.engine.malloc_trim import MallocTrimmer
 from service.engine.partition_set import PartitionSet
 from service.engine.pipeline import InFlightBatch, Pipeline
 from service.engine.publish import Publisher
-from service.engine.regrouping import Regrouping
+from service.engine.regrouping import Cadences, Regrouping
 from service.engine.replay_settings import replay_settings
 from service.engine.replayed_units import ReplayedUnits
 from service.engine.restore import Restorer
@@ -133,7 +132,7 @@ class Engine:
         *,
         kill: KillPoints | None = None,
         listeners: Sequence[Listener] = (),
-        wants_groups: Callable[[History], bool] | None = None,
+        wants_groups: Cadences | None = None,
         summary: RunSummary | None = None,
     ) -> None:
         self.regrouping = Regrouping(wants_groups)
@@ -383,7 +382,7 @@ class Engine:
             for group in due:
                 self._groups[group.group].training.on_training_due(group, served, self._stop)
             if not partitions.queue:
-                self.regrouping.check(partition)
+                self.regrouping.check(partition, self._groups[""].champion)
             if self._stop.is_set() or self.regrouping.wanted:
                 return True  # the rest of the batch is not committed and will be read again
         return True
@@ -417,4 +416,4 @@ class Engine:
         for group in partition.groups:  # where the process ended before the training
             self._groups[group.group].training.resume(group, served, self._stop)
         for one in () if partitions.queue else list(served):  # where it ended before its groups were stored
-            self.regrouping.check(one)
+            self.regrouping.check(one, self._groups[""].champion)

@@ -32,8 +32,8 @@ _log = structlog.get_logger()
 _STEPS_TO_LEARN_FROM: Final = 100
 """Events per series without which a training that follows the growth of the stream would bring nothing."""
 
-FIRST_GROUP_CHECK: Final = 1000
-"""Events after which it is first found whether series need a group by cadence; again whenever they have doubled."""
+FIRST_GROUP_CHECK: Final = 64
+"""Events after which it is first found whether series need a group by cadence; again as they grow by a quarter."""
 
 
 @dataclass(slots=True)
@@ -241,12 +241,12 @@ class Partition:
     @property
     def at_group_check(self) -> bool:
         """Whether it is at a position where it is found whether series need a group by cadence: ever rarer ones."""
-        return self.seeks_groups and self.progress.reached_doubling_of(FIRST_GROUP_CHECK)
+        return self.seeks_groups and self.progress.reached_growth_from(FIRST_GROUP_CHECK)
 
     @property
     def until_group_check(self) -> int:
         """The number of next events up to such a position."""
-        return self.progress.until_doubling_of(FIRST_GROUP_CHECK)
+        return self.progress.until_growth_from(FIRST_GROUP_CHECK)
 
     def begin(self, model: Model, *, guard: bool) -> None:
         """Starts a shadow model; if the same one is running already, it continues.

@@ -48,17 +48,21 @@ class Progress:
         """Returns whether the last record has the event whose number is a multiple of `number`."""
         return self.events > 0 and self.events % number < self.of_last_record
 
-    def reached_doubling_of(self, number: int) -> bool:
-        """Returns whether the last record has the event whose number is `number` times a power of two."""
-        return self.events >= number and self.until_doubling_of(number, -self.of_last_record) <= self.of_last_record
+    def reached_growth_from(self, number: int) -> bool:
+        """Returns whether the last record has one of the events of `until_growth_from`."""
+        return self.events >= number and self.until_growth_from(number, -self.of_last_record) <= self.of_last_record
 
-    def until_doubling_of(self, number: int, more: int = 0) -> int:
-        """Returns the number of next events up to the one whose number is `number` times a power of two.
+    def until_growth_from(self, number: int, more: int = 0) -> int:
+        """Returns the number of next events up to the next of the `number`-th, and those a quarter of a doubling on.
 
-        `more`: counted from so many events further on.
+        These are 4/4, 5/4, 6/4 and 7/4 of `number` times each power of two; `number` is a multiple of 4. `more`:
+        counted from so many events further on.
         """
         events = self.events + more
-        return (number << (events // number).bit_length()) - events
+        if events < number:
+            return number - events
+        quarter = (number << (events // number).bit_length() - 1) // 4
+        return quarter - events % quarter
 
     @property
     def is_due(self) -> bool:

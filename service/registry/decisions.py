@@ -40,7 +40,7 @@ class Decision:
         action: "initial"; "promoted", "kept", "nothing_to_learn" or "failed" (by a training), "shadow" (good enough for
             a trial as a shadow model; then "promoted" or "kept"); "confirmed" or "restored" (about a promoted model, by
             the trial of the former champion); "promote", "rollback" (by a person); "reshaped" (by a
-            configuration of another network).
+            configuration of another network, or by the cadence of the first events).
         model: sha256 of the model; "" where a training created none.
         parent: sha256 of the champion at that time, "" without one.
         reason: as text.

@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 from prometheus_client import CollectorRegistry
 
-from forecaster import Forecaster, History
+from forecaster import Forecaster
 from service.config.sections import Config
 from service.engine.loop import Engine
+from service.engine.regrouping import Cadences
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
 from service.partitions.partition import Partition
@@ -71,7 +72,7 @@ class Bench(Listener):
     sections: dict[str, Any] = field(default_factory=dict)
     clock: TurnedClock = field(default_factory=TurnedClock)
     command: tuple[str, ...] | None = None
-    wants_groups: Callable[[History], bool] | None = None
+    wants_groups: Cadences | None = None
 
     def __post_init__(self) -> None:
         """Builds the parts."""

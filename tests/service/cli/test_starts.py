@@ -58,13 +58,13 @@ def test_started_with_the_groups(config_file: Path, tmp_path: Path) -> None:
     starts = Starts(load_config(config_file), config_file, {})
     starts.run(threading.Event())
     first, second = Ended.made
-    assert (first.config.group_names, second.config.group_names) == (("",), ("", "auto-1h", "auto-1d"))
-    assert second.config.of_group("auto-1h").model.seasons == "auto"
-    assert second.parts["seasons"]["auto-1h"] == (24, 168)
+    assert (first.config.group_names, second.config.group_names) == (("",), ("", "auto-1d"))
+    assert second.config.of_group("auto-1d").model.seasons == "auto"
+    assert second.parts["seasons"]["auto-1d"] == (7,)
     assert second.config.log.level == "error"
     assert second.parts["summary"] is first.summary
     kept = json.loads((tmp_path / "data" / "cadences.json").read_text())["groups"]
-    assert {name: one["series"] for name, one in kept.items()} == {"": [], "auto-1h": ["h"], "auto-1d": ["d"]}
+    assert {name: one["series"] for name, one in kept.items()} == {"": [], "auto-1d": ["d"]}
 
 
 @pytest.mark.parametrize("text", ["[model\n", "[model]\nhorizon = 3\n"])

@@ -16,7 +16,13 @@ from service.config.load import load_config
 from service.config.sections import Config
 from service.discovery import series_scan
 from service.discovery.cadence import FirstEvents, first_seasons
-from service.discovery.cadence_groups import MOST_CADENCES, CadenceGroup, cadence_groups, cadences_of
+from service.discovery.cadence_groups import (
+    MOST_CADENCES,
+    CadenceGroup,
+    cadence_groups,
+    cadences_of,
+    is_cadence,
+)
 from service.discovery.settle_groups import SettledGroups, keep_groups, kept_groups, settle_groups
 from service.errors import ConfigurationError
 from service.messages.series_patterns import SeriesPatterns
@@ -39,6 +45,28 @@ def events_of(times: Sequence[Sequence[int]], seed: int | None = None) -> FirstE
 def regular(interval_ms: int, steps: int = 40) -> list[int]:
     """Returns the times of a series."""
     return [T0 + step * interval_ms for step in range(steps)]
+
+
+@given(
+    times=st.lists(
+        st.lists(st.sampled_from([0, 1, 9, 10, 11, 20, 300, 27 * 86_400, 30 * 86_400, 31 * 86_400]), max_size=20),
+        min_size=1,
+        max_size=6,
+    ),
+    fewest=st.integers(1, 9),
+)
+def test_cadences_of_single_series(times: list[list[int]], fewest: int) -> None:
+    """A series has a cadence as the definition says, whichever others there are: a naive twin."""
+    seconds = [np.cumsum([T0, *(1000 * gap for gap in gaps)]).tolist() for gaps in times]
+    for number, own in enumerate(seconds):
+        gaps = np.diff(np.unique(own))
+        usual = sorted(gaps)[(len(gaps) - 1) // 2] if len(gaps) else 0
+        equal = sum(is_cadence(int(gap), int(usual)) for gap in gaps)
+        expected = len(gaps) >= fewest and 2 * equal >= len(gaps) and equal >= min(len(gaps), 8)
+        found = [interval for interval, series in cadences_of(events_of(seconds, 3), fewest) if number in series]
+        assert bool(found) == expected
+        alone = [interval for interval, _ in cadences_of(events_of([own]), fewest)]
+        assert alone == ([int(usual)] if expected else [])
 
 
 def by_name(found: Sequence[CadenceGroup]) -> dict[str, list[int]]:

@@ -6,12 +6,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parts import Bench, config_of
 
+from forecaster import Model
 from service.discovery.settle_groups import LateGroups, settle_groups
 from service.errors import ConfigurationError
 from service.partitions.schedule import Progress
@@ -23,10 +25,9 @@ T0 = 1_699_920_000_000
 CHECK = 100
 """Events of the first check in these tests."""
 
-FILES = {"files": ["missing.jsonl"]}
-"""An input that could be read ahead; the events are those of the log."""
-
 INTERVALS = {"a": MINUTE, "b": MINUTE, "h": HOUR, "d": DAY}
+SEASONS = {MINUTE: (60,), HOUR: (24, 168), DAY: (7,)}
+"""Of the first network of series of a cadence, unless its events show more."""
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +65,7 @@ def started(folder: Path, log: MemoryLog, *, keeps: bool = True, **sections: Any
         groups = [{"name": name, "match": list(one.series)} for name, one in kept.own.items()]
         late = LateGroups(base)
         bench = Bench(folder, log, sections | {"group": [*sections.get("group", []), *groups]}, wants_groups=late)
+        bench.engine.begin_with({name: one.seasons for name, one in kept.own.items()})
         log.owner = None
         bench.run()
         if not bench.engine.regrouping.wanted:
@@ -74,20 +76,20 @@ def started(folder: Path, log: MemoryLog, *, keeps: bool = True, **sections: Any
         late.keep()
 
 
-@pytest.mark.parametrize("files", [FILES, {}])
-def test_series_as_alone(tmp_path: Path, files: dict[str, Any]) -> None:
+def test_series_as_alone(tmp_path: Path) -> None:
     """From its group on, a series is forecast as by a daemon with the series of the group only, from their begin on.
 
-    Series of the first cadence stay in the group of the sections where files have shown its seasons.
+    Series of the first cadence stay in the group of the sections. All networks have the seasons of their cadence.
     """
     events = stream(700, "abhd")
-    bench, begun = started(tmp_path / "all", MemoryLog({"0": events}), input=files)
+    bench, begun = started(tmp_path / "all", MemoryLog({"0": events}))
     assert begun == [CHECK]
-    assert set(bench.engine._config.group_names) == {"", "auto-1h", "auto-1d", *([] if files else ["auto-1m"])}
+    assert set(bench.engine._config.group_names) == {"", "auto-1h", "auto-1d"}
     together = bench.log.forecasts("0")
     for names in ("ab", "h", "d"):
         where = {"input": {"where": f"series in {list(names)}"}}
         alone = Bench(tmp_path / names, MemoryLog({"0": events}), where)
+        alone.engine.begin_with({"": SEASONS[INTERVALS[names[0]]]})
         alone.run()
         own = [one for one in together if orjson.loads(one)["series"] in names]
         expected = alone.log.forecasts("0")
@@ -103,17 +105,17 @@ def test_kills_change_nothing(
     tmp_path_factory: pytest.TempPathFactory, seed: int, batch: int, kills: list[int]
 ) -> None:
     """However it batches, and wherever it is killed, groups begin at the same event, and all forecasts are the same."""
-    events, inputs = stream(240, "abhd", seed), FILES if seed % 2 else {}
+    events = stream(240, "abhd" if seed % 2 else "ab", seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("service.partitions.partition.FIRST_GROUP_CHECK", 40)
-        straight, begun = started(tmp_path_factory.mktemp("straight"), MemoryLog({"0": events}), input=inputs)
+        straight, begun = started(tmp_path_factory.mktemp("straight"), MemoryLog({"0": events}))
         script: list[bytes | Script] = list(events)
         for at in sorted(kills, reverse=True):
             script.insert(at, ABORT_PUBLISH if at % 2 else ABORT_PUBLISHED)
         folder, log = tmp_path_factory.mktemp("killed"), MemoryLog({"0": script})
         again = list[int]()
         for _ in range(len(kills) + 1):
-            _, found = started(folder, log, input=inputs | {"max_poll_records": batch})
+            _, found = started(folder, log, input={"max_poll_records": batch})
             again += found
     assert log.forecasts("0") == straight.log.forecasts("0")
     assert again == begun
@@ -171,15 +173,48 @@ def test_snapshot_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert bench.log.forecasts("0") == straight.log.forecasts("0")
 
 
-def test_one_cadence_is_as_ever(tmp_path: Path) -> None:
-    """Where all series have one cadence, nothing ends, nothing is kept, and all forecasts are those of before."""
-    events = stream(600, "ab")
+@pytest.mark.parametrize("names", ["ab", "h", "d"])
+def test_one_cadence(tmp_path: Path, names: str) -> None:
+    """Where all series have one cadence, nothing ends and nothing is kept, and the network gets its seasons.
+
+    From the first check on, all forecasts are those of a network that has had them from the first event on.
+    """
+    events = stream(400, names)
     bench, begun = started(tmp_path / "asked", MemoryLog({"0": events}))
-    plain = Bench(tmp_path / "plain", MemoryLog({"0": events}))
-    plain.run()
+    told = Bench(tmp_path / "told", MemoryLog({"0": events}))
+    told.engine.begin_with({"": SEASONS[INTERVALS[names[0]]]})
+    told.run()
     assert begun == []
-    assert bench.log.forecasts("0") == plain.log.forecasts("0")
     assert not (tmp_path / "asked" / "cadences.json").exists()
+    adopted = [one.position for one in MemoryTransport(bench.log).adoptions("0")]
+    assert adopted == [0, CHECK]
+    found, expected = bench.log.forecasts("0"), told.log.forecasts("0")
+    for one, other in zip(found, expected, strict=True):
+        assert (one == other) == (orjson.loads(one)["source"]["position"] >= CHECK)
+
+
+def test_no_seasons_beside_a_training(tmp_path: Path) -> None:
+    """A network that has learnt, has seasons, or has those of the configuration, keeps what it has."""
+    log = MemoryLog({"0": stream(CHECK - 1, "h")})
+    bench, _ = started(tmp_path, log)
+    champion = bench.engine._groups[""].champion
+    assert champion.awaits_seasons
+    first = champion.model
+    assert first is not None
+    champion.model = Model(first.config, first.params * np.float32(1.5))
+    assert not champion.awaits_seasons
+    champion.model = first
+    champion.begin_with((24,))
+    assert champion.model.config.seasons == (24,)
+    assert not champion.awaits_seasons
+    assert bench.registry.champion() == champion.model.sha256
+    bench.registry.rollback()
+    champion.refresh()
+    assert champion.model.config.seasons == ()
+    assert not champion.awaits_seasons
+    configured, _ = started(tmp_path / "configured", MemoryLog({"0": stream(200, "h")}), model={"seasons": []})
+    assert not configured.engine._groups[""].champion.awaits_seasons
+    assert len(MemoryTransport(configured.log).adoptions("0")) == 1
 
 
 def test_later_series_join(tmp_path: Path) -> None:
@@ -192,9 +227,9 @@ def test_later_series_join(tmp_path: Path) -> None:
         gap = HOUR if name == "g" else MINUTE  # h has another cadence from here on
         stamp = T0 + 400 * DAY + names[name] * gap
         events.append(orjson.dumps({"series": name, "timestamp": stamp, "value": at % 5}))
-    bench, begun = started(tmp_path, MemoryLog({"0": events}), input=FILES)
+    bench, begun = started(tmp_path, MemoryLog({"0": events}))
     assert len(begun) == 2
-    kept = settle_groups(config_of(tmp_path, input=FILES)).own
+    kept = settle_groups(config_of(tmp_path)).own
     assert {name: set(one.series) for name, one in kept.items()} == {"auto-1h": {"h", "g"}}
     assert bench.engine.status["groups"]["auto-1h"]["series"] == 2
 
@@ -204,10 +239,11 @@ def test_the_first_cadence_keeps_its_network(tmp_path: Path, first: str) -> None
     """Where a commoner cadence joins later, the series that were there first stay with the network trained on them."""
     later = "".join(one for one in "abhd" if INTERVALS[one] != INTERVALS[first])
     events = [*stream(120, first), *stream(90, later, seed=2)]
-    _, begun = started(tmp_path, MemoryLog({"0": events}), input=FILES)
-    assert begun == [2 * CHECK]
-    kept = settle_groups(config_of(tmp_path, input=FILES)).groups
+    _, begun = started(tmp_path, MemoryLog({"0": events}))
+    assert CHECK < begun[0] <= 2 * CHECK
+    kept = settle_groups(config_of(tmp_path)).groups
     assert kept[""].interval_ms == INTERVALS[first]
+    assert kept[""].seasons == SEASONS[INTERVALS[first]]
     assert first not in {name for one in kept.values() for name in one.series}
 
 
@@ -229,13 +265,14 @@ def test_unreadable(tmp_path: Path) -> None:
         settle_groups(config_of(tmp_path))
 
 
-@given(number=st.integers(1, 50), events=st.integers(0, 2000), last=st.integers(1, 60))
-def test_doublings(number: int, events: int, last: int) -> None:
-    """Checks are at the events whose number is a first one times a power of two."""
-    at = [number << power for power in range(12)]
+@given(quarter=st.integers(1, 20), events=st.integers(0, 2000), last=st.integers(1, 60))
+def test_checks_as_the_stream_grows(quarter: int, events: int, last: int) -> None:
+    """Checks are at a first number of events, and whenever they have grown by a quarter of its last doubling."""
+    number = 4 * quarter
+    at = [(quarter << power) * part for power in range(12) for part in (4, 5, 6, 7)]
     progress = Progress(events=events, of_last_record=min(last, events))
-    assert progress.until_doubling_of(number) == min(one for one in at if one > events) - events
-    assert progress.reached_doubling_of(number) == any(events - min(last, events) < one <= events for one in at)
+    assert progress.until_growth_from(number) == min(one for one in at if one > events) - events
+    assert progress.reached_growth_from(number) == any(events - min(last, events) < one <= events for one in at)
 
 
 def test_several_partitions(tmp_path: Path) -> None:
@@ -243,7 +280,7 @@ def test_several_partitions(tmp_path: Path) -> None:
     scripts = {"0": stream(400, "abh", 3), "1": stream(400, "abd", 4)}
     for workers in (1, 2):
         folder = tmp_path / str(workers)
-        settings = {"workers": workers, "max_poll_records": 23} | FILES
+        settings = {"workers": workers, "max_poll_records": 23}
         bench, begun = started(folder, MemoryLog(scripts), input=settings)
         assert len(begun) >= 1
         kept = settle_groups(config_of(folder, input=settings)).own
