@@ -21,8 +21,9 @@ import orjson
 from service.config.alerts import AlertsConfig
 from service.deliveries.alert_messages import Message, newest_states, summary
 from service.deliveries.alertmanager import SPOOL_BYTES, time_text
-from service.deliveries.delivery import BatchLimit, RefusedError, Spooled
-from service.deliveries.http_post import HttpEndpoint, HttpPost, secret_in
+from service.deliveries.delivery import BatchLimit, RefusedError, Spooled, UnavailableError
+from service.deliveries.http_post import HttpEndpoint, HttpPost
+from service.http_credentials import SecretError, secret_in
 from service.ports import Clock
 
 VERSION: Final = "1"
@@ -77,7 +78,10 @@ class WebhookTarget:
     def _secret(self) -> bytes:
         if (path := self._settings.webhook_secret_file) is None:
             return self._settings.webhook_secret.get_secret_value().encode()
-        return secret_in(path).strip()
+        try:
+            return secret_in(path).strip()
+        except SecretError as error:
+            raise UnavailableError(str(error)) from None
 
     def close(self) -> None:
         """Nothing is held."""
