@@ -54,10 +54,11 @@ CLIENTS: list[tuple[Callable[[Path], None], type[ServiceError]]] = [
 ]  # fmt: skip
 
 
+UNUSABLE = [b"hush\nX-Other: hush\n", b"hush hush", b"hush\r\rhush", b"", b"\n", b"hush\xff", None]
+
+
 @pytest.mark.parametrize(("send", "expected"), CLIENTS, ids=lambda one: one.__name__)
-@pytest.mark.parametrize(
-    "text", [b"hush\nX-Other: hush\n", b"hush hush", b"hush\r\rhush", b"", b"\n", b"hush\xff", None]
-)
+@pytest.mark.parametrize("text", UNUSABLE, ids=range(len(UNUSABLE)))
 def test_a_token_that_is_none(
     tmp_path: Path, send: Callable[[Path], None], expected: type[ServiceError], text: bytes | None
 ) -> None:
