@@ -6,7 +6,7 @@
 
 The guarantee, for any source and sink: every delivery of a committed unit is sent at least once, and nothing of an
 uncommitted unit is ever sent. A repeat has the same identity and the same body. The exceptions are counted: what the
-target refuses, and what does not fit into the spool.
+target refuses, what does not fit into the spool, and alerts that are too old or do not hold any more.
 
 How it is kept, without a sync to disk per unit. A delivery is written to the spool after the commit of its unit. The
 spool is synced before a snapshot is written, so that it holds all deliveries of the events before any snapshot. A start
@@ -33,6 +33,7 @@ from service.deliveries.delivery import (
     Delivery,
     DeliveryProducer,
     RefusedError,
+    SendResult,
     Target,
     UnavailableError,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "DeliveryProducer",
     "RefusedError",
     "Route",
+    "SendResult",
     "Target",
     "UnavailableError",
 ]

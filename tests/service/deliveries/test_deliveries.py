@@ -21,6 +21,7 @@ from service.deliveries import (
     Delivery,
     RefusedError,
     Route,
+    SendResult,
     Target,
     UnavailableError,
 )
@@ -31,6 +32,7 @@ from service.engine.loop import Engine
 from service.errors import TransportError
 from service.lifecycle import SystemClock
 from service.monitoring.metrics import Metrics
+from service.publication import ServedAlerts
 from service.transport.memory import ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, MemoryTransport, Script
 
 
@@ -50,7 +52,10 @@ class PerEvent:
                 identity = f"{publication.partition}/{decoded.positions[at]}/{series}"
                 yield Delivery(target, at, identity, hashlib.sha256(quantiles[at].tobytes()).digest()[:4])
 
-    def on_partitions(self, assigned: Collection[str]) -> None:
+    def on_partitions(self, served: Collection[str]) -> None:
+        """Nothing to do."""
+
+    def on_served(self, served: ServedAlerts) -> None:
         """Nothing to do."""
 
 
@@ -65,13 +70,14 @@ class Mailbox:
     found: list[Spooled] = field(default_factory=list)
     answer: Callable[[Sequence[Spooled]], int] = lambda _: 0
     calls: int = 0
+    divides: bool = False
 
-    def send(self, batch: Sequence[Spooled]) -> int:
+    def send(self, batch: Sequence[Spooled]) -> SendResult:
         """Records a batch, as `answer` says."""
         self.calls += 1
         refused = self.answer(batch)
         self.found += batch
-        return refused
+        return SendResult(refused)
 
     def close(self) -> None:
         """Nothing to do."""
