@@ -21,8 +21,9 @@ the same deliveries, as a replay is bit-equal; those that the spool holds alread
 Partitions that move between instances (Kafka): each instance sends what is in its own spool. The instance that takes
 over a partition from a shared snapshot also delivers the events from that snapshot on, which the former one may have
 delivered too: repeats of at most the time between two snapshots, and no order between the two instances. Without a
-shared snapshot it begins at the committed position. Deliveries that are only in the spool of an instance whose disk is
-lost are lost.
+shared snapshot it begins before the committed position by more than one unit, as the former one may have been killed
+between the commit of its last unit and the spool. Deliveries that are only in the spool of an instance whose disk is
+lost are lost. To an Alertmanager only the instance that reads a partition says that its alerts last.
 """
 
 from service.deliveries.deliveries import Deliveries, Route
