@@ -349,8 +349,8 @@ MEANINGS: Final = {
         "They are counted in `forecaster_deliveries_refused_total`, and the next ones are sent."
     ),
     "deliveries expired": (
-        "Alerts were not sent that are older than `alerts.max_age`, or to an Alertmanager the begins of alerts that are "
-        "over meanwhile, or last in a partition that another process reads. They are counted in "
+        "Alerts were not sent that are older than `alerts.max_age`, or to an Alertmanager the begins of alerts that "
+        "are over meanwhile, or last in a partition that another process reads. They are counted in "
         "`forecaster_deliveries_expired_total`."
     ),
     "oldest deliveries dropped": (
