@@ -27,6 +27,7 @@ from kafka_tools import make_topics, produce
 
 from service.config.base import epoch_ms
 from service.http.remote_write import RemoteWrite
+from service.messages.prometheus_names import labels_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -71,7 +72,7 @@ class Gate:
             thread.join()
 
 
-class Samples:
+class ReceivedSamples:
     """What a receiver of remote write has got: how often each forecast came, by series and time."""
 
     def __init__(self) -> None:
@@ -80,13 +81,8 @@ class Samples:
     def take(self, _path: str, body: bytes) -> int:
         """Accepts a request."""
         decoded, *_ = RemoteWrite([], 1 << 24).decode(body)
-        self.found.update((dict(_labels(one.series))["series"], one.timestamp_ms) for one in decoded)
+        self.found.update((dict(labels_of(one.series) or ())["series"], one.timestamp_ms) for one in decoded)
         return 204
-
-
-def _labels(series: str) -> list[tuple[str, str]]:
-    inner = series.partition("{")[2].rstrip("}")
-    return [(name, value.strip('"')) for name, _, value in (pair.partition("=") for pair in inner.split(","))]
 
 
 class Waves:
@@ -141,7 +137,7 @@ def test_partitions_move_while_deliveries_wait(
     shared = [f"{app}.snapshots", f"{app}.snapshot-chunks"] if shares else []
     admin.create_topics({f"{app}.in": one | {"num_partitions": PARTITIONS}} | dict.fromkeys(shared, one))
     make_topics(admin, app)
-    notified, samples, killed = Receiver(), Samples(), 0
+    notified, samples, killed = Receiver(), ReceivedSamples(), 0
     all_series = [f"{letter}{partition}" for letter in LETTERS for partition in range(PARTITIONS)]
     with ExitStack() as stack:
         stack.callback(notified.close)

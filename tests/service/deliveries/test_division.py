@@ -31,7 +31,7 @@ from service.lifecycle import SystemClock
 KIND = {"kind": "remote_write"}
 
 
-class Killed(BaseException):
+class ProcessEnd(BaseException):
     """Ends a sender where a process would be killed."""
 
 
@@ -97,7 +97,7 @@ def sent_to_the_end(folder: Path, target: Choosy, count: int) -> float:
         try:
             target.sender[-1]._run()
             break
-        except Killed:
+        except ProcessEnd:
             pass
         finally:
             spool.close()
@@ -117,7 +117,7 @@ def test_any_set(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) 
     count = data.draw(st.integers(1, 40))
     bad = data.draw(st.sets(st.integers(0, count - 1)) | st.just(set(range(count))))
     most = data.draw(st.sampled_from([1, 2, 7, 32, 100]))
-    event = st.sampled_from([Killed(), UnavailableError("busy")])
+    event = st.sampled_from([ProcessEnd(), UnavailableError("busy")])
     answers = data.draw(st.dictionaries(st.integers(1, 200), event, max_size=12))
     target = Choosy(count, set(bad), most, dict(answers))
     with pytest.MonkeyPatch.context() as patch:
@@ -160,7 +160,7 @@ def test_requests() -> None:
 def test_progress_is_kept_over_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that never lives for more than twelve requests gets through a batch of 64 that are all refused."""
     monkeypatch.setattr(sender_module, "DIVIDED_SECONDS", 0.0)
-    target = Choosy(64, set(range(64)), 1000, {12 * number: Killed() for number in range(1, 400)})
+    target = Choosy(64, set(range(64)), 1000, {12 * number: ProcessEnd() for number in range(1, 400)})
     assert sent_to_the_end(tmp_path / "spool", target, 64) == 64
     assert len(target.sender) <= 64
 
