@@ -20,7 +20,6 @@ from service.messages.prometheus_names import NAME
 from service.messages.remote_write_samples import encode_head
 
 _REMEMBERED: Final = 200_000  # encoded label sets
-_RESERVED: Final = frozenset(OWN_LABELS) - {"metric"}  # no configured label has this name, so it is free
 _COARSE_MS: Final = 10_000  # intervals from here on count as whole seconds
 
 
@@ -78,7 +77,7 @@ def base_labels(series: str, metric: str, further: Mapping[str, str]) -> list[tu
         series: as events name it. metric: name of the metric of forecasts. further: labels of all samples.
     """
     fixed = {NAME: metric, **further}
-    found = with_series_labels(series, fixed, _RESERVED)
+    found = with_series_labels(series, fixed, OWN_LABELS)
     return [*fixed.items(), ("series", series)] if found is None else [*found.items()]
 
 

@@ -35,7 +35,7 @@ def with_series_labels(series: str, fixed: Mapping[str, str], own: Collection[st
         return None
     found, rest = dict(fixed), dict(labels)
     if name := rest.pop(NAME, ""):
-        _add(found, own, "metric", name)
+        _add(found, (), "metric", name)
     taken = {*found, *own}
     for label, value in sorted(rest.items(), key=lambda one: one[0] in taken):  # those that keep their name first
         _add(found, own, label, value)
