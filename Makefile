@@ -57,7 +57,7 @@ chaos: $(VENV)/.test-installed ## everything that can break, many times, against
 	CHAOS_WINDOW_KILLS=$(WINDOW_KILLS) $(BIN)/python -m pytest tests/e2e/test_kill.py tests/broker/test_raw_events.py -k "open_windows or random_moments"
 	CHAOS_POSTGRES_KILLS=$(POSTGRES_KILLS) CHAOS_POSTGRES_DOWN=60 $(BIN)/python -m pytest tests/postgres/test_postgres_kill.py
 	CHAOS_SHAPE_KILLS=$(SHAPE_KILLS) $(BIN)/python -m pytest tests/e2e/test_shape_kill.py -m ""
-	CHAOS_ALERT_KILLS=$(ALERT_KILLS) $(BIN)/python -m pytest tests/deploy/test_alert_kills.py -m ""
+	CHAOS_ALERT_KILLS=$(ALERT_KILLS) CHAOS_ALERT_DOWN=60 $(BIN)/python -m pytest tests/deploy/test_alert_kills.py -m ""
 	CHAOS_REMOTE_WRITE_KILLS=$(REMOTE_WRITE_KILLS) CHAOS_REMOTE_WRITE_DOWN=60 $(BIN)/python -m pytest tests/deploy/test_remote_write_kill.py
 	CHAOS_PARQUET_KILLS=$(PARQUET_KILLS) $(BIN)/python -m pytest tests/e2e/test_parquet_kill.py
 	CHAOS_IDLE_KILLS=$(IDLE_KILLS) $(BIN)/python -m pytest tests/e2e/test_idle_kill.py tests/broker/test_idle_kill_on_kafka.py

@@ -7,8 +7,8 @@ from typing import Any
 
 from service.http import openapi_document
 
-INTRODUCTION = """This page describes the JSON API of the daemon: series, forecasts, history, anomalies, models, \
-pushed events.
+INTRODUCTION = """This page describes the JSON API of the daemon: series, forecasts, history, anomalies, alerts, \
+models, pushed events.
 
 It is served beside the metrics, on port 9464 of the loopback unless `[http]` says otherwise; the OpenAPI 3.1 document \
 is at `/api/v1/openapi.json`.

@@ -155,8 +155,8 @@ MEANINGS: Final = {
         "An [alert](alerts.md) with its `kind`, the `rule` of a breach, `series` and event time. Ten per unit at most."
     ),
     "alerts not renewed": (
-        "An Alertmanager did not take the alerts that last; they are renewed again after `alerts.renew_every`, and "
-        "expire there after `alerts.expire_after`."
+        "An Alertmanager did not take the alerts that last; they are renewed again after `alerts.renew_every` (after "
+        "five seconds those of a partition that was restored), and expire there after `alerts.expire_after`."
     ),
     "alert is over": "An alert that began earlier is over at this event time.",
     "feedback in force": "From this position on, feedback of `forecaster anomalies` is in force.",
@@ -348,8 +348,15 @@ MEANINGS: Final = {
     ),
     "deliveries accepted again": "The target has acknowledged a batch; what waited is sent now.",
     "deliveries refused": (
-        "The target refuses a batch for a reason that sending it again does not change, see `error`. It is counted in "
-        "`forecaster_deliveries_refused_total`, and the next batch is sent."
+        "The target refuses `count` deliveries for a reason that sending them again does not change, see `error`; "
+        "`first` identifies the first one. Of remote write and of an Alertmanager each is refused alone: samples older "
+        "than the receiver has, or too far ahead (`remote_write.times`), and after a kill often what it has already. "
+        "They are counted in `forecaster_deliveries_refused_total`, and the next ones are sent."
+    ),
+    "deliveries expired": (
+        "Alerts were not sent that are older than `alerts.max_age`, or to an Alertmanager the begins of alerts that "
+        "are over meanwhile, or last in a partition that another process reads. They are counted in "
+        "`forecaster_deliveries_expired_total`."
     ),
     "oldest deliveries dropped": (
         "The spool of a target has reached its largest size, as the target was down or too slow for long. The oldest "
@@ -372,11 +379,6 @@ MEANINGS: Final = {
     "snapshots not written": (
         "The spools of deliveries could not be synced, which is done before a snapshot. The older snapshots stay, and "
         "the next one is tried as usual."
-    ),
-    "forecasts refused by remote write": (
-        "The receiver refuses `count` forecasts of a batch of `of`, see `error`: samples older than it has, or too far "
-        "ahead (`remote_write.times`). They are counted in `forecaster_deliveries_refused_total`; the others of the "
-        "batch were accepted. After a kill, these are often forecasts that it has already."
     ),
     "pushed events refused": "The spool cannot be written. The sender got status 503 and retries.",
     "unacknowledged pushed events deleted": (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from forecaster import is_observed
-from service.alerts.alert import NO_ALERTS, AlertNews
+from service.alerts.alert import NO_ALERTS, Alert, AlertKey, AlertNews
 from service.messages.encode import revisions
 
 if TYPE_CHECKING:
@@ -73,6 +73,25 @@ class Publication:
         return [name for at, name in self.decoded.forget if name not in self.decoded.series[at:]]
 
 
+@dataclass(frozen=True, slots=True)
+class ServedAlerts:
+    """The alerts that last in a group of series of a partition.
+
+    Attributes:
+        partition, run, group: of the alerts.
+        newest_ms: greatest event time so far; 0 before the first event.
+        lasting: the alerts; they change with the next unit.
+        of_history: whether the partition has not reached its live records yet.
+    """
+
+    partition: str
+    run: int
+    group: str
+    newest_ms: int
+    lasting: Mapping[AlertKey, Alert]
+    of_history: bool = False
+
+
 class Listener:
     """Called after every commit, in the engine's thread. It must be fast and must not raise."""
 
@@ -85,6 +104,12 @@ class Listener:
         Args:
             assigned: all partitions assigned to this process.
             restored: the states of those that it serves already, by partition and group of series.
+        """
+
+    def on_served(self, served: ServedAlerts) -> None:
+        """Called when a partition is served from now on, restored or taken over, for each of its groups of series.
+
+        Called after `on_partitions`, and before its next unit.
         """
 
 

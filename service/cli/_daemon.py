@@ -16,10 +16,12 @@ from service.config.sections import Config
 from service.deliveries import Deliveries
 from service.deliveries.alert_routes import alert_routes
 from service.deliveries.routes import check_deliveries, routes_of
+from service.engine.feedback import feedback_file
 from service.engine.loop import Engine
 from service.engine.regrouping import Cadences
 from service.file_watcher import FileWatcher
 from service.http import (
+    AlertViews,
     Api,
     Hub,
     OtlpPush,
@@ -37,7 +39,8 @@ from service.monitoring.log_limits import LogLimits
 from service.monitoring.metrics import Metrics
 from service.monitoring.run_summary import RunSummary
 from service.publication import Listener
-from service.recent import RecentStore
+from service.recent import AlertLog, RecentStore
+from service.registry.feedback import FeedbackStore
 from service.registry.models import Registry
 from service.reload import ReloadableConfig
 from service.schemas.frames import Result, SchemaFrames, frames_of
@@ -96,6 +99,8 @@ class Daemon:
         self._pushed = push_log(config)
         seen = RecentStore(config.http.recent_series, config.http.recent_events, metrics.recent_failures.inc)
         where = exchange(config)
+        alerts = AlertLog(seen.expected)
+        said = FeedbackStore(folder / "feedback")
         shared = None if where is None else SharedSnapshots(where, config.kafka.share_snapshots, metrics, clock)
         self._health = Health(clock)
         self._trainer = Trainer(config, metrics, clock)
@@ -111,6 +116,7 @@ class Daemon:
             kill=KillPoints.from_environment(),
             listeners=[
                 seen,
+                alerts,
                 *listeners,
                 Deliveries(
                     folder / "deliveries",
@@ -133,6 +139,7 @@ class Daemon:
         api = Api(
             seen, registry, self._health, lambda: self._engine.status, self._hub,
             lambda: live.config.model_dump(mode="json"),
+            alerts=AlertViews(alerts, config, lambda partition: said.known(feedback_file(partition))),
         )  # fmt: skip
         self._push = push = Push(self._pushed, config.input, metrics, clock, _frames_of(config, metrics))
         app = create_app(

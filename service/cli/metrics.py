@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.http.scrape import Access, Figure, ScrapeError, figures, scrape
+from service.http_credentials import password_in
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PASSWORD_VARIABLE = "FORECASTER_METRICS_PASSWORD"  # noqa: S105 - the name of a variable
@@ -69,9 +70,9 @@ def metrics(
     """
     page = with_path(url)
     if password_file is not None:
-        password = password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        password = password_in(password_file)
     else:
-        password = os.environ.get(PASSWORD_VARIABLE, "")
+        password = os.environ.get(PASSWORD_VARIABLE, "").encode()
     access = Access(ca, cert, key, user, password)
 
     def read() -> list[Figure]:

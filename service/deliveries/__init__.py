@@ -6,7 +6,7 @@
 
 The guarantee, for any source and sink: every delivery of a committed unit is sent at least once, and nothing of an
 uncommitted unit is ever sent. A repeat has the same identity and the same body. The exceptions are counted: what the
-target refuses, and what does not fit into the spool.
+target refuses, what does not fit into the spool, and alerts that are too old or do not hold any more.
 
 How it is kept, without a sync to disk per unit. A delivery is written to the spool after the commit of its unit. The
 spool is synced before a snapshot is written, so that it holds all deliveries of the events before any snapshot. A start
@@ -21,8 +21,9 @@ the same deliveries, as a replay is bit-equal; those that the spool holds alread
 Partitions that move between instances (Kafka): each instance sends what is in its own spool. The instance that takes
 over a partition from a shared snapshot also delivers the events from that snapshot on, which the former one may have
 delivered too: repeats of at most the time between two snapshots, and no order between the two instances. Without a
-shared snapshot it begins at the committed position. Deliveries that are only in the spool of an instance whose disk is
-lost are lost.
+shared snapshot it begins before the committed position by more than one unit, as the former one may have been killed
+between the commit of its last unit and the spool. Deliveries that are only in the spool of an instance whose disk is
+lost are lost. To an Alertmanager only the instance that reads a partition says that its alerts last.
 """
 
 from service.deliveries.deliveries import Deliveries, Route
@@ -33,6 +34,7 @@ from service.deliveries.delivery import (
     Delivery,
     DeliveryProducer,
     RefusedError,
+    SendResult,
     Target,
     UnavailableError,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "DeliveryProducer",
     "RefusedError",
     "Route",
+    "SendResult",
     "Target",
     "UnavailableError",
 ]

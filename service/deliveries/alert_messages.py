@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -16,7 +17,7 @@ from service.deliveries.delivery import CommittedEvents, Delivery, Target
 from service.ports import name_of_run
 
 if TYPE_CHECKING:
-    from service.publication import Publication
+    from service.publication import Publication, ServedAlerts
 
 Message = dict[str, Any]
 """An alert that begins or is over, or lasts, as a delivery has it.
@@ -68,41 +69,86 @@ class AlertMessages:
 
 
 class LastingAlerts:
-    """The alerts that last in all partitions, for renewals. `note` and `keep` are called in the engine's thread.
+    """The alerts that last in the partitions that this process serves, for an Alertmanager.
+
+    What an Alertmanager shows is a state, not a list of events: of an alert that is over, or that another process reads
+    meanwhile, no begin may follow, or it would be notified again. So a begin is sent only while the alert lasts here,
+    and what lasts in a partition is announced when the partition is restored, whoever has sent it before.
+
+    `note`, `restore` and `keep` are called in the engine's thread.
 
     Args:
         messages: makes their messages.
+
+    Attributes:
+        restored: how often alerts have become known other than by a unit that began them.
     """
 
     def __init__(self, messages: AlertMessages) -> None:
         self._messages, self._lock = messages, threading.Lock()
         self._found: dict[tuple[str, str], tuple[int, list[Message]]] = {}
+        self._served: frozenset[str] = frozenset()
+        self.restored = 0
+
+    def restore(self, served: ServedAlerts) -> None:
+        """Notes what lasts in a partition that is served from now on."""
+        if not served.lasting or served.of_history:
+            return
+        found = self._of(name_of_run(served.partition, served.run), served.group, served.lasting.values())
+        with self._lock:
+            self._found[served.partition, served.group] = served.newest_ms, found
+            self.restored += 1
+
+    def _of(self, partition: str, group: str, lasting: Iterable[Alert]) -> list[Message]:
+        return [self._messages.message(one, partition, group) for one in lasting]
 
     def note(self, publication: Publication) -> None:
-        """Notes what lasts after a committed unit, and the newest of its event times."""
+        """Notes what lasts after a committed unit, and the newest of its event times.
+
+        Not in a replay: what lasted meanwhile may be over, and its end was sent.
+        """
         changes, lasting = publication.alerts
         key, times = (publication.partition, publication.group), publication.decoded.timestamp_ms
-        if not (lasting or key in self._found):
+        if publication.partition not in self._served or not (lasting or key in self._found):
             return
         before = self._found.get(key)
         newest = int(times.max()) if len(times) else before[0] if before else 0
         if changes or before is None:
             partition = name_of_run(publication.partition, publication.unit.run)
-            messages = [self._messages.message(one, partition, publication.group) for one in lasting.values()]
+            messages = self._of(partition, publication.group, lasting.values())
         else:
             messages = before[1]
         with self._lock:
             self._found[key] = newest, messages
 
-    def keep(self, partitions: Collection[str]) -> None:
-        """Drops the alerts of partitions that this process does not read any more."""
+    def keep(self, served: Collection[str]) -> None:
+        """Drops the alerts of partitions that this process does not serve any more, or is restoring."""
+        self._served = frozenset(served)
         with self._lock:
-            self._found = {key: found for key, found in self._found.items() if key[0] in partitions}
+            self._found = {key: found for key, found in self._found.items() if key[0] in self._served}
 
     def since(self, ms: int) -> list[Message]:
         """Returns the alerts that last in partitions whose last events are not older than an event time."""
         with self._lock:
             return [one for newest, messages in self._found.values() if newest >= ms for one in messages]
+
+    def holding(self, messages: Iterable[Message]) -> list[Message]:
+        """Returns the messages that still hold.
+
+        A begin does while its alert lasts here; an end does unless the same has begun again here: to an Alertmanager it
+        would be over.
+        """
+        with self._lock:
+            lasting = {_subject(one): one["id"] for _, found in self._found.values() for one in found}
+        return [
+            one for one in messages
+            if lasting.get(_subject(one), None if one["status"] == "firing" else one["id"]) == one["id"]
+        ]  # fmt: skip
+
+
+def _subject(message: Message) -> tuple[str, ...]:
+    """Returns what an alert is of; the next one of the same has it, too."""
+    return tuple(message[part] for part in ("partition", "group", "kind", "name", "series"))
 
 
 class AlertDeliveries:
@@ -131,24 +177,43 @@ class AlertDeliveries:
             for target in self._targets:
                 yield Delivery(target, change.event, identity, body)
 
-    def on_partitions(self, assigned: Collection[str]) -> None:
+    def on_partitions(self, served: Collection[str]) -> None:
         """Drops the lasting alerts of other partitions."""
-        self._lasting.keep(assigned)
+        self._lasting.keep(served)
+
+    def on_served(self, served: ServedAlerts) -> None:
+        """Notes the lasting alerts of a partition."""
+        self._lasting.restore(served)
 
 
-def newest_states(bodies: Sequence[bytes], since_ms: int) -> list[Message]:
-    """Returns the messages of deliveries: of each alert the last one, without those that are too old.
+class NewestStates:
+    """The messages of a batch of deliveries: of each alert the last one, without those that are too old.
 
     Args:
         bodies: of the deliveries, in their order.
         since_ms: messages whose alert began or ended before this event time are left out.
+
+    Attributes:
+        messages: in the order of the deliveries.
     """
-    found: dict[str, Message] = {}
-    for body in bodies:
-        message: Message = orjson.loads(body)
-        found.pop(message["id"], None)
-        found[message["id"]] = message
-    return [one for one in found.values() if (one["ends_ms"] or one["starts_ms"]) >= since_ms]
+
+    def __init__(self, bodies: Sequence[bytes], since_ms: int) -> None:
+        found: dict[str, Message] = {}
+        self._counts = Counter[str]()
+        for body in bodies:
+            message: Message = orjson.loads(body)
+            found.pop(message["id"], None)
+            found[message["id"]] = message
+            self._counts[message["id"]] += 1
+        self.messages = [one for one in found.values() if (one["ends_ms"] or one["starts_ms"]) >= since_ms]
+
+    def deliveries_of(self, messages: Iterable[Message]) -> int:
+        """Returns how many deliveries of the batch are of the alerts of messages."""
+        return sum(self._counts[one["id"]] for one in messages)
+
+    def deliveries_without(self, messages: Iterable[Message]) -> int:
+        """Returns how many deliveries of the batch are of other alerts."""
+        return self._counts.total() - self.deliveries_of(messages)
 
 
 def summary(message: Mapping[str, Any], time: str) -> str:

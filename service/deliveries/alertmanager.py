@@ -3,25 +3,31 @@
 An alert is firing until its `endsAt`, which lies `expire_after` ahead; every renewal moves it. A repeat with the same
 labels and the same `startsAt` is the same alert to an Alertmanager, so that a crash causes no further notification as
 long as the daemon is back before `endsAt`. Wall time decides on renewals only, never on what lasts.
+
+An Alertmanager takes the alerts of a request that are valid and answers 400 if any is not, so a refused batch is sent
+in parts, to know which.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
 
-from service.config.alerts import AlertsConfig
-from service.deliveries.alert_messages import LastingAlerts, Message, newest_states, summary
-from service.deliveries.delivery import BatchLimit, RefusedError, Spooled, UnavailableError
+from service.config.alerts import OWN_ALERT_LABELS, AlertsConfig
+from service.deliveries.alert_messages import LastingAlerts, Message, NewestStates, summary
+from service.deliveries.delivery import BatchLimit, RefusedError, SendResult, Spooled, UnavailableError
 from service.deliveries.http_post import HttpEndpoint, HttpPost
+from service.deliveries.series_labels import alert_labels
 from service.monitoring.metrics import Metrics
 from service.ports import Clock
 
 SPOOL_BYTES: Final = 16 << 20
 _BATCH: Final = BatchLimit(256, 1 << 20)
+_ANNOUNCE_SECONDS: Final = 5.0  # between two attempts to announce the alerts of a restored partition
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -40,6 +46,7 @@ class AlertmanagerTarget:
         self, name: str, url: str, settings: AlertsConfig, lasting: LastingAlerts, metrics: Metrics, clock: Clock
     ) -> None:
         self.name, self.kind, self.spool_bytes, self.limit = name, "alertmanager", SPOOL_BYTES, _BATCH
+        self.divides = True
         self._settings, self._lasting, self._clock = settings, lasting, clock
         endpoint = HttpEndpoint(
             f"{url.rstrip('/')}/api/v2/alerts", settings.timeout, settings.username, settings.password_file,
@@ -48,11 +55,14 @@ class AlertmanagerTarget:
         self._post = HttpPost(endpoint, {"Content-Type": "application/json"})
         self._failures = metrics.delivery_failures.labels(self.kind)
         self._renew_at = clock.monotonic() + settings.renew_every
+        self._announced, self._announce_at = 0, -math.inf
 
-    def send(self, batch: Sequence[Spooled]) -> int:
-        """See `Target`: posts the last state of each alert of the batch."""
-        self._send(newest_states([one.body for one in batch], self._oldest_ms()))
-        return 0
+    def send(self, batch: Sequence[Spooled]) -> SendResult:
+        """See `Target`: posts the last state of each alert of the batch, as far as it still holds."""
+        found = NewestStates([one.body for one in batch], self._oldest_ms())
+        messages = self._lasting.holding(found.messages)
+        self._send(messages)
+        return SendResult(expired=found.deliveries_without(messages))
 
     def _oldest_ms(self) -> int:
         return self._clock.wall_ms() - round(self._settings.max_age * 1000)
@@ -63,19 +73,33 @@ class AlertmanagerTarget:
             alerts = [posted(one, self._settings.labels, now, now + lasts) for one in messages]
             self._post.post(orjson.dumps(alerts))
 
-    def renew(self) -> None:
-        """See `Renews`: posts the alerts that last, every `renew_every`; raises the errors of `http_post`.
+    @property
+    def has_news(self) -> bool:
+        """See `Renews`: whether alerts of a restored partition are not announced."""
+        return self._lasting.restored != self._announced
 
-        An alert that is over is not among them before its end is spooled, so that no renewal follows its end.
+    def renew(self) -> None:
+        """See `Renews`: posts the alerts that last, every `renew_every`, and at once those of a restored partition.
+
+        It raises the errors of `http_post`. An alert that is over is not among them before its end is spooled, so that
+        no renewal follows its end.
         """
-        if self._clock.monotonic() < self._renew_at:
+        now, restored = self._clock.monotonic(), self._lasting.restored
+        if now < self._renew_at and (restored == self._announced or now < self._announce_at):
             return
-        self._renew_at = self._clock.monotonic() + self._settings.renew_every
+        self._renew_at, self._announce_at = now + self._settings.renew_every, now + _ANNOUNCE_SECONDS
+        messages = self._lasting.since(self._oldest_ms())
         try:
-            self._send(self._lasting.since(self._oldest_ms()))
-        except (UnavailableError, RefusedError, OSError):
+            for first in range(0, len(messages), _BATCH.deliveries):
+                self._send(messages[first : first + _BATCH.deliveries])
+        except RefusedError:  # of some; the others were taken
+            self._announced = restored
             self._failures.inc()
             raise
+        except (UnavailableError, OSError):
+            self._failures.inc()
+            raise
+        self._announced = restored
 
     def close(self) -> None:
         """Nothing is held."""
@@ -106,7 +130,11 @@ def posted(message: Message, labels: Mapping[str, str], now_ms: int, expires_ms:
         "id": message["id"],
     }
     return {
-        "labels": {**labels, **{name: value for name, value in named.items() if value}},
+        "labels": {
+            **labels,
+            **alert_labels(message["series"], labels, OWN_ALERT_LABELS),
+            **{name: value for name, value in named.items() if value},
+        },
         "annotations": {name: value for name, value in details.items() if value},
         "startsAt": time_text(starts),
         "endsAt": time_text(ends or expires_ms),

@@ -16,7 +16,7 @@ from service.deliveries.sender import Sender
 from service.deliveries.spool import DeliverySpool
 from service.monitoring.metrics import Metrics
 from service.ports import Clock, name_of_run
-from service.publication import Listener, Publication
+from service.publication import Listener, Publication, ServedAlerts
 
 if TYPE_CHECKING:
     from forecaster import Forecaster
@@ -25,6 +25,8 @@ _log = structlog.get_logger()
 
 _STOP_SECONDS: Final = 2.0  # after a stop request
 _END_SECONDS: Final = 60.0  # after the end of the input, when nobody may start the daemon again
+_JOIN_SECONDS: Final = 2.0  # for requests that wait for their answers
+_CHECK_SECONDS: Final = 0.01
 
 
 class Route(NamedTuple):
@@ -107,10 +109,17 @@ class Deliveries(Listener):
         """Spools the deliveries of a committed unit."""
         self._produce(publication, replayed=False)
 
-    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Mapping[str, Forecaster]]) -> None:  # noqa: ARG002 - of the interface
-        """Passes the partitions on."""
+    def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Mapping[str, Forecaster]]) -> None:  # noqa: ARG002 - of the interface; those being restored may have changed elsewhere
+        """Passes the partitions on that are served."""
         for route in self._routes:
-            route.producer.on_partitions(assigned)
+            route.producer.on_partitions(restored)
+
+    def on_served(self, served: ServedAlerts) -> None:
+        """Passes on what lasts in a partition, and wakes the senders."""
+        for route in self._routes:
+            route.producer.on_served(served)
+        for spool in self._spools.values():
+            spool.wake()
 
     def _produce(self, publication: Publication, *, replayed: bool) -> None:
         unit, decoded = publication.unit, publication.decoded
@@ -164,9 +173,23 @@ class Deliveries(Listener):
             spool.sync()
 
     def close(self, stop: threading.Event) -> None:
-        """Sends what is left, for two seconds after a stop request, else for up to a minute; then closes the spools."""
+        """Sends what is left, for two seconds after a stop request, else for up to a minute; then closes the spools.
+
+        All senders have the same time, however many there are. A target that does not answer is not waited for.
+        """
+        stopped = stop.is_set()
         for sender in self._senders:
-            sender.close(_STOP_SECONDS if stop.is_set() else _END_SECONDS, None if stop.is_set() else stop)
+            sender.hurry()
+        ends = self._clock.monotonic() + (_STOP_SECONDS if stopped else _END_SECONDS)
+        while any(sender.is_busy for sender in self._senders) and (stopped or not stop.is_set()):
+            if self._clock.monotonic() >= ends:
+                break
+            self._clock.sleep(_CHECK_SECONDS)
+        for sender in self._senders:
+            sender.end()
+        ends = self._clock.monotonic() + _JOIN_SECONDS
+        for sender in self._senders:
+            sender.join(max(0.0, ends - self._clock.monotonic()))
         for spool in self._spools.values():
             spool.close()
         self._senders.clear()

@@ -8,7 +8,7 @@ from typing import ClassVar, Final, NamedTuple, Protocol, runtime_checkable
 
 from service.errors import ServiceError
 from service.monitoring.families import DELIVERY_KINDS
-from service.publication import Publication
+from service.publication import Publication, ServedAlerts
 
 KINDS: Final = DELIVERY_KINDS
 """The kinds of targets; values of the label `kind` of metrics."""
@@ -56,6 +56,18 @@ class Spooled(NamedTuple):
     body: bytes
 
 
+class SendResult(NamedTuple):
+    """What became of a batch that a target is done with; the other deliveries of it are acknowledged.
+
+    Attributes:
+        refused: deliveries that the target refused.
+        expired: deliveries that were not sent, as what they say is too old or does not hold any more.
+    """
+
+    refused: int = 0
+    expired: int = 0
+
+
 class BatchLimit(NamedTuple):
     """The largest batch of a target; a single delivery may exceed the bytes.
 
@@ -99,8 +111,11 @@ class DeliveryProducer(Protocol):
         clock, must be fast, and must not raise. State that reaches over units must be in the snapshot.
         """
 
-    def on_partitions(self, assigned: Collection[str]) -> None:
-        """Called when the partitions of this process have changed; state of others may be dropped."""
+    def on_partitions(self, served: Collection[str]) -> None:
+        """Called when the partitions that this process serves have changed; state of others must be dropped."""
+
+    def on_served(self, served: ServedAlerts) -> None:
+        """Called with what lasts in a partition that is served from now on, see `Listener`."""
 
 
 class Target(Protocol):
@@ -111,22 +126,22 @@ class Target(Protocol):
         kind: one of `KINDS`.
         spool_bytes: largest size of its spool on disk; on overflow the oldest deliveries are dropped.
         limit: of a batch.
+        divides: whether a batch that it refuses is sent in parts, as some of its deliveries may be accepted; a target
+            must not mind if a part of a refused batch was accepted.
     """
 
     name: str
     kind: str
     spool_bytes: int
     limit: BatchLimit
+    divides: bool
 
-    def send(self, batch: Sequence[Spooled]) -> int:
+    def send(self, batch: Sequence[Spooled]) -> SendResult:
         """Sends a batch, in the order of the deliveries; returns after the target has acknowledged it.
-
-        Returns:
-            The number of deliveries that the target refused, which are not sent again.
 
         Raises:
             UnavailableError: send the same batch again, later.
-            RefusedError: the target refuses the whole batch.
+            RefusedError: the target refuses the whole batch, or with `divides` perhaps a part of it.
         """
 
     def close(self) -> None:
@@ -135,10 +150,18 @@ class Target(Protocol):
 
 @runtime_checkable
 class Renews(Protocol):
-    """What a `Target` is in addition that sends something again by the clock."""
+    """What a `Target` is in addition that sends something again by the clock.
+
+    Attributes:
+        has_news: whether something is to be sent that has never been; before an end it is waited for.
+    """
+
+    @property
+    def has_news(self) -> bool:
+        """See above."""
 
     def renew(self) -> None:
-        """Called in the thread of the target, about once a second while there is nothing else to send.
+        """Called in the thread of the target, at least once a second while it is not sending.
 
-        It may do nothing, and what it sends need not arrive: an error is logged.
+        It may do nothing; an error is logged, and `renew` called again.
         """

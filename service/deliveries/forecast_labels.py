@@ -15,7 +15,8 @@ import orjson
 
 from forecaster import calendar_name
 from service.config.remote_write import OWN_LABELS
-from service.messages.prometheus_names import NAME, labels_of
+from service.deliveries.series_labels import with_series_labels
+from service.messages.prometheus_names import NAME
 from service.messages.remote_write_samples import encode_head
 
 _REMEMBERED: Final = 200_000  # encoded label sets
@@ -75,19 +76,9 @@ def base_labels(series: str, metric: str, further: Mapping[str, str]) -> list[tu
     Args:
         series: as events name it. metric: name of the metric of forecasts. further: labels of all samples.
     """
-    labels = labels_of(series)
     fixed = {NAME: metric, **further}
-    if labels is None:
-        return [*fixed.items(), ("series", series)]
-    own = dict(labels)
-    if name := own.pop(NAME, ""):
-        fixed["metric"] = name
-    taken = {*fixed, *OWN_LABELS}
-    for label, value in sorted(own.items(), key=lambda one: one[0] in taken):  # those that keep their name first
-        while label in fixed or label in OWN_LABELS:
-            label = f"exported_{label}"
-        fixed[label] = value
-    return [*fixed.items()]
+    found = with_series_labels(series, fixed, OWN_LABELS)
+    return [*fixed.items(), ("series", series)] if found is None else [*found.items()]
 
 
 def horizon_label(interval_ms: int, calendar: int, step: int) -> str:

@@ -23,6 +23,7 @@ from service.messages.encode import forecast_statuses, published_from
 from service.messages.remote_write_samples import encode_time
 from service.messages.series_patterns import SeriesPatterns
 from service.ports import name_of_run
+from service.publication import ServedAlerts
 
 _TIME: Final = "<i8"
 _VALUE: Final = "<f8"
@@ -95,13 +96,11 @@ class ForecastSamples:
             return target_times(forecasts, at)[:, steps - 1]
         return np.repeat(forecasts.origin_ms[at][:, None], len(steps), axis=1)
 
-    def on_partitions(self, assigned: Collection[str]) -> None:
+    def on_partitions(self, served: Collection[str]) -> None:
         """Does nothing: there is no state of partitions."""
 
-
-def series_of(one: Spooled) -> str:
-    """Returns the series of a forecast in the spool."""
-    return str(orjson.loads(one.identity)[-1])
+    def on_served(self, served: ServedAlerts) -> None:
+        """Does nothing, too."""
 
 
 def encode_forecast(one: Spooled, heads: SampleHeads) -> bytes:
@@ -109,7 +108,7 @@ def encode_forecast(one: Spooled, heads: SampleHeads) -> bytes:
     shape, _, data = one.body.partition(b"\n")
     steps, levels = map(len, orjson.loads(shape)[2:])
     times = [encode_time(at) for at in np.frombuffer(data, _TIME, steps).tolist()]
-    series, place, parts = series_of(one), steps * _WIDTH, list[bytes]()
+    series, place, parts = orjson.loads(one.identity)[-1], steps * _WIDTH, list[bytes]()
     for step, time in enumerate(times):
         for head in heads.of(series, shape, len(time))[step * levels : (step + 1) * levels]:
             parts += (head, data[place : place + _WIDTH], time)

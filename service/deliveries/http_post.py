@@ -6,7 +6,6 @@ import contextlib
 import ssl
 import urllib.error
 import urllib.request
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from service.deliveries.delivery import RefusedError, UnavailableError
+from service.http_credentials import SecretError, authorization
 
 _SHOWN: Final = 300  # characters of an answer in a message
 _LATER: Final = frozenset({401, 403, 404, 408, 425, 429})
@@ -91,16 +91,10 @@ class HttpPost:
 
     def _credentials(self) -> dict[str, str]:
         endpoint = self._endpoint
-        if endpoint.token_file is not None:
-            token = secret_in(endpoint.token_file).strip()
-            if not (token.isascii() and token.decode().isprintable()):  # the client would show it in its error
-                msg = f"{endpoint.token_file}: got a text of several lines or other characters, expected the token only"
-                raise UnavailableError(msg)
-            return {"Authorization": f"Bearer {token.decode()}"}
-        if endpoint.password_file is not None:
-            password = secret_in(endpoint.password_file).rstrip(b"\r\n")
-            return {"Authorization": "Basic " + b64encode(endpoint.username.encode() + b":" + password).decode()}
-        return {}
+        try:
+            return authorization(endpoint.username, endpoint.password_file, endpoint.token_file)
+        except SecretError as error:
+            raise UnavailableError(str(error)) from None
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -108,19 +102,6 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: object) -> None:
         """Returns None: the status of the redirect is that of the answer."""
-
-
-def secret_in(path: Path) -> bytes:
-    """Returns what is in the file of a secret.
-
-    Raises:
-        UnavailableError: it cannot be read now.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        msg = f"{path}: the secret cannot be read ({error.strerror})"
-        raise UnavailableError(msg) from None
 
 
 def _text_of(error: urllib.error.HTTPError) -> str:

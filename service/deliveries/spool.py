@@ -357,6 +357,13 @@ class DeliverySpool:
             if self._file >= 0 and batch.end > self._sent:  # else it was closed, or the batch dropped, meanwhile
                 self._go_to(batch.end)
 
+    def divide(self, batch: SpooledBatch) -> None:
+        """Forgets the end of a batch that was refused as a whole, so that `read` may return its beginning only."""
+        with self._changed:
+            if self._file >= 0 and batch.end.segment == self._sent.segment and self._batch_end == batch.end.offset:
+                self._batch_end = 0
+                self._record.note(self._sent, 0)
+
     def _go_to(self, place: SpoolPlace) -> None:
         self._sent, self._batch_end = place, 0
         self._record.note(place, 0)

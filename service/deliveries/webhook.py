@@ -19,10 +19,12 @@ from urllib.parse import urlsplit
 import orjson
 
 from service.config.alerts import AlertsConfig
-from service.deliveries.alert_messages import Message, newest_states, summary
+from service.deliveries.alert_messages import Message, NewestStates, summary
 from service.deliveries.alertmanager import SPOOL_BYTES, time_text
-from service.deliveries.delivery import BatchLimit, RefusedError, Spooled
-from service.deliveries.http_post import HttpEndpoint, HttpPost, secret_in
+from service.deliveries.delivery import BatchLimit, RefusedError, SendResult, Spooled, UnavailableError
+from service.deliveries.http_post import HttpEndpoint, HttpPost
+from service.deliveries.series_labels import alert_labels
+from service.http_credentials import SecretError, secret_in
 from service.ports import Clock
 
 VERSION: Final = "1"
@@ -40,17 +42,18 @@ class WebhookTarget:
     def __init__(self, name: str, settings: AlertsConfig, clock: Clock) -> None:
         self.name, self.kind, self.spool_bytes = name, "webhook", SPOOL_BYTES
         self._settings, self._clock = settings, clock
-        self.limit = BatchLimit(256, 1 << 20, settings.webhook_wait)
+        self.limit, self.divides = BatchLimit(256, 1 << 20, settings.webhook_wait), False
         url = settings.webhook.get_secret_value()
         endpoint = HttpEndpoint(url, settings.timeout, ca_file=settings.ca_file, place=f"webhook at {host_of(url)}")
         self._post = HttpPost(endpoint, {"Content-Type": "application/json"})
         self._accepted: set[str] = set()  # bodies of the batch that is being sent
 
-    def send(self, batch: Sequence[Spooled]) -> int:
+    def send(self, batch: Sequence[Spooled]) -> SendResult:
         """See `Target`: posts one body per group of series; a repeat leaves out the bodies that were accepted."""
         groups: dict[str, list[Message]] = {}
         oldest_ms = self._clock.wall_ms() - round(self._settings.max_age * 1000)
-        for message in newest_states([one.body for one in batch], oldest_ms):
+        found = NewestStates([one.body for one in batch], oldest_ms)
+        for message in found.messages:
             groups.setdefault(message["group"], []).append(message)
         refused = 0
         for group, messages in groups.items():
@@ -62,10 +65,10 @@ class WebhookTarget:
             except RefusedError:
                 if len(groups) == 1:
                     raise
-                refused += len(messages)
+                refused += found.deliveries_of(messages)
             self._accepted.add(identity)
         self._accepted.clear()
-        return refused
+        return SendResult(refused, found.deliveries_without(found.messages))
 
     def _signed(self, identity: str, body: bytes) -> dict[str, str]:
         now = str(self._clock.wall_ms() // 1000)
@@ -77,7 +80,10 @@ class WebhookTarget:
     def _secret(self) -> bytes:
         if (path := self._settings.webhook_secret_file) is None:
             return self._settings.webhook_secret.get_secret_value().encode()
-        return secret_in(path).strip()
+        try:
+            return secret_in(path).strip()
+        except SecretError as error:
+            raise UnavailableError(str(error)) from None
 
     def close(self) -> None:
         """Nothing is held."""
@@ -100,6 +106,14 @@ def body_of(group: str, messages: Sequence[Message]) -> tuple[str, bytes]:
     for one in messages:
         times = {name: one[f"{name}_ms"] and time_text(one[f"{name}_ms"]) for name in ("starts", "ends", "expected")}
         shown = {name: value for name, value in one.items() if not name.endswith("_ms") and name != "group"}
-        alerts.append({**shown, **{name: text or None for name, text in times.items()},
-                       "summary": summary(one, times["expected"] or "")})  # fmt: skip
+        labels = alert_labels(one["series"], {}, ())
+        texts = {name: text or None for name, text in times.items()}
+        alerts.append(
+            {
+                **shown,
+                **({"labels": labels} if labels else {}),
+                **texts,
+                "summary": summary(one, times["expected"] or ""),
+            }
+        )
     return identity, orjson.dumps({"version": VERSION, "id": identity, "group": group or None, "alerts": alerts})

@@ -17,7 +17,7 @@ from service.monitoring.metrics import Metrics
 from service.partitions.partition import Partition
 from service.partitions.schedule import Schedule
 from service.ports import Clock, Transport
-from service.publication import Listener
+from service.publication import Listener, ServedAlerts
 from service.snapshots.store import SnapshotStore
 
 _log = structlog.get_logger()
@@ -69,6 +69,7 @@ class PartitionSet:
         """
         transport, before = self._transport, self.served
         self._generation, self.served = transport.generation, {}
+        returned = list[Partition]()
         committed = {name: transport.committed(name) for name in sorted(transport.partitions())}
         self._assigned = committed
         self.queue.keep(committed)
@@ -80,13 +81,14 @@ class PartitionSet:
                 self.served[name] = partition
                 if not was_here:
                     self._metrics.partition_restored(name)
+                    returned.append(partition)
             elif name not in self.queue.names:
                 self.queue.begin(name, position, self._restorer.restore(name, self._schedules_of(name, config)))
         self._left.put(before.values())
         for name in before:
             self._metrics.partition_left(name)
             self._store.release(name)
-        self._announce()
+        self._announce(*returned)
         self.schedule(config, self.served.values())
 
     def restore_next(self) -> Partition | None:
@@ -105,13 +107,14 @@ class PartitionSet:
                 group.quality.take()  # counted before the restart
         events = sum(group.progress.events for group in partition.groups)
         _log.info("restored", partition=partition.name, position=partition.position, events=events)
-        self._announce()
+        self._announce(partition)
         if not self.queue:
             self._restorer.release()
             gc.collect()  # clients and rows of a restore are cycles, and the collector runs seldom
         return partition
 
-    def _announce(self) -> None:
+    def _announce(self, *new: Partition) -> None:
+        """Informs the listeners about the partitions, and about the alerts that last in new ones."""
         self._transport.pause(self.queue.names)
         states = {
             name: {group.group: group.forecaster for group in partition.groups}
@@ -119,6 +122,11 @@ class PartitionSet:
         }
         for listener in self._listeners:
             listener.on_partitions(self._assigned, states)
+            for partition in new:
+                for group in partition.groups:
+                    newest, lasting = group.progress.newest_ms or 0, group.alerts.lasting
+                    listener.on_served(ServedAlerts(partition.name, partition.run, group.group, newest, lasting,
+                                                    of_history=partition.in_history))  # fmt: skip
 
     def schedule(self, config: Config, partitions: Collection[Partition]) -> None:
         """Puts the settings for training triggers in force."""

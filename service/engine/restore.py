@@ -130,7 +130,7 @@ class Restorer:
             self._begin_replay(name, start)
             return self._begun(name, start, schedules)
         partition, kept = self._from_snapshot(name, committed, schedules, adoptions)
-        self._begin_replay(name, committed if partition is None else partition.position)
+        self._begin_replay(name, self._delivered_from(committed) if partition is None else partition.position)
         if partition is None:
             partition = self._empty(name, adoptions[0].position, schedules, adoptions, self._store.noted_rules(name))
         start = partition.position
@@ -311,6 +311,15 @@ class Restorer:
             self._beat()
             yield partition.position
         partition.position = end
+
+    def _delivered_from(self, committed: int) -> int:
+        """Returns from where on a partition is delivered that was never here, and of which there is no snapshot.
+
+        On Kafka another member may have been killed after the commit of its last unit and before it was spooled, so
+        that unit is delivered here. It has at most as many records as a poll, each perhaps with the marker of a
+        transaction behind it.
+        """
+        return max(0, committed - 2 * self._limit) if self._config.kafka.topics else committed
 
     def _begin_replay(self, name: str, since: int) -> None:
         if self._replayed is not None:

@@ -1,5 +1,6 @@
 """The HTTP server: metrics, probes, the JSON API and the page in one ASGI application, served from a thread."""
 
+from service.http.alert_views import AlertViews
 from service.http.api import Api, status_of
 from service.http.app import create_app
 from service.http.guard import Guard
@@ -12,6 +13,7 @@ from service.http.stream import Hub
 from service.http.tls_reload import ReloadableTls
 
 __all__ = [
+    "AlertViews",
     "Api",
     "Guard",
     "HttpServer",

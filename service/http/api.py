@@ -13,9 +13,11 @@ from starlette.responses import JSONResponse, Response
 
 from service.http import schemas as answers
 from service.http import views
+from service.http.alert_views import AlertViews
 from service.http.endpoint import Endpoint
 from service.http.parameters import Parameter
 from service.http.stream import EventStream, Hub
+from service.http.views import RequestError
 from service.monitoring.health import Health
 from service.recent import RecentStore
 from service.registry.models import Registry
@@ -43,6 +45,7 @@ class Api:
         status: returns the status of the engine.
         hub: the clients of the event stream.
         settings: returns the settings in force as JSON values, with secrets masked.
+        alerts: the answers on alerts; None: there are none.
     """
 
     def __init__(
@@ -53,7 +56,10 @@ class Api:
         status: Callable[[], Mapping[str, Any]],
         hub: Hub,
         settings: Callable[[], Mapping[str, Any]] = dict,
+        *,
+        alerts: AlertViews | None = None,
     ) -> None:
+        self._alerts = alerts
         self._live, self._registry, self._health = live, registry, health
         self._status, self._hub, self._settings = status, hub, settings
 
@@ -73,6 +79,7 @@ class Api:
         horizon = Parameter(
             "horizon", "Horizons whose earlier forecasts are returned with the events, each once.", "numbers", [1], 1
         )
+        state = Parameter("status", "firing or resolved; both by default.", default="", most=16)
         subscribed = Parameter(
             "series",
             "A series to subscribe to; repeat it for more. Unknown series are permitted.",
@@ -97,6 +104,8 @@ class Api:
                      answers.SeriesWeights, (PARTITION,), failures=(404, 503)),
             Endpoint("/anomalies", "Recent anomalies of all series, newest first.", self.anomalies,
                      answers.AnomalyList, (only_partition, LIMIT)),
+            Endpoint("/alerts", "Alerts that last, and the newest 1,000 that were over since the start.", self.alerts,
+                     answers.AlertPage, (only_partition, state, LIMIT), failures=(503,)),
             Endpoint("/models", "Champion, challengers and the decisions about them.", self.models,
                      answers.Models, (LIMIT, group), failures=one),
             Endpoint("/status", "The state of the daemon.", self.status, answers.StatusAnswer),
@@ -127,6 +136,15 @@ class Api:
     async def anomalies(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Returns recent anomalies of all series."""
         return views.anomalies(self._live.anomalies(found["partition"]), found["limit"])
+
+    async def alerts(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
+        """Returns the alerts."""
+        if (status := found["status"]) not in ("", "firing", "resolved"):
+            msg = f"status: got {status!r}, expected firing or resolved"
+            raise RequestError(400, "bad_request", msg)
+        if self._alerts is None:
+            return answers.AlertPage(alerts=[], lasting=0, kinds=[], more=False)
+        return await asyncio.to_thread(self._alerts.page, found["partition"], status, found["limit"])
 
     async def calibration(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Returns interval coverage and quantile calibration of a series."""

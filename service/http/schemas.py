@@ -136,6 +136,49 @@ class AnomalyList(Answer):
     more: bool
 
 
+class AlertRow(Answer):
+    """An alert that lasts, or was over lately."""
+
+    id: str = Field(description="The same for an Alertmanager, a webhook and after any restart.")
+    status: Literal["firing", "resolved"] = Field(description="firing: it lasts.")
+    kind: Literal["anomaly", "silence", "breach", "drift"]
+    name: str = Field(description="Name of the alert: that of the [[alert]], or of the kind.")
+    rule: str | None = Field(description="The [[alert]] of a breach.")
+    severity: str
+    series: str = Field(description="Empty for drift.")
+    labels: dict[str, str] = Field(description="Labels of a series of Prometheus; its metric is `metric`.")
+    group: str | None = Field(description="The [[group]] of the series, or default; null without groups.")
+    partition: str
+    position: int = Field(description="Position of the event that began it.")
+    starts_ms: int = Field(description="Event time since which it lasts.")
+    ends_ms: int | None = Field(description="Event time at which it was over; null while it lasts.")
+    value: float | None = Field(description="Of an anomaly the value, of a breach the quantile beyond the limit.")
+    score: float | None = Field(description="Anomaly score of an anomaly.")
+    expected_ms: int | None = Field(
+        description="Of a silence, when the next event was expected; of a breach, the first time beyond the limit."
+    )
+    expected_low: float | None = Field(
+        description="Of an anomaly, the lowest quantile of the forecast of its event; null where it was not recorded, "
+        "as after a restart."
+    )
+    expected_high: float | None = Field(description="The highest one.")
+    threshold: str | None = Field(description='Limit of a breach, such as "above 90".')
+    feedback: Literal["ack", "mute", "confirm"] | None = Field(
+        description="The newest feedback on the series since the alert began (`forecaster anomalies`)."
+    )
+    feedback_reason: str | None
+    summary: str = Field(description="One sentence for people.")
+
+
+class AlertPage(Answer):
+    """Alerts: those that last, the newest first, then those that are over, the last one first."""
+
+    alerts: list[AlertRow]
+    lasting: int = Field(description="Number of alerts that last.")
+    kinds: list[str] = Field(description="Kinds of alerts that there are; none without a target or an [[alert]].")
+    more: bool = Field(description="Whether `limit` has cut some off.")
+
+
 class LevelCount(Answer):
     """Number of actuals at or below a quantile."""
 

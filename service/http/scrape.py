@@ -6,7 +6,6 @@ figures(families)    one figure per counter and gauge; a histogram as count, mea
 
 from __future__ import annotations
 
-import base64
 import math
 import ssl
 import urllib.error
@@ -18,6 +17,8 @@ from pathlib import Path
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+
+from service.http_credentials import basic
 
 # Largest accepted page; the bound keeps a wrong URL from filling the memory.
 MAX_PAGE_BYTES = 16_000_000
@@ -64,7 +65,7 @@ class Access:
     certificate: Path | None = None
     key: Path | None = None
     user: str = ""
-    password: str = field(default="", repr=False)
+    password: bytes = field(default=b"", repr=False)
 
     def context(self) -> ssl.SSLContext:
         """Creates the TLS context.
@@ -107,8 +108,8 @@ def scrape(url: str, timeout_seconds: float = 5.0, access: Access | None = None)
     try:
         request = urllib.request.Request(url)  # noqa: S310 - the scheme is checked above
         if access.user:
-            word = base64.b64encode(f"{access.user}:{access.password}".encode()).decode()
-            request.add_unredirected_header("Authorization", f"Basic {word}")  # not sent to another host
+            word = basic(access.user, access.password)
+            request.add_unredirected_header("Authorization", word)  # not sent to another host
         with urllib.request.urlopen(request, timeout=timeout_seconds, context=context) as answer:  # noqa: S310 - as above
             page = answer.read(MAX_PAGE_BYTES).decode()
     except urllib.error.HTTPError as error:

@@ -14,6 +14,7 @@ from kafka.structs import TopicPartition
 from service.config.kafka import KafkaConfig
 from service.errors import TransportError
 from service.kafka.confluent_calls import Call, close_within, hold_for
+from service.kafka.connection import bearer_token
 from service.kafka.kafka_python_producer import note_epoch
 from service.kafka.records import Message
 
@@ -60,7 +61,7 @@ def _token(settings: KafkaConfig) -> tuple[str, float]:
     if settings.token_file is None:
         msg = "kafka.token_file: not set"
         raise TransportError(msg)
-    return settings.token_file.read_text().strip(), time.time() + _TOKEN_SECONDS
+    return bearer_token(settings.token_file), time.time() + _TOKEN_SECONDS
 
 
 class _Tries(logging.Logger):

@@ -8,6 +8,8 @@ from typing import Any
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from service.config.kafka import KafkaConfig
+from service.errors import TransportError
+from service.http_credentials import SecretError, token_in
 
 
 class TokenFile(AbstractTokenProvider):  # type: ignore[misc] # the library ships no types
@@ -18,8 +20,25 @@ class TokenFile(AbstractTokenProvider):  # type: ignore[misc] # the library ship
         self._path = path
 
     def token(self) -> str:
-        """Returns the token."""
-        return self._path.read_text().strip()
+        """Returns the token.
+
+        Raises:
+            TransportError: see `bearer_token`.
+        """
+        return bearer_token(self._path)
+
+
+def bearer_token(path: Path) -> str:
+    """Returns the token in a file.
+
+    Raises:
+        TransportError: it cannot be read now, or is no token.
+    """
+    try:
+        return token_in(path)
+    except SecretError as error:
+        msg = f"kafka.token_file: {error}"
+        raise TransportError(msg) from None
 
 
 def connection(settings: KafkaConfig) -> dict[str, Any]:

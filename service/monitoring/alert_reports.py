@@ -10,7 +10,7 @@ import structlog
 
 from service.config.alerts import KINDS
 from service.monitoring.metrics import Metrics
-from service.publication import Listener, Publication
+from service.publication import Listener, Publication, ServedAlerts
 
 if TYPE_CHECKING:
     from forecaster import Forecaster
@@ -35,7 +35,7 @@ class AlertReports(Listener):
         """Reports the changes of one unit, those of a history excepted."""
         changes, lasting = publication.alerts
         key = publication.partition, publication.group
-        if changes or (lasting and key not in self._lasting):
+        if changes:
             self._lasting[key] = Counter(kind for kind, _, _ in lasting)
             self._show()
         if publication.unit.of_history:
@@ -54,6 +54,11 @@ class AlertReports(Listener):
     def on_partitions(self, assigned: Collection[str], restored: Mapping[str, Mapping[str, Forecaster]]) -> None:  # noqa: ARG002 - of the interface
         """Drops the alerts of partitions that other processes read now."""
         self._lasting = {key: found for key, found in self._lasting.items() if key[0] in assigned}
+        self._show()
+
+    def on_served(self, served: ServedAlerts) -> None:
+        """Counts what lasts in a partition that is served from now on."""
+        self._lasting[served.partition, served.group] = Counter(kind for kind, _, _ in served.lasting)
         self._show()
 
     def _show(self) -> None:

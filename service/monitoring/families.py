@@ -39,8 +39,8 @@ _VALUES: Final[Mapping[str, Sequence[str]]] = {
     "alerts_lasting": KINDS,
     "push_events": ("events", "write", "otlp"),
     **dict.fromkeys(
-        ("deliveries_sent", "deliveries_refused", "deliveries_dropped", "delivery_failures", "deliveries_pending_bytes",
-         "deliveries_oldest_seconds"),
+        ("deliveries_sent", "deliveries_refused", "deliveries_dropped", "deliveries_expired", "delivery_failures",
+         "deliveries_pending_bytes", "deliveries_oldest_seconds"),
         DELIVERY_KINDS,
     ),
     "push_refused": ("invalid", "too_large", "unsupported", "full", "not_ready", "failed", "off"),

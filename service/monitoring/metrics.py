@@ -163,6 +163,11 @@ class Metrics:
         self.deliveries_dropped = counter(
             "deliveries_dropped", "Deliveries dropped because the spool was full or could not be written.", "kind"
         )
+        self.deliveries_expired = counter(
+            "deliveries_expired",
+            "Deliveries that were not sent, as their alert is too old (alerts.max_age), over or of another process.",
+            "kind",
+        )
         self.delivery_failures = counter(
             "delivery_failures", "Failed attempts to send a batch of deliveries, which is sent again.", "kind"
         )

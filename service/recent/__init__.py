@@ -1,7 +1,8 @@
-"""Recent events of some series with their forecasts, and anomalies, recorded for API and page. Bounded in size."""
+"""Recent events of some series with their forecasts, anomalies and alerts, for API and page. Bounded in size."""
 
+from service.recent.alert_log import AlertLog, LoggedAlert
 from service.recent.anomalies import Anomaly
 from service.recent.series_history import Detail
 from service.recent.store import BatchUpdate, RecentStore
 
-__all__ = ["Anomaly", "BatchUpdate", "Detail", "RecentStore"]
+__all__ = ["AlertLog", "Anomaly", "BatchUpdate", "Detail", "LoggedAlert", "RecentStore"]

@@ -287,6 +287,23 @@ class RecentStore(Listener):
             rings = None if slot is None else self._ring_of[slot]
             return None if slot is None or rings is None else rings.detail(slot, partition, series, self._model[slot])
 
+    def expected(self, partition: str, series: str, position: int) -> tuple[float, float] | None:
+        """Returns lowest and highest quantile of the 1-step-ahead forecast of an event; None where not recorded.
+
+        Requests no slot.
+        """
+        with self._lock:
+            slot = self._slots.of((partition, series))
+            rings = None if slot is None else self._ring_of[slot]
+            if slot is None or rings is None:
+                return None
+            detail = rings.detail(slot, partition, series, "")
+        at = np.flatnonzero(detail.position == position)
+        if not len(at):
+            return None
+        found = detail.forecast_for(1)[at[-1]]
+        return (float(found[0]), float(found[-1])) if np.isfinite(found).all() else None
+
     def _ask(self, key: SeriesKey) -> int | None:
         if not self._rings:
             return None

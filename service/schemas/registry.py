@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ssl
 import time
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -22,6 +21,7 @@ import orjson
 
 from service.config.schema_registry import SchemaRegistryConfig
 from service.errors import SchemaRegistryError
+from service.http_credentials import SecretError, authorization
 from service.schemas.schema import AVRO, RegisteredSchema, SchemaError
 
 MAX_ANSWER_BYTES: Final = 1 << 20
@@ -170,16 +170,13 @@ class SchemaRegistry:
         """Returns the header of a request with the secret that its file has now.
 
         Raises:
-            OSError: the file cannot be read.
+            SchemaRegistryError: the secret cannot be used now.
         """
         settings = self._settings
-        if settings.token_file is not None:
-            return {"authorization": f"Bearer {settings.token_file.read_text('utf-8').strip()}"}
-        if settings.password_file is None:
-            return {}
-        password = settings.password_file.read_text("utf-8").rstrip("\r\n")
-        pair = b64encode(f"{settings.username}:{password}".encode()).decode()
-        return {"authorization": f"Basic {pair}"}
+        try:
+            return authorization(settings.username, settings.password_file, settings.token_file)
+        except SecretError as error:
+            raise self._failed(str(error)) from None
 
     def _failed(self, text: str) -> SchemaRegistryError:
         return SchemaRegistryError(f"schema registry {self._url}: {text}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 import urllib.error
 import urllib.request
-from base64 import b64encode
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -14,6 +13,7 @@ import orjson
 
 from service.config.bootstrap import BootstrapConfig
 from service.errors import ConfigurationError, UnreachableError
+from service.http_credentials import SecretError, authorization
 
 MAX_ANSWER_BYTES: Final = 16 << 20
 """Largest answer; one with more samples is asked for in smaller pieces of time."""
@@ -46,7 +46,7 @@ class PrometheusClient:
 
         Raises:
             TooManySamplesError: of fewer samples there may be an answer.
-            UnreachableError: the server does not answer, or not with samples.
+            UnreachableError: the server does not answer, or not with samples; or the secret cannot be used now.
             ConfigurationError: the server refuses the query or the credentials.
         """
         query, step_ms = self._settings.query, round(self._settings.step * 1000)
@@ -103,9 +103,8 @@ class PrometheusClient:
 
     def _credentials(self) -> dict[str, str]:
         settings = self._settings
-        if settings.token_file is not None:
-            return {"Authorization": f"Bearer {settings.token_file.read_text('utf-8').strip()}"}
-        if settings.password_file is not None:
-            password = settings.password_file.read_text("utf-8").rstrip("\r\n")
-            return {"Authorization": "Basic " + b64encode(f"{settings.username}:{password}".encode()).decode()}
-        return {}
+        try:
+            return authorization(settings.username, settings.password_file, settings.token_file)
+        except SecretError as error:
+            msg = f"bootstrap.url: {settings.url} is not asked: {error}"
+            raise UnreachableError(msg) from None

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ interval = "1m"
 data_dir = "data"
 [http]
 port = {port}
+[[alert]]
+name = "RequestsHigh"
+match = ["requests"]
+above = 1.0
+severity = "critical"
 """
 PICTURES = os.environ.get("PAGE_PICTURES", "")  # folder for the pictures of the documentation
 
@@ -106,6 +112,11 @@ class Served:
         quoted = "".join(f"%{byte:02X}" for byte in series.encode())
         answer = self.get(f"/api/v1/series/{quoted}/{kind}", params=options)
         return answer.json() if answer.status_code == 200 else {"forecast": None}
+
+    def feedback(self, verdict: str, series: str, reason: str) -> None:
+        """Gives feedback on a series."""
+        command = [sys.executable, "-m", "service.cli", "anomalies", verdict, series, "--reason", reason]
+        subprocess.run([*command, "--data-dir", "data"], cwd=self.folder, check=True, capture_output=True)
 
     def stop(self) -> None:
         """Ends the daemon in order."""
@@ -211,6 +222,34 @@ def test_anomalies_are_marked(page: Page, served: Served) -> None:
     expect(page.locator("#anomalies")).to_contain_text("requests")
 
 
+def test_alerts_are_listed(page: Page, served: Served) -> None:
+    """Those that last with what the API says of them: since when, what was expected, feedback; then those over."""
+    found = served.get("/api/v1/alerts").json()
+    assert found["lasting"] > 0
+    firing = page.locator("#alerts li.firing")
+    expect(firing).to_have_count(found["lasting"])
+    breach = page.locator("#alerts li.firing", has_text="RequestsHigh (critical)")
+    (said,) = [one for one in found["alerts"] if one["rule"] == "RequestsHigh" and one["status"] == "firing"]
+    expect(breach).to_contain_text(f"requests: the forecast is above 1 from {said['summary'][-25:-3]}")
+    since = page.locator("#alerts li.firing time").first.get_attribute("datetime")
+    assert since in {time_of(one["starts_ms"]) for one in found["alerts"]}
+    anomalies = [one for one in found["alerts"] if one["kind"] == "anomaly" and one["expected_low"] is not None]
+    assert anomalies, "the outlier began no alert"
+    expect(page.locator("#alerts li", has_text="SeriesAnomalous").first).to_contain_text("expected ")
+    assert len(found["alerts"]) == page.locator("#alerts li").count()
+
+    served.feedback("confirm", "requests", "a deploy")
+    expect(breach).to_contain_text("confirmed: a deploy")
+    served.feedback("ack", "requests", "seen")
+    served.push(STEPS, STEPS + 1)
+    expect(page.locator("#alerts li.resolved", has_text="acknowledged: seen").first).to_contain_text("over at")
+
+
+def time_of(ms: int) -> str:
+    """Returns a time as JavaScript writes it."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def test_a_link_leads_to_its_series(page: Page, served: Served) -> None:
     """The address identifies the series, and opening it elsewhere shows that series."""
     choose(page, "requests")
@@ -247,7 +286,7 @@ def newest_of(served: Served) -> str:
 def test_lives_through_a_restart(page: Page, served: Served) -> None:
     """The page shows new events without a reload, announces a stopped daemon, and continues after its restart."""
     expect(page.locator("#title")).to_have_text(SERIES[0])
-    served.push(STEPS, STEPS + 1)
+    served.push(STEPS + 1, STEPS + 2)
     newest = page.locator("#past tbody tr").first.locator("td").first
     expect(newest).to_have_attribute("data-value", newest_of(served))
 
@@ -256,7 +295,7 @@ def test_lives_through_a_restart(page: Page, served: Served) -> None:
     served.start()
     expect(page.locator("#banner")).to_be_hidden()
     expect(page.locator("#summary")).to_contain_text("The first forecast follows the next event.")
-    served.push(STEPS + 1, STEPS + 2)
+    served.push(STEPS + 2, STEPS + 3)
     expect(newest).to_have_attribute("data-value", newest_of(served))
 
 

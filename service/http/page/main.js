@@ -3,7 +3,7 @@
 import { request, requestSeries, meanSeconds } from "./api.js";
 import { listen } from "./events.js";
 import { drawFan, fillTables, median, spanOf } from "./fan.js";
-import { showAnomalies, showEngine, showModels, showReliability, showWeights } from "./panels.js";
+import { showAlerts, showAnomalies, showEngine, showModels, showReliability, showWeights } from "./panels.js";
 import { picker } from "./picker.js";
 import { clock, short } from "./svg.js";
 
@@ -57,11 +57,13 @@ async function load(series) {
 /** Updates slowly changing data: models, anomalies, weights, coverage. */
 async function updateSlow() {
   const series = state.series;
-  const [models, anomalies, latency] = await Promise.all([
-    request("models", { limit: 100 }), request("anomalies", { limit: 20 }), meanSeconds("forecaster_event_duration_seconds"),
+  const [models, anomalies, alerts, latency] = await Promise.all([
+    request("models", { limit: 100 }), request("anomalies", { limit: 20 }), request("alerts", { limit: 20 }),
+    meanSeconds("forecaster_event_duration_seconds"),
   ]);
   state.latency = latency;
   showModels($("models"), models);
+  showAlerts($("alerts"), alerts);
   state.anomalies = anomalies.anomalies;
   showAnomalies($("anomalies"), state.anomalies);
   if (!series) return;

@@ -63,6 +63,23 @@ export function showModels(element, found) {
   element.replaceChildren(force, ...rows);
 }
 
+/** Shows the alerts that last, then those that are over, each with what is known of it. */
+export function showAlerts(element, found) {
+  const said = { ack: "acknowledged", mute: "muted", confirm: "confirmed" };
+  const items = found.alerts.map((each) => {
+    const facts = [`${each.name} (${each.severity})`, each.summary];
+    if (each.expected_low !== null) facts.push(`expected ${short(each.expected_low)} to ${short(each.expected_high)}`);
+    if (each.feedback) facts.push(each.feedback_reason ? `${said[each.feedback]}: ${each.feedback_reason}` : said[each.feedback]);
+    if (each.ends_ms !== null) facts.push(`over at ${clock(each.ends_ms, true)}`);
+    const item = entry(each.starts_ms, facts.join("; "));
+    item.className = each.status;
+    return item;
+  });
+  if (found.more) items.push(make("li", { textContent: `${found.lasting} last, more in the API` }));
+  const none = found.kinds.length ? "none" : "none: neither an [[alert]] nor a target of [alerts] is configured";
+  element.replaceChildren(...(items.length ? items : [make("li", { textContent: none })]));
+}
+
 /** Shows the anomalies of all series, newest first. */
 export function showAnomalies(element, rows) {
   const text = (each) => each.kind === "silence" ? `${each.series}: silent` : `${each.series}: ${short(each.value)}, score ${short(each.score)}`;

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from parts import event
 from test_deliveries import DeliveringBench, Mailbox
 
-from service.config.alerts import AlertsConfig
-from service.deliveries.alert_messages import AlertDeliveries, AlertMessages, LastingAlerts, newest_states
+from service.config.alerts import OWN_ALERT_LABELS, AlertsConfig
+from service.deliveries.alert_messages import AlertDeliveries, AlertMessages, LastingAlerts, NewestStates
 from service.deliveries.alertmanager import AlertmanagerTarget, posted, time_text
+from service.deliveries.series_labels import MOST_CHARACTERS, MOST_LABELS, alert_labels
 from service.errors import TransportError
 from service.lifecycle import SystemClock
+from service.messages.prometheus_names import NAME, labels_of, series_id
 from service.monitoring.metrics import Metrics
 from service.transport.memory import MemoryLog
 
@@ -104,27 +110,31 @@ def test_the_same_deliveries(tmp_path: Path, groups: bool) -> None:
 
 
 def test_newest_states() -> None:
-    """Of each alert the last state, in order, without old ones."""
+    """Of each alert the last state, in order, without old ones, whose deliveries are counted."""
     changes = ("1", "firing", 10, 0), ("2", "firing", 3, 0), ("1", "resolved", 10, 20), ("3", "firing", 9, 0)
     bodies = [orjson.dumps(dict(zip(("id", "status", "starts_ms", "ends_ms"), one, strict=True))) for one in changes]
-    assert [(one["id"], one["status"]) for one in newest_states(bodies, 5)] == [("1", "resolved"), ("3", "firing")]
+    found = NewestStates(bodies, 5)
+    assert [(one["id"], one["status"]) for one in found.messages] == [("1", "resolved"), ("3", "firing")]
+    assert (found.deliveries_of(found.messages), found.deliveries_without(found.messages)) == (3, 1)
+
+
+MESSAGE: dict[str, Any] = {
+    "id": "x", "status": "firing", "kind": "breach", "name": "Full", "severity": "critical", "series": "d",
+    "group": "", "partition": "0", "position": 7, "starts_ms": 1_700_000_000_000, "ends_ms": 0, "value": 96.0,
+    "score": None, "expected_ms": 1_700_003_600_000, "threshold": "above 95",
+}  # fmt: skip
 
 
 def test_as_an_alertmanager_takes_it() -> None:
     """Labels without empty ones; an alert that lasts ends when it expires, and none begins or ends in the future."""
-    message = {
-        "id": "x", "status": "firing", "kind": "breach", "name": "Full", "severity": "critical", "series": "d",
-        "group": "", "partition": "0", "position": 7, "starts_ms": 1_700_000_000_000, "ends_ms": 0, "value": 96.0,
-        "score": None, "expected_ms": 1_700_003_600_000, "threshold": "above 95",
-    }  # fmt: skip
     now = 1_700_000_290_000
-    found = posted(message, {"cluster": "eu"}, now, 1_700_000_300_000)
+    found = posted(MESSAGE, {"cluster": "eu"}, now, 1_700_000_300_000)
     assert found["labels"] == {
         "cluster": "eu", "alertname": "Full", "kind": "breach", "severity": "critical", "series": "d", "partition": "0",
     }  # fmt: skip
     assert found["annotations"]["summary"] == "d: the forecast is above 95 from 2023-11-14T23:13:20.000Z on"
     assert (found["startsAt"], found["endsAt"]) == ("2023-11-14T22:13:20.000Z", "2023-11-14T22:18:20.000Z")
-    over = message | {"status": "resolved", "ends_ms": 1_700_000_060_000}
+    over = MESSAGE | {"status": "resolved", "ends_ms": 1_700_000_060_000}
     assert posted(over, {}, now, now + 5)["endsAt"] == "2023-11-14T22:14:20.000Z"
     # Event times ahead of the clock, by a minute at the begin.
     early = posted(over, {}, 1_699_999_940_000, 1_699_999_999_000)
@@ -159,3 +169,39 @@ def test_renewals(tmp_path: Path) -> None:
     assert [{one["annotations"]["id"] for one in alerts} for alerts in sent] == [lasting] * 2
     bench.lasting.keep(["other"])
     assert bench.lasting.since(0) == []
+
+
+LABEL = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,8}", fullmatch=True) | st.sampled_from(
+    ["instance", "job", "series", "severity", "alertname", "cluster", "exported_series", "__meta", "metric", NAME]
+)
+LABELS = st.dictionaries(LABEL, st.text(max_size=6) | st.just("x" * (MOST_CHARACTERS + 1)), max_size=60)
+
+
+@given(LABELS, st.dictionaries(st.sampled_from(["cluster", "metric", "job"]), st.just("own"), max_size=3))
+def test_labels_of_a_series_of_prometheus(labels: dict[str, str], further: dict[str, str]) -> None:
+    """They are labels of its alerts, none in place of another, bounded, and as an Alertmanager accepts them."""
+    series = series_id([*labels.items()])
+    message = MESSAGE | {"series": series}
+    found: dict[str, str] = posted(message, further, 0, 1)["labels"]
+    own = {"alertname": "Full", "kind": "breach", "severity": "critical", "partition": "0"}
+    own |= {"series": series} if series else {}
+    assert {**further, **own}.items() <= found.items()
+    given_ones = {name: value for name, value in found.items() if name not in own and name not in further}
+    assert len(given_ones) <= MOST_LABELS
+    assert all(re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) and value for name, value in found.items())
+    assert max([len(value) for value in given_ones.values()], default=0) <= MOST_CHARACTERS
+    if not labels_of(series):
+        assert not given_ones
+        return
+    expected = Counter(value for name, value in labels.items() if 0 < len(value) <= MOST_CHARACTERS)
+    assert Counter(given_ones.values()) <= expected
+    for name in ("instance", "job"):
+        if 0 < len(labels.get(name, "")) <= MOST_CHARACTERS:
+            assert found[f"exported_{name}" if name in further else name] == labels[name]
+
+
+def test_a_label_that_the_daemon_uses() -> None:
+    """It gets a prefix, and the name of the metric is a label; other names of series have no labels."""
+    found = alert_labels('up{series="s",instance="a:1",metric="m",x=""}', {"job": "own"}, OWN_ALERT_LABELS)
+    assert found == {"instance": "a:1", "metric": "up", "exported_metric": "m", "exported_series": "s"}
+    assert alert_labels("disk.a", {}, OWN_ALERT_LABELS) == {}

@@ -21,6 +21,7 @@ from service.deliveries import (
     Delivery,
     RefusedError,
     Route,
+    SendResult,
     Target,
     UnavailableError,
 )
@@ -31,6 +32,7 @@ from service.engine.loop import Engine
 from service.errors import TransportError
 from service.lifecycle import SystemClock
 from service.monitoring.metrics import Metrics
+from service.publication import ServedAlerts
 from service.transport.memory import ABORT_PUBLISH, ABORT_PUBLISHED, MemoryLog, MemoryTransport, Script
 
 
@@ -50,7 +52,10 @@ class PerEvent:
                 identity = f"{publication.partition}/{decoded.positions[at]}/{series}"
                 yield Delivery(target, at, identity, hashlib.sha256(quantiles[at].tobytes()).digest()[:4])
 
-    def on_partitions(self, assigned: Collection[str]) -> None:
+    def on_partitions(self, served: Collection[str]) -> None:
+        """Nothing to do."""
+
+    def on_served(self, served: ServedAlerts) -> None:
         """Nothing to do."""
 
 
@@ -65,13 +70,14 @@ class Mailbox:
     found: list[Spooled] = field(default_factory=list)
     answer: Callable[[Sequence[Spooled]], int] = lambda _: 0
     calls: int = 0
+    divides: bool = False
 
-    def send(self, batch: Sequence[Spooled]) -> int:
+    def send(self, batch: Sequence[Spooled]) -> SendResult:
         """Records a batch, as `answer` says."""
         self.calls += 1
         refused = self.answer(batch)
         self.found += batch
-        return refused
+        return SendResult(refused)
 
     def close(self) -> None:
         """Nothing to do."""
@@ -197,6 +203,29 @@ class TestSender:
         spool.open("o")
         assert spool.pending_bytes > 0
 
+    def test_all_targets_have_one_deadline(self, tmp_path: Path) -> None:
+        """However many are slow, an end takes the time of one, and what is left stays in their spools."""
+
+        def slow(batch: Sequence[Spooled]) -> int:
+            threading.Event().wait(0.4)
+            return 0
+
+        boxes = [Mailbox(f"slow{number}", answer=slow, limit=BatchLimit(1, 1 << 20)) for number in range(6)]
+        for box in boxes:
+            spool = DeliverySpool(tmp_path / box.name, box.spool_bytes)
+            spool.open("o")
+            for number in range(200):
+                spool.append(("0", ""), Written(number), [Delivery(box.name, 0, str(number), b"x")], 0)
+            spool.close()
+        deliveries, stop = self.deliveries(tmp_path, *boxes), threading.Event()
+        deliveries.open("o")
+        stop.set()
+        clock = SystemClock()
+        began = clock.monotonic()
+        deliveries.close(stop)
+        assert clock.monotonic() - began < 2 * (2.0 + 2.0)  # one after the other it would be six times as long
+        assert all(0 < len(box.found) < 200 for box in boxes)
+
 
 EVENTS = [event(step, series) for step in range(60) for series in "ab"]
 
@@ -313,6 +342,23 @@ class TestEngine:
         bench.on_unit = on_unit
         bench.run()
         DeliveringBench(tmp_path / "second", log, boxes=(box,)).run()
+        assert box.identities == identities(len(EVENTS))[40:]
+
+    def test_a_partition_that_moved_without_a_snapshot(self, tmp_path: Path) -> None:
+        """On Kafka with the last unit of the former instance, which may have been killed before it was spooled."""
+        log, box = MemoryLog({"0": EVENTS}), Mailbox()
+        sections = {"input": {"max_poll_records": 10}, "kafka": {"topics": ["t"]}}
+        bench = DeliveringBench(tmp_path / "first", log, sections, boxes=(Mailbox(),))
+
+        def on_unit(unit: object) -> None:
+            if unit.next_position == 60:  # type: ignore[attr-defined]
+                for name in ("models", "settings"):
+                    shutil.copytree(tmp_path / "first" / name, tmp_path / "second" / name)
+                bench.stop.set()
+
+        bench.on_unit = on_unit
+        bench.run()
+        DeliveringBench(tmp_path / "second", log, sections, boxes=(box,)).run()
         assert box.identities == identities(len(EVENTS))[40:]
 
     def test_a_snapshot_is_not_written_before_the_spool_is_synced(self, tmp_path: Path) -> None:

@@ -16,12 +16,10 @@ import orjson
 import pytest
 
 from service.config.alerts import AlertsConfig
-from service.config.remote_write import RemoteWriteConfig
 from service.deliveries import RefusedError, UnavailableError
 from service.deliveries.delivery import Spooled
 from service.deliveries.forecast_labels import shape_of
 from service.deliveries.http_post import HttpEndpoint, HttpPost, retry_after
-from service.deliveries.remote_write import RemoteWriteTarget
 from service.deliveries.webhook import WebhookTarget
 from service.http.remote_write import RemoteWrite
 from service.lifecycle import SystemClock
@@ -176,53 +174,3 @@ def forecast(series: str, at: int = NOW) -> Spooled:
     """Returns a forecast in the spool."""
     body = shape_of(60_000, 0, [1], [0.5]) + b"\n" + at.to_bytes(8, "little") + bytes(8)
     return Spooled(f'["0",1,0,"{series}"]', body)
-
-
-@pytest.mark.parametrize("bad", [[], [0], [63], [5, 40], [0, 1, 2, 3], [17, 33, 49]])
-def test_only_what_is_refused_is_left_out(bad: list[int]) -> None:
-    """A receiver that refuses a request as a whole for one sample gets all the others."""
-    receiver, names = Receiver(), [f"s{number:02d}-" for number in range(64)]
-    receiver.refuses = {names[number] for number in bad} or {"none"}
-    with served(receiver) as url:
-        target = RemoteWriteTarget(RemoteWriteConfig.model_validate({"url": url, "tenant": "a"}))
-        assert target.send([forecast(name) for name in names]) == len(bad)
-    accepted = {name for name in names for one in receiver.accepted if name in one}
-    assert accepted == {name for number, name in enumerate(names) if number not in bad}
-    assert len(receiver.accepted) == 64 - len(bad)
-    assert len(receiver.requests) <= 1 + 2 * 6 * max(1, len(bad))
-    assert {name.lower(): value for name, value in receiver.requests[0][0].items()}["x-scope-orgid"] == "a"
-
-
-def test_the_requests_of_a_batch_are_bounded() -> None:
-    """Where everything is refused, a batch takes 129 requests at most."""
-    receiver = Receiver()
-    receiver.refuses = {"s"}
-    with served(receiver) as url:
-        target = RemoteWriteTarget(RemoteWriteConfig.model_validate({"url": url}))
-        assert target.send([forecast(f"s{number}") for number in range(500)]) == 500
-    assert 100 < len(receiver.requests) <= 129
-
-
-def test_older_samples_are_sent_first(tmp_path: Path) -> None:
-    """A receiver in the manner of Prometheus: it refuses what is not newer than its newest sample of the series."""
-    newest = {f"s{number}-": 1000 + 3 * number for number in range(3)}
-    accepted, receiver = list[tuple[str, int]](), Receiver()
-
-    def handle(_headers: dict[str, str], body: bytes) -> int:
-        found = [(one.series.split('"')[-4], one.timestamp_ms) for one in RemoteWrite([], 1 << 24).decode(body)[0]]
-        tried = dict(newest)
-        for name, at in found:
-            if at <= tried[name]:
-                return 400
-            tried[name] = at
-        newest.update(tried)
-        accepted.extend(found)
-        return 204
-
-    receiver.handle = handle  # type: ignore[method-assign]
-    batch = [forecast(name, at) for at in range(1000, 1012) for name in newest]
-    expected = [(name, at) for name, last in [*newest.items()] for at in range(last + 1, 1012)]
-    with served(receiver) as url:
-        target = RemoteWriteTarget(RemoteWriteConfig.model_validate({"url": url}))
-        assert target.send(batch) == len(batch) - len(expected)
-    assert sorted(accepted) == sorted(expected)
