@@ -130,7 +130,7 @@ class ConfluentProducer:
             "message.timeout.ms": round(settings.delivery_timeout * 1000),
             "socket.timeout.ms": round(min(settings.request_timeout, settings.delivery_timeout) * 1000),
             "message.max.bytes": max(settings.max_request_bytes, 1 << 20),
-            "linger.ms": 5,
+            "linger.ms": 100,  # full batches while further records are encoded; the end of a transaction flushes
             "batch.size": 1 << 20,
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 64 << 10,  # in flight; beyond it `produce` raises BufferError
