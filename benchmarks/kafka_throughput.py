@@ -1,6 +1,7 @@
 """Throughput and latency of the daemon on Kafka and of a plain copy through the same client, in one run.
 
     python benchmarks/kafka_throughput.py [--client kafka-python|confluent] [--events 100000] [--rate 1000 --rate 20000]
+    python benchmarks/kafka_throughput.py --formats [--client ...]     # JSON, joined JSON, Avro, Protobuf in turns
 
 All read the same topic, decode every event, and write a record of the same size per event, in transactions of one
 poll each, with the input offsets in them. The copies forecast nothing: one serialises a record like a forecast per
@@ -20,6 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +75,10 @@ def make_topics(bootstrap: str, app: str, topic: str) -> None:
     admin.close()
 
 
-def settings(bootstrap: str, app: str, topic: str, client: str, folder: Path, **kafka: object) -> Config:
+def settings(
+    bootstrap: str, app: str, topic: str, client: str, folder: Path, registry: str = "", form: str = "json",
+    **kafka: object,
+) -> Config:  # fmt: skip
     """The defaults of the daemon, on that topic, but without trainings: with an end, the stream waits for each."""
     own = {"bootstrap": (bootstrap,), "app": app, "topics": (topic,), "client": client, "instance": "bench", **kafka}
     return Config.model_validate(
@@ -81,6 +86,8 @@ def settings(bootstrap: str, app: str, topic: str, client: str, folder: Path, **
             "kafka": own,
             "model": {"interval": "1m"},
             "input": {"max_ahead": 0, "max_poll_records": LIMIT},
+            "output": {"format": form},
+            "schema_registry": {"url": registry},
             "retrain": {"every_events": 0},
             "state": {"data_dir": folder},
             "http": {"port": 0},
@@ -131,6 +138,55 @@ def daemon(config: Config) -> tuple[int, float, float]:
 
     Daemon(config, [OnUnit(note)]).run(threading.Event())
     return sum(mark[0] for mark in marks[1:]), marks[-1][1] - marks[0][1], marks[-1][2] - marks[0][2]
+
+
+class OneId(BaseHTTPRequestHandler):
+    """A schema registry that registers every schema as number 1."""
+
+    def do_POST(self) -> None:
+        """Answers with the id."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"id": 1}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Logs nothing."""
+
+
+def formats(bootstrap: str, topic: str, client: str, folder: Path, rounds: int) -> None:
+    """The daemon over the same topic with each format in turns, after one round that only warms up; medians."""
+    forms = {"json": {}, "json, 8 in a record": {"forecasts_per_record": 8}, "avro": {}, "protobuf": {}}
+    found: dict[str, list[tuple[float, float, float]]] = {form: [] for form in forms}
+    with ThreadingHTTPServer(("127.0.0.1", 0), OneId) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        registry = f"http://127.0.0.1:{server.server_port}"
+        for number in range(rounds + 1):
+            for form, kafka in forms.items():
+                app = f"f{uuid.uuid4().hex[:8]}"
+                make_topics(bootstrap, app, topic)
+                config = settings(
+                    bootstrap, app, topic, client, folder / app, registry, form.partition(",")[0], stop_at_end=True,
+                    **kafka,
+                )  # fmt: skip
+                done, seconds, cpu = daemon(config)
+                records = read_topic(bootstrap, f"{app}.forecasts")
+                size = sum(len(record.value) for record in records) / sum(count_of(record.value) for record in records)
+                if number:
+                    found[form].append((done / seconds, cpu / done * 1e6, size))
+        server.shutdown()
+    for form, each in found.items():
+        rate, cpu, size = np.median(each, axis=0).tolist()
+        row = {"client": client, "format": form, "bytes": round(size), "us_per_event": round(cpu, 1)}
+        print(json.dumps(row | {"events_per_second": round(rate)}), flush=True)
+
+
+def count_of(value: bytes) -> int:
+    """How many forecasts a record holds."""
+    return len(orjson.loads(value)) if value.startswith(b"[") else 1
 
 
 def latency(bootstrap: str, client: str, rate: float, seconds: float, folder: Path) -> dict[str, object]:
@@ -186,6 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--client", action="append", choices=["kafka-python", "confluent"])
     parser.add_argument("--events", type=int, default=60_000)
+    parser.add_argument("--formats", action="store_true", help="compare the formats of forecasts instead")
     parser.add_argument("--rate", type=float, action="append", default=[])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
@@ -209,6 +266,9 @@ def main() -> None:
             make_topics(bootstrap, f"{events}x", events)
             feed(bootstrap, events, given.events, 0.0)
             for client in given.client or ["kafka-python", "confluent"]:
+                if given.formats:
+                    formats(bootstrap, events, client, folder, given.rounds)
+                    continue
                 measure(bootstrap, events, client, folder, given.rounds)
                 for rate in given.rate:
                     found = latency(bootstrap, client, rate, given.seconds, folder)
