@@ -1,6 +1,7 @@
 """Throughput and latency of the daemon on Kafka and of a plain copy through the same client, in one run.
 
     python benchmarks/kafka_throughput.py [--client kafka-python|confluent] [--events 100000] [--rate 1000 --rate 20000]
+    python benchmarks/kafka_throughput.py --formats [--client ...]     # JSON, joined JSON, Avro, Protobuf in turns
 
 All read the same topic, decode every event, and write a record of the same size per event, in transactions of one
 poll each, with the input offsets in them. The copies forecast nothing: one serialises a record like a forecast per
@@ -20,6 +21,7 @@ import tempfile
 import threading
 import time
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -28,34 +30,40 @@ import orjson
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "broker"), str(ROOT / "tests" / "service")]
 
-from kafka import KafkaAdminClient, KafkaProducer  # noqa: E402 - the path stands above
+from confluent_kafka import Consumer, Producer, TopicPartition  # noqa: E402 - the path stands above
+from kafka import KafkaAdminClient  # noqa: E402 - as above
+from kafka_processes import Process, wait_for  # noqa: E402 - as above
+from kafka_tools import Shelf, read_topic, transport  # noqa: E402 - as above
 
 from service.cli._daemon import Daemon  # noqa: E402 - as above
 from service.cli._logging import configure_logging  # noqa: E402 - as above
 from service.config.kafka import KafkaConfig  # noqa: E402 - as above
 from service.config.sections import Config  # noqa: E402 - as above
+from service.kafka.records import Message, Partitioner  # noqa: E402 - as above
 from service.ports import Unit  # noqa: E402 - as above
+from service.publication import OnUnit  # noqa: E402 - as above
 
 SERIES, LIMIT = 500, 4096
+LATEST_SECONDS = 30.0  # for which a reader waits for the last forecasts
 NAMES = ("forecasts", "rejects", "adoptions", "models")
 
 
 def feed(bootstrap: str, topic: str, count: int, rate: float) -> None:
     """Writes events; with a rate, evenly in time, each with the time of writing as the record's."""
-    producer = KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5 if rate else 50, batch_size=256 << 10)
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1 if rate else 50, "enable.idempotence": True})
     began = time.monotonic()
     for number in range(count):
         if rate:
             ahead = number / rate - (time.monotonic() - began)
-            if ahead > 0.002:
+            if ahead > 0.001:
                 time.sleep(ahead)
         step, series = divmod(number, SERIES)
         value = {"series": f"s{series}", "timestamp": 1_700_000_000_000 + step * 60_000, "value": math.sin(step / 9)}
-        producer.send(topic, orjson.dumps(value), partition=0, timestamp_ms=time.time_ns() // 1_000_000)
+        producer.produce(topic, orjson.dumps(value), partition=0, timestamp=time.time_ns() // 1_000_000)
+        producer.poll(0)
         if not rate and number % 20_000 == 0:
             producer.flush()
     producer.flush()
-    producer.close()
 
 
 def make_topics(bootstrap: str, app: str, topic: str) -> None:
@@ -67,14 +75,20 @@ def make_topics(bootstrap: str, app: str, topic: str) -> None:
     admin.close()
 
 
-def settings(bootstrap: str, app: str, topic: str, client: str, folder: Path, **kafka: object) -> Config:
-    """The defaults of the daemon, on that topic."""
+def settings(
+    bootstrap: str, app: str, topic: str, client: str, folder: Path, registry: str = "", form: str = "json",
+    **kafka: object,
+) -> Config:  # fmt: skip
+    """The defaults of the daemon, on that topic, but without trainings: with an end, the stream waits for each."""
     own = {"bootstrap": (bootstrap,), "app": app, "topics": (topic,), "client": client, "instance": "bench", **kafka}
     return Config.model_validate(
         {
             "kafka": own,
             "model": {"interval": "1m"},
             "input": {"max_ahead": 0, "max_poll_records": LIMIT},
+            "output": {"format": form},
+            "schema_registry": {"url": registry},
+            "retrain": {"every_events": 0},
             "state": {"data_dir": folder},
             "http": {"port": 0},
         }
@@ -83,10 +97,6 @@ def settings(bootstrap: str, app: str, topic: str, client: str, folder: Path, **
 
 def copy(config: KafkaConfig, folder: Path, value: bytes, *, transform: bool) -> tuple[int, float, float]:
     """A plain copy; events, seconds and seconds of processor time between its first and its last commit."""
-    from kafka_tools import Shelf, transport
-
-    from service.kafka.records import Message, Partitioner
-
     one = transport(config, folder, Shelf())
     one.start()
     partitioner, done, began, cpu = Partitioner(), 0, 0.0, 0.0
@@ -126,48 +136,105 @@ def daemon(config: Config) -> tuple[int, float, float]:
     def note(unit: Unit) -> None:
         marks.append((len(unit.forecasts), time.perf_counter(), time.process_time()))
 
-    Daemon(config, note).run(threading.Event())
+    Daemon(config, [OnUnit(note)]).run(threading.Event())
     return sum(mark[0] for mark in marks[1:]), marks[-1][1] - marks[0][1], marks[-1][2] - marks[0][2]
 
 
-def latency(config: Config, bootstrap: str, rate: float, seconds: float) -> dict[str, float]:
-    """From the time of a record to its committed forecast, in milliseconds, at an even rate."""
-    stop, count, seen = threading.Event(), int(rate * seconds), [0]
-    written: list[np.ndarray] = []
-    times: dict[int, int] = {}
+class OneId(BaseHTTPRequestHandler):
+    """A schema registry that registers every schema as number 1."""
 
-    def note(unit: Unit) -> None:
-        now = time.time_ns() // 1_000_000
-        written.append(np.array([now - times.get(position, now) for position in unit.positions]))
-        seen[0] += len(unit.positions)
-        if seen[0] >= count:
-            stop.set()
+    def do_POST(self) -> None:
+        """Answers with the id."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"id": 1}'
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-    from service.kafka.confluent import ConfluentConsumer
-    from service.kafka.kafka_python import KafkaPythonConsumer
+    def log_message(self, *_: object) -> None:
+        """Logs nothing."""
 
-    for kind in (ConfluentConsumer, KafkaPythonConsumer):
-        inner = kind.columns
 
-        def columns(self, partition, batch, inner=inner):
-            records = inner(self, partition, batch)
-            times.update(zip(records.positions, records.timestamps_ms, strict=True))
-            return records
+def formats(bootstrap: str, topic: str, client: str, folder: Path, rounds: int) -> None:
+    """The daemon over the same topic with each format in turns, after one round that only warms up; medians."""
+    forms = {"json": {}, "json, 8 in a record": {"forecasts_per_record": 8}, "avro": {}, "protobuf": {}}
+    found: dict[str, list[tuple[float, float, float]]] = {form: [] for form in forms}
+    with ThreadingHTTPServer(("127.0.0.1", 0), OneId) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        registry = f"http://127.0.0.1:{server.server_port}"
+        for number in range(rounds + 1):
+            for form, kafka in forms.items():
+                app = f"f{uuid.uuid4().hex[:8]}"
+                make_topics(bootstrap, app, topic)
+                config = settings(
+                    bootstrap, app, topic, client, folder / app, registry, form.partition(",")[0], stop_at_end=True,
+                    **kafka,
+                )  # fmt: skip
+                done, seconds, cpu = daemon(config)
+                records = read_topic(bootstrap, f"{app}.forecasts")
+                size = sum(len(record.value) for record in records) / sum(count_of(record.value) for record in records)
+                if number:
+                    found[form].append((done / seconds, cpu / done * 1e6, size))
+        server.shutdown()
+    for form, each in found.items():
+        rate, cpu, size = np.median(each, axis=0).tolist()
+        row = {"client": client, "format": form, "bytes": round(size), "us_per_event": round(cpu, 1)}
+        print(json.dumps(row | {"events_per_second": round(rate)}), flush=True)
 
-        kind.columns = columns  # type: ignore[method-assign]
-    topic = config.kafka.topics[0]
-    feeder = threading.Timer(
-        12.0,  # the daemon compiles and joins first
-        lambda: subprocess.run(
-            [sys.executable, __file__, "--feed", bootstrap, topic, str(count), str(rate)], check=True
-        ),
-    )
-    feeder.start()
-    Daemon(config, note).run(stop)
-    feeder.join()
-    found = np.concatenate(written)
-    found = found[len(found) // 5 :]  # the first fifth: caches, first batches
-    return {"p50_ms": float(np.percentile(found, 50)), "p99_ms": float(np.percentile(found, 99))}
+
+def count_of(value: bytes) -> int:
+    """How many forecasts a record holds."""
+    return len(orjson.loads(value)) if value.startswith(b"[") else 1
+
+
+def latency(bootstrap: str, client: str, rate: float, seconds: float, folder: Path) -> dict[str, object]:
+    """From the time of an event to its forecast at a reader with read_committed, at an even rate, in milliseconds.
+
+    Daemon, producer of the events and reader are processes of their own; what the first quarter of the events
+    measures is left out. `max` is that of the rest.
+    """
+    app, count = f"l{uuid.uuid4().hex[:8]}", int(rate * seconds)
+    topic = f"{app}.in"
+    make_topics(bootstrap, app, topic)
+    process = Process(folder / app, bootstrap, app, topic, client, "bench", stop_at_end=False)
+    child = process.start()
+    try:
+        wait_for(process.is_ready, process, child)
+        command = [sys.executable, __file__, "--feed", bootstrap, topic, str(count), str(rate)]
+        with subprocess.Popen(command) as feeding:
+            arrived = arrivals(bootstrap, f"{app}.forecasts", count, seconds + LATEST_SECONDS)
+            feeding.wait()
+        sent = np.array([record.timestamp for record in read_topic(bootstrap, topic)])
+    finally:
+        child.terminate()
+        child.wait(60)
+    position = np.array(sorted(arrived))
+    position = position[position >= count // 4]
+    found = np.array([arrived[at] for at in position.tolist()]) - sent[position]
+    shown = {f"p{share}": round(float(np.percentile(found, share)), 1) for share in (50, 90, 99)}
+    return {"forecasts": len(arrived), "of": count} | shown | {"max": round(float(found.max()), 1)}
+
+
+def arrivals(bootstrap: str, topic: str, count: int, seconds: float) -> dict[int, float]:
+    """Epoch milliseconds at which each forecast arrives at a reader, by the position of its event."""
+    settings: dict[str, str | int | bool] = {
+        "bootstrap.servers": bootstrap,
+        "group.id": uuid.uuid4().hex,
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "fetch.wait.max.ms": 10,
+    }
+    reader, found, until = Consumer(settings), dict[int, float](), time.monotonic() + seconds
+    reader.assign([TopicPartition(topic, 0, 0)])
+    while len(found) < count and time.monotonic() < until:
+        for message in reader.consume(1000, 0.01):
+            now = time.time() * 1000
+            if message.error() is None:
+                found[orjson.loads(message.value() or b"")["source"]["position"]] = now
+    reader.close()
+    return found
 
 
 def main() -> None:
@@ -175,6 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--client", action="append", choices=["kafka-python", "confluent"])
     parser.add_argument("--events", type=int, default=60_000)
+    parser.add_argument("--formats", action="store_true", help="compare the formats of forecasts instead")
     parser.add_argument("--rate", type=float, action="append", default=[])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
@@ -198,14 +266,13 @@ def main() -> None:
             make_topics(bootstrap, f"{events}x", events)
             feed(bootstrap, events, given.events, 0.0)
             for client in given.client or ["kafka-python", "confluent"]:
+                if given.formats:
+                    formats(bootstrap, events, client, folder, given.rounds)
+                    continue
                 measure(bootstrap, events, client, folder, given.rounds)
                 for rate in given.rate:
-                    app = f"l{uuid.uuid4().hex[:8]}"
-                    make_topics(bootstrap, app, f"{app}.in")
-                    config = settings(bootstrap, app, f"{app}.in", client, folder / app)
-                    print(
-                        json.dumps({"client": client, "rate": rate} | latency(config, bootstrap, rate, given.seconds))
-                    )
+                    found = latency(bootstrap, client, rate, given.seconds, folder)
+                    print(json.dumps({"client": client, "events_per_second": rate} | found), flush=True)
         finally:
             if cluster is not None:
                 cluster.close()
@@ -213,8 +280,6 @@ def main() -> None:
 
 def measure(bootstrap: str, topic: str, client: str, folder: Path, rounds: int) -> None:
     """Daemon and copy over the same topic in turn, after one round that only warms up; medians."""
-    from kafka_tools import read_topic
-
     kinds = ("daemon", "transform", "bytes")
     found: dict[str, list[float]] = {f"{kind}{of}": [] for kind in kinds for of in ("", "_cpu")}
     value = b""

@@ -142,29 +142,33 @@ class ConfluentConsumer:
         if first is None:
             return {}
         more = self._consumer.consume(max_records - 1, 0) if max_records > 1 and first.error() is None else []
-        found: dict[TopicPartition, list[Any]] = {}
+        found: dict[tuple[str, int], list[Any]] = {}
         message: Any
         for message in (first, *more):
-            source = TopicPartition(message.topic(), message.partition())
+            place = message.topic(), message.partition()
             error = message.error()
             if error is None:
-                found.setdefault(source, []).append(message)
+                if (batch := found.get(place)) is None:
+                    found[place] = [message]
+                else:
+                    batch.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name
-                self._eof[source] = int(message.offset() or 0)
+                self._eof[TopicPartition(*place)] = int(message.offset() or 0)
             else:
                 raise KafkaException(error)
-        return {source: batch for source, batch in found.items() if source in self._places}
+        polled = {TopicPartition(*place): batch for place, batch in found.items()}
+        return {source: batch for source, batch in polled.items() if source in self._places}
 
     def columns(self, partition: str, batch: Sequence[Any]) -> Records:
         """Converts the library's records to columns."""
-        headers, values = [_headers(message) for message in batch], [message.value() for message in batch]
+        headers, values = _headers_of(batch), [message.value() for message in batch]
         return Records(
             partition,
             [message.offset() for message in batch],
             batch[-1].offset() + 1,
             [value or b"" for value in values],
             [message.key() for message in batch],
-            [tuple(each or ()) for each in headers] if any(headers) else None,
+            None if headers is None else [tuple(each or ()) for each in headers],
             [message.timestamp()[1] for message in batch],
             tombstones=without(values),
         )
@@ -241,6 +245,15 @@ def _code_of(error: Exception) -> int | None:
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
         return int(error.args[0].code())
     return None
+
+
+def _headers_of(batch: Sequence[Any]) -> list[Sequence[tuple[str, bytes]] | None] | None:
+    """Returns the headers of records, or None where no record has any."""
+    try:
+        found = [*map(_call_headers, batch)]
+    except (SystemError, UnicodeDecodeError):  # then one by one
+        found = [_headers(message) for message in batch]
+    return found if any(found) else None
 
 
 def _headers(message: Any) -> Sequence[tuple[str, bytes]] | None:

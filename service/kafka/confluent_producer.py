@@ -21,9 +21,10 @@ from service.kafka.records import Message
 library_log: Final = logging.getLogger("confluent_kafka")  # handled like the logs of other libraries
 
 _TOKEN_SECONDS: Final = 300.0  # validity of a token; then the file is read again
-_RETRY_MS: Final = 20  # the library's first pause before a retry, with 20 % of jitter
+# First pause before a retry; it doubles up to a second. Brokers refuse the first request of a transaction until the
+# markers of the last one are written, which takes some milliseconds.
+_RETRY_MS: Final = 2
 _CLOSE_SECONDS: Final = 2.0
-END_ONCE_SECONDS: Final = 0.015  # a shorter call sent EndTxn once
 OFFSETS_ONCE_SECONDS: Final = 0.45  # a shorter call sent TxnOffsetCommit once: it is retried after 0.5 s
 _CHECK_SECONDS: Final = 0.1  # interval of reading the log during a call
 _DISCONNECTED_SECONDS: Final = 3.0  # longest call after a connection of the transaction broke
@@ -101,8 +102,8 @@ class ConfluentProducer:
     The library retries a request silently when its answer is late or its connection breaks. A copy that arrives late,
     during the next transaction, would end that transaction. So an epoch is not used further after the end of a
     transaction may have been sent twice: a new epoch is begun first, and brokers reject requests of the previous one.
-    The number of attempts of EndTxn is counted from the library's log. For TxnOffsetCommit, and where the log has no
-    entry, the duration of the call shows it, because the library pauses before a retry.
+    The number of attempts of EndTxn is counted from the library's log. For TxnOffsetCommit the duration of the call
+    shows it, because the library pauses before a retry.
 
     Args:
         settings: of the transport.
@@ -116,7 +117,6 @@ class ConfluentProducer:
     def __init__(self, settings: KafkaConfig) -> None:
         self._settings = settings
         self._limit = settings.transaction_timeout
-        self._failed: list[Any] = []
         self._began = False
         self._sent_once = True
         self._tries = _Tries()
@@ -131,11 +131,10 @@ class ConfluentProducer:
             "message.timeout.ms": round(settings.delivery_timeout * 1000),
             "socket.timeout.ms": round(min(settings.request_timeout, settings.delivery_timeout) * 1000),
             "message.max.bytes": max(settings.max_request_bytes, 1 << 20),
-            "linger.ms": 5,
+            "linger.ms": 100,  # full batches while further records are encoded; the end of a transaction flushes
             "batch.size": 1 << 20,
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 64 << 10,  # in flight; beyond it `produce` raises BufferError
-            "delivery.report.only.error": True,
             "compression.type": settings.compression or "none",
             "retry.backoff.ms": _RETRY_MS,
             "debug": "eos",
@@ -165,45 +164,52 @@ class ConfluentProducer:
 
     def send(self, messages: Sequence[Message]) -> None:
         """Passes records to the library, which sends them in its own threads; begins the transaction if needed."""
-        producer, delivered = self._producer, self._delivered
-        if not self._began:
-            producer = self._current_epoch()
-            producer.begin_transaction()
-            self._began = True
+        self._begin()
+        # Without a callback per record, which would cost as much as the call: a record that is not delivered makes the
+        # library refuse the commit.
+        produce = self._producer.produce
         for topic, partition, key, value, headers in messages:
-            named: Any = headers or None
             while True:
                 try:
-                    producer.produce(topic, value, key, partition, headers=named, on_delivery=delivered)
+                    produce(topic, value, key, partition, headers=headers or None)  # type: ignore[arg-type] # invariant
                 except BufferError:
-                    producer.poll(0.05)
+                    self._producer.poll(0.05)
                 else:
                     break
 
     def transact(
         self, messages: Sequence[Message], offsets: Mapping[TopicPartition, int], group: Any, mark: str = ""
     ) -> None:
-        """Commits the transaction with these records and offsets. A return means committed, any exception unknown."""
-        self.send(messages)
-        producer, once = self._producer, True
+        """Commits the transaction with these records and offsets. A return means committed, any exception unknown.
+
+        The first request of a transaction is refused until the markers of the last one are written. The library repeats
+        that of the offsets after `_RETRY_MS`, and that of the records after 20 ms at the earliest: so the offsets go
+        first, unless records were sent while others were being encoded.
+        """
+        once, staged = True, self._began
+        if staged:
+            self.send(messages)
+        self._begin()
+        producer = self._producer
         if offsets:
             places = [Place(source.topic, source.partition, offset, mark) for source, offset in offsets.items()]
             seconds = self._await(
                 Call("send_offsets", lambda: producer.send_offsets_to_transaction(places, group, self._limit))
             )
             once = seconds < OFFSETS_ONCE_SECONDS
+        if not staged:
+            self.send(messages)
         began = time.monotonic()
         while producer.flush(_CHECK_SECONDS) and not self._waited_enough(began):
             pass
-        if len(producer) or self._failed:
-            msg = f"records were not acknowledged: {self._failed[:1] or 'no response in time'}"
+        if len(producer):
+            msg = "records were not acknowledged: no response in time"
             raise TransportError(msg)
         producer.poll(0)  # entries of earlier calls must not be counted
         self._tries.answers = 0
-        seconds = self._await(Call("commit_transaction", lambda: producer.commit_transaction(self._limit)))
+        self._await(Call("commit_transaction", lambda: producer.commit_transaction(self._limit)))
         producer.poll(0)
-        answers = self._tries.answers
-        self._sent_once = once and (answers == 1 or (answers == 0 and seconds < END_ONCE_SECONDS))
+        self._sent_once = once and self._tries.answers == 1
         self._began = self._tries.disconnected = False
 
     def _await(self, call: Call) -> float:
@@ -233,18 +239,17 @@ class ConfluentProducer:
         """Processes the library's log entries; called periodically, so that they do not accumulate."""
         self._producer.poll(0)
 
-    def _current_epoch(self) -> Producer:
-        """Returns the producer, with a new epoch where requests of the last transaction may still arrive."""
+    def _begin(self) -> None:
+        """Begins the transaction if needed, in a new epoch where requests of the last one may still arrive."""
+        if self._began:
+            return
         if not self._sent_once:
             note_epoch(self.epochs)
             self._producer.flush(0)
             self._producer = self._connect()
             self.fence()
-        return self._producer
-
-    def _delivered(self, error: Any, _message: Any) -> None:
-        if error is not None:
-            self._failed.append(error)
+        self._producer.begin_transaction()
+        self._began = True
 
     def close(self, *, broken: bool) -> None:
         """Closes the producer; if `broken`, records in flight are discarded."""

@@ -20,7 +20,12 @@ import kafka.errors as kafka_errors
 import structlog
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
-from kafka.producer.transaction_manager import EndTxnHandler, TxnOffsetCommitHandler
+from kafka.producer.transaction_manager import (
+    AddOffsetsToTxnHandler,
+    AddPartitionsToTxnHandler,
+    EndTxnHandler,
+    TxnOffsetCommitHandler,
+)
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from service.config.kafka import KafkaConfig
@@ -35,6 +40,9 @@ _log = structlog.get_logger(__name__)
 _BYTES_ON_THE_WAY: Final = 32 << 20
 _BATCH_BYTES: Final = 256 << 10  # with the default of 16 KiB, a request has only about ten forecasts
 _CLOSE_SECONDS: Final = 2.0
+# Pause before a first request of a transaction is repeated: brokers refuse it until the markers of the last one are
+# written, which takes some milliseconds, and the library's thread does nothing else meanwhile.
+_BUSY_MS: Final = 2
 
 # Another producer has the same transactional id, or another member the same instance id.
 _FENCED: Final = (
@@ -123,8 +131,12 @@ class TransactionalProducer:
         producer = construct(_Producer, **(arguments | self._more))
         manager = producer._transaction_manager  # noqa: SLF001 - every request passes through it
         enqueue = manager._enqueue_request  # noqa: SLF001 - as above
+        sending = producer._sender.config  # noqa: SLF001 - of the thread that pauses
+        usual_ms = sending["retry_backoff_ms"]
 
         def watch(request: Any) -> None:
+            first = isinstance(request, (AddPartitionsToTxnHandler, AddOffsetsToTxnHandler))
+            sending["retry_backoff_ms"] = _BUSY_MS if first else usual_ms
             if isinstance(request, (EndTxnHandler, TxnOffsetCommitHandler)) and "on_complete" not in vars(request):
                 request.on_complete = functools.partial(self._answered, request.on_complete)
             enqueue(request)

@@ -58,20 +58,25 @@ class Origin(NamedTuple):
 
 
 class Partitioner:
-    """Partitions by key like Java's default partitioner, for consistency with other programs; caches the hashes."""
+    """Partitions by key like Java's default partitioner, as other programs do; caches keys and hashes."""
 
     def __init__(self, most: int = 200_000) -> None:
-        self._known: dict[str, int] = {}
+        self._known: dict[str, tuple[bytes, int]] = {}
         self._most = most
 
-    def hash(self, key: str) -> int:
-        """Returns the hash of a key; its remainder by the number of partitions is the partition."""
-        found = self._known.get(key)
+    def key(self, series: str) -> tuple[bytes, int]:
+        """Returns the key of a series and its hash, whose remainder by the number of partitions is the partition."""
+        found = self._known.get(series)
         if found is None:
             if len(self._known) >= self._most:
                 self._known.clear()
-            found = self._known[key] = murmur2(key.encode()) & 0x7FFFFFFF
+            key = series.encode()
+            found = self._known[series] = key, murmur2(key) & 0x7FFFFFFF
         return found
+
+    def hash(self, series: str) -> int:
+        """Returns the hash of the key of a series."""
+        return self.key(series)[1]
 
 
 def headers_limit(most: int) -> int:
@@ -112,17 +117,19 @@ def forecast_messages(
     if together == 1:
         extra = headers or [[]] * len(forecasts.forecasts)
         return [
-            Message(topic, partitioner.hash(series) % partitions, series.encode(), value, more)
-            for series, value, more in zip(forecasts.series, forecasts.forecasts, extra, strict=True)
+            Message(topic, number % partitions, key, value, more)
+            for (key, number), value, more in zip(
+                map(partitioner.key, forecasts.series), forecasts.forecasts, extra, strict=True
+            )
         ]
     by_series: dict[str, list[bytes]] = {}
     for series, value in zip(forecasts.series, forecasts.forecasts, strict=True):
         by_series.setdefault(series, []).append(value)
     messages = []
     for series, values in by_series.items():
-        where, key = partitioner.hash(series) % partitions, series.encode()
+        key, number = partitioner.key(series)
         groups = _groups(values, together, most - len(key) - _OVERHEAD_BYTES)
-        messages += [Message(topic, where, key, b"[" + b",".join(group) + b"]", []) for group in groups]
+        messages += [Message(topic, number % partitions, key, b"[" + b",".join(group) + b"]", []) for group in groups]
     return messages
 
 

@@ -11,7 +11,9 @@ import kafka
 import kafka.producer.kafka as library_producer
 import kafka_proxy as wire
 import pytest
+from confluent_kafka import KafkaException
 from contract import unit_of
+from kafka.admin import ConfigResource
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, TopicPartition
 from kafka_tools import Shelf, crash, drain, positions, produce, read_topic, settings, transport, values
@@ -19,6 +21,8 @@ from structlog.testing import capture_logs
 
 from service.errors import TransportBusyError, TransportError
 from service.kafka import kafka_python_producer as kafka_producer
+from service.kafka.confluent import ConfluentConsumer
+from service.kafka.confluent_producer import ConfluentProducer
 from service.kafka.fencing import FencedBefore
 from service.kafka.group import Assignment, group_consumer
 from service.kafka.kafka_python_producer import TransactionalProducer
@@ -54,6 +58,33 @@ def test_undelivered_record_fails_the_transaction(producer, proxy, bootstrap, ap
         producer.transact([message], {TopicPartition(f"{app}.in", 0): 5}, GROUP)
     assert wire.TXN_OFFSET_COMMIT not in proxy.seen
     assert values(read_topic(bootstrap, f"{app}.forecasts")) == [b"before"]
+
+
+@pytest.mark.parametrize("how", ["no response", "refused"])
+def test_undelivered_record_fails_the_transaction_of_confluent(how, proxied, proxy, topics, admin, bootstrap, app):
+    """A record that gets no response, or that brokers refuse, fails the whole transaction, offsets included."""
+    topics()
+    config = quick(proxied, app, client="confluent", membership="alone")
+    consumer, out, source = ConfluentConsumer(config, Assignment()), f"{app}.forecasts", TopicPartition(f"{app}.in", 0)
+    consumer.assign([source])
+    producer = ConfluentProducer(config)
+    producer.fence()
+    producer.transact([Message(out, 0, None, b"before", [])], {source: 1}, consumer.membership())
+    if how == "refused":
+        admin.alter_configs([ConfigResource("TOPIC", out, {"max.message.bytes": "2000"})])
+    else:
+        proxy.request_rules[wire.PRODUCE] = wire.eat
+    small, large = Message(out, 0, None, b"small", []), Message(out, 0, None, b"x" * 5000, [])
+    with pytest.raises((TransportError, KafkaException)):
+        producer.transact([small, large, small], {source: 5}, consumer.membership())
+    producer.close(broken=True)
+    proxy.request_rules.clear()
+    successor = ConfluentProducer(config)
+    successor.fence()
+    assert consumer.committed(source, 10_000).offset == 1
+    successor.close(broken=True)
+    consumer.close(1000)
+    assert values(read_topic(bootstrap, out)) == [b"before"]
 
 
 def test_sequence_error_fails_the_transaction(producer, proxy, bootstrap, app):
