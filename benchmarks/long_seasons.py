@@ -54,13 +54,13 @@ def memory_table(horizon: int = 24) -> str:
     return "\n".join(lines)
 
 
-def minutes(series: int, days: int, seed: int = 0) -> NDArray[np.float64]:
-    """Returns (series, days * DAY) values with a smooth day, a sharp morning, a job every day, and noise."""
+def minutes(series: int, days: int, seed: int = 0, day: int = DAY) -> NDArray[np.float64]:
+    """Returns (series, days * day) values with a smooth day, a sharp morning, a job every day, and noise."""
     rng = np.random.default_rng(seed)
-    t = np.arange(days * DAY)
+    t = np.arange(days * day)
     found = np.empty((series, len(t)))
     for i in range(series):
-        turn = (t / DAY + rng.random()) % 1.0
+        turn = (t / day + rng.random()) % 1.0
         smooth = 3.0 * np.sin(2 * np.pi * turn) + np.sin(4 * np.pi * turn + rng.random())
         sharp = 2.0 / (1.0 + np.exp(-(turn - 0.3) * DAY / 5)) - 2.0 / (1.0 + np.exp(-(turn - 0.8) * DAY / 5))
         job = 4.0 * ((turn * DAY) % DAY < 20)

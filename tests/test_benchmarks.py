@@ -61,10 +61,10 @@ def test_long_seasons() -> None:
     assert found["minute", "60, 1,440"] == [14928, 3, 8784]
     assert found["minute", "1,440, 10,080 (configured)"][2] < found["minute", "1,440, 10,080 (configured)"][0] / 8
     config = ModelConfig(
-        cell="elman", hidden_size=16, head_size=16, horizon=6, quantiles=(0.1, 0.5, 0.8, 0.95), seasons=(120,),
+        hidden_size=16, head_size=16, horizon=6, quantiles=(0.1, 0.5, 0.8, 0.95), seasons=(120,),
         calendar=False, interval_ms=long_seasons.MINUTE, max_gap=6,
     )  # fmt: skip
-    values = long_seasons.minutes(2, 1)[:, ::2]
+    values = long_seasons.minutes(2, 6, day=120)
     losses = [line.split("|")[3] for line in long_seasons.accuracy_table(values, config, [1, 3]).splitlines()[2:]]
     assert all(0.0 < float(one) < 1.0 for one in losses)
     assert losses[0] != losses[1]
