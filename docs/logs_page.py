@@ -137,6 +137,14 @@ MEANINGS: Final = {
         "The configuration has another network than the champion: its shape is adopted with the next events, and the "
         "rows are built anew. See [a network of another shape](shapes.md)."
     ),
+    "older values kept as means": (
+        "The network has seasons so long that its rows keep the means of so many `steps` in place of older values, and "
+        "a series takes so many bytes. See [long seasons](seasons.md)."
+    ),
+    "more bytes per series than state.bytes_per_series": (
+        "The state of a series takes more than the budget even with the coarsest means: `model.horizon`, quantile "
+        "levels and sizes of the network take the rest. Raise the budget, or lower these."
+    ),
     "state of groups left out that are not configured any more": (
         "A snapshot has the state of groups that the configuration does not have; it is not used."
     ),

@@ -10,7 +10,7 @@ SECTIONS = {
     "Start": ["index", "tutorial", "comparison"],
     "How to": [
         "files", "kafka", "parquet", "postgres", "history", "raw-events", "prometheus-only", "remote-write", "groups",
-        "retraining", "shapes", "covariates", "data", "anomalies", "alerts", "backtest", "recurrent", "page",
+        "retraining", "shapes", "seasons", "covariates", "data", "anomalies", "alerts", "backtest", "recurrent", "page",
         "scaling", "autoscaling", "deploying", "operations", "security", "upgrading",
     ],
     "Reference": [

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from forecaster.sequences.config import SequenceConfig, SequenceTrain
     from forecaster.sequences.model import SequenceModel
     from forecaster.sequences.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
+    from forecaster.state.budget import series_bytes, with_profile
     from forecaster.state.history import History
     from forecaster.training.compare import Comparison, challenge, compare
     from forecaster.training.loop import FitProgress, FitReport, fit, fit_from
@@ -152,6 +153,10 @@ _MODULES = {
         "fit_sequences",
         "sequence_loss",
     ),
+    "state.budget": (
+        "series_bytes",
+        "with_profile",
+    ),
     "state.history": ("History",),
     "training.compare": (
         "Comparison",
@@ -249,6 +254,7 @@ __all__ = [
     "save_model",
     "score",
     "sequence_loss",
+    "series_bytes",
     "start_model",
     "step_times",
     "steps_between",
@@ -257,4 +263,5 @@ __all__ = [
     "transferred",
     "use_kernels",
     "used_kernels",
+    "with_profile",
 ]

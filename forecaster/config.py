@@ -17,6 +17,8 @@ HEADS = ("direct", "decoder")
 SIDES = ("both", "high", "low")
 LOSS_ON = ("each", "last")
 MAX_SEASONS = 3
+MAX_SEASON = 20_000  # steps
+PLAIN_SEASON = 767  # steps; the values of longer ones take more than `USUAL_BYTES` of state/budget.py
 MAX_HEAD_SIZE = 64  # the head's hidden layer is one panel of at most four sixteen-lane vectors
 MAX_QUANTILES = 32  # two sixteen-lane vectors
 MONTH_MS = 2_629_746_000  # the mean month of the Gregorian calendar
@@ -151,6 +153,13 @@ class ModelConfig(_Plain):
         "head of 64); false: from untrained ones.",
     )
     seed: int = _setting(0, "Seed of untrained weights.", low=0, high=MAX_SEED)
+    profile_steps: int = _setting(
+        1,
+        "Steps of which a row keeps the mean only, where they lie further back than a part of the longest season "
+        "(features/profile.py); 1: each value.",
+        low=1,
+        high=MAX_SEASON,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,7 +172,7 @@ class ModelConfig(_Plain):
         s = self.seasons
         _check(len(s) <= MAX_SEASONS, "seasons", s, f"at most {MAX_SEASONS} lengths")
         for length in s:
-            _whole("seasons", length, 2, 20_000)
+            _whole("seasons", length, 2, MAX_SEASON)
         _check(list(s) == sorted(set(s)), "seasons", s, "increasing lengths")
         mean = self.interval_months * MONTH_MS
         ok = not mean or self.interval_ms in {0, mean}
@@ -185,10 +194,21 @@ class ModelConfig(_Plain):
         most = MAX_FUTURE // self.horizon
         _check(ok, "future_covariates", names, f"different names, at most {most} ({MAX_FUTURE} / horizon)")
 
+    @property
+    def has_long_season(self) -> bool:
+        """Whether a season has more than `PLAIN_SEASON` steps, so that the default keeps means of older values."""
+        return max(self.seasons, default=0) > PLAIN_SEASON
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as JSON values; leaves out later settings at their defaults: the sha256 is stable."""
         found = super().to_dict()
-        later = {"head": "direct", "pretrained": True, "future_covariates": [], "interval_months": 0}
+        later = {
+            "head": "direct",
+            "pretrained": True,
+            "future_covariates": [],
+            "interval_months": 0,
+            "profile_steps": 1,
+        }
         return {name: value for name, value in found.items() if name not in later or value != later[name]}
 
 

@@ -20,6 +20,7 @@ from forecaster.anomaly import N_STATE, anomaly_floats
 from forecaster.config import ModelConfig
 from forecaster.ensemble.combine import EnsembleLayout, EnsembleShape, ensemble_constants, ensemble_shape
 from forecaster.features.head_inputs import head_columns, horizon_places, phase_floats, season_fading, target_steps
+from forecaster.features.profile import RingShape, ring_shape
 from forecaster.features.step_inputs import N_STATISTICS, calendar_columns
 from forecaster.kernels.buffers import buffer, padded_width
 from forecaster.kernels.sizes import sized
@@ -69,6 +70,7 @@ class FeatureLayout(NamedTuple):
         fading, steps: offsets of `season_fading` and `target_steps` in W.
         target: offset of the inputs of the targets from those of the moment. row: distance between their rows.
         known: offset of known future values. date: offset of dates. past: offset of `phase_floats` of scratch.
+        full, width, reach: see `Ring`: steps that are read as values, steps of a bin, steps that can be read.
     """
 
     seasons: tuple[int, ...]
@@ -83,6 +85,9 @@ class FeatureLayout(NamedTuple):
     known: int
     date: int
     past: int
+    full: int
+    width: int
+    reach: int
 
 
 @sized()
@@ -91,7 +96,7 @@ class RowLayout(NamedTuple):
 
     Attributes:
         state: float32 numbers of one layer's state. states: those of all layers, at the start of a row.
-        ring: the newest values. length: how many.
+        ring: the newest values. length: how many. bins: means of older ones. held: how many.
         covariates: (WARM_STEPS, C), the newest scaled covariates.
         one_step: quantiles forecast for the next event, followed by the state of anomaly.py.
         slots: replaced values, see outliers.py.
@@ -103,6 +108,8 @@ class RowLayout(NamedTuple):
     states: int
     ring: int
     length: int
+    bins: int
+    held: int
     covariates: int
     one_step: int
     slots: int
@@ -128,7 +135,7 @@ class Layout:
         gates: constants of the cell.
         states: vectors of state per unit (1, or 2 for the LSTM).
         z_vectors, q_vectors: sixteen-lane vectors of the head's hidden layer and of the padded quantiles.
-        ring: number of recent values that a row keeps.
+        ring: the recent values that a row keeps, and the means of older ones.
         state_floats: float32 numbers of hidden state per row.
         ensemble: layout of the ensemble's state per row.
         tensors: name -> (offset, shape), in the order of the buffer.
@@ -145,11 +152,16 @@ class Layout:
     states: int
     z_vectors: int
     q_vectors: int
-    ring: int
+    ring: RingShape
     state_floats: int
     ensemble: EnsembleShape
     tensors: dict[str, tuple[int, tuple[int, ...]]]
     n_params: int
+
+    @property
+    def ring_floats(self) -> int:
+        """Numbers of a row's ring of values and of its bins, which follow."""
+        return self.ring.length + self.ring.held
 
     @property
     def n_f(self) -> int:
@@ -206,8 +218,7 @@ def layout_of(config: ModelConfig) -> Layout:
     n_top = hidden if cell else n_x
     z_vectors, q_vectors = config.head_size // 16, _vectors(len(config.quantiles))
     width, padded, blocks = config.head_size, 16 * q_vectors, hidden // 16
-    longest = max(config.seasons, default=0)
-    ring = max(2 * longest, WARM_STEPS + longest) + 1
+    ring = ring_shape(max(config.seasons, default=0), config.profile_steps, config.horizon, WARM_STEPS)
 
     wanted: dict[str, tuple[int, ...]] = {}
     for i in range(layers):
@@ -322,6 +333,7 @@ def feature_layout(layout: Layout) -> FeatureLayout:
     return FeatureLayout(
         c.seasons, calendar_code(c), len(c.covariates), futures, c.horizon, fading, fading + row, target, row,
         known=date - 2 * futures * row, date=date, past=date + n_c * row,
+        full=layout.ring.full, width=layout.ring.width, reach=layout.ring.reach,
     )  # fmt: skip
 
 
@@ -334,13 +346,14 @@ def rates(layout: Layout) -> tuple[float, float]:
 def row_layout(layout: Layout) -> RowLayout:
     """Returns the offsets of the parts of a row of state/table.py."""
     ring, covariates = layout.state_floats, len(layout.config.covariates)
-    one_step = ring + layout.ring + WARM_STEPS * covariates
+    shape, behind = layout.ring, ring + layout.ring_floats
+    one_step = behind + WARM_STEPS * covariates
     future = N_STATISTICS + 2 * covariates
     return RowLayout(
-        state=layout.states * layout.hidden, states=layout.state_floats, ring=ring, length=layout.ring,
-        covariates=ring + layout.ring, one_step=one_step, slots=one_step + layout.n_q + N_STATE,
-        ensemble=one_step + anomaly_floats(layout.n_q), anchor=future + 2 * len(layout.config.future_covariates),
-        future=future,
+        state=layout.states * layout.hidden, states=layout.state_floats, ring=ring, length=shape.length,
+        bins=ring + shape.length, held=shape.held, covariates=behind, one_step=one_step,
+        slots=one_step + layout.n_q + N_STATE, ensemble=one_step + anomaly_floats(layout.n_q),
+        anchor=future + 2 * len(layout.config.future_covariates), future=future,
     )  # fmt: skip
 
 

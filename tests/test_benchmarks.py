@@ -21,6 +21,7 @@ import first_forecast
 import forecast_formats
 import history
 import late_events
+import long_seasons
 import mixed_cadences
 import parquet_output
 import postgres_output
@@ -51,6 +52,24 @@ def test_trend() -> None:
     assert int(rows["linear"][0]) > 0
     assert float(rows["linear"][1]) <= 1.0
     assert all(rows[shape][5] == "0.0%" for shape in ("linear", "sawtooth", "still", "walk"))
+
+
+def test_long_seasons() -> None:
+    """Rows of long seasons are a fraction, ordinary ones are as before; means of few steps hardly change the errors."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in long_seasons.memory_table().splitlines()]
+    found = {(row[0], row[1]): [int(cell.replace(",", "")) for cell in row[2:]] for row in rows[2:]}
+    assert {name for name, _ in found} == set(long_seasons.CADENCES)
+    assert found["hour", "24, 168"] == [4752, 1, 4752]
+    assert found["minute", "60, 1,440"] == [14928, 3, 8784]
+    assert found["minute", "1,440, 10,080 (configured)"][2] < found["minute", "1,440, 10,080 (configured)"][0] / 8
+    config = ModelConfig(
+        hidden_size=16, head_size=16, horizon=6, quantiles=(0.1, 0.5, 0.8, 0.95), seasons=(120,),
+        calendar=False, interval_ms=long_seasons.MINUTE, max_gap=6,
+    )  # fmt: skip
+    values = long_seasons.minutes(2, 6, day=120)
+    losses = [line.split("|")[3] for line in long_seasons.accuracy_table(values, config, [1, 3]).splitlines()[2:]]
+    assert all(0.0 < float(one) < 1.0 for one in losses)
+    assert losses[0] != losses[1]
 
 
 def test_records() -> None:

@@ -16,7 +16,7 @@ import math
 from typing import Any
 
 from forecaster.features.head_inputs import SEASONAL
-from forecaster.features.step_inputs import lag_value
+from forecaster.features.profile import lag_value
 from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Ring
 from forecaster.kernels.simd import load

@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 
 from forecaster.features.outliers import YOUNG_VALUES, or_zero
-from forecaster.features.step_inputs import LAST, TINY, lag_value
+from forecaster.features.profile import lag_value, whole_ring
+from forecaster.features.step_inputs import LAST, TINY
 from forecaster.kernels.jit import inlined
-from forecaster.kernels.operands import Ring
 
 SPAN, LEAST_SPAN = 1.0, 16.0
 # JUMP: an extreme value that is kept; REPLACED: one that outliers.py replaces. Not literals, see observe/kernel.py
@@ -94,7 +94,7 @@ def trend_begin(tracked: Any, R: int, A: Any, trend: int, ring: int, newest: int
     before, elapsed, count = math.nan, 1.0, 0
     held = min(newest, R - 1)
     for later in range(held + 1):
-        v = lag_value(Ring(A, ring, R, newest), held - later)
+        v = lag_value(whole_ring(A, ring, R, newest), held - later)
         if math.isnan(v):
             elapsed += 1.0
         else:

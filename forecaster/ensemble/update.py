@@ -34,7 +34,8 @@ from forecaster.ensemble.combine import EnsembleLayout, EnsembleShape
 from forecaster.ensemble.experts import PER_SEASON, SEASONAL_FROM, TREND, season_past
 from forecaster.ensemble.trend import damping, trend_learn
 from forecaster.ensemble.weights import LOSS_RATE
-from forecaster.features.step_inputs import TINY, inverse_scale, lag_value
+from forecaster.features.profile import lag_value
+from forecaster.features.step_inputs import TINY, inverse_scale
 from forecaster.kernels.buffers import padded_width
 from forecaster.kernels.half import load_halves
 from forecaster.kernels.jit import inlined

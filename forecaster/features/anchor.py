@@ -50,7 +50,8 @@ def move_anchor(
     """Makes all stored values of a row relative to an anchor that is `by` greater; the caller stores the new anchor.
 
     Args:
-        R, Q, horizon: length of the ring, levels, horizons; `horizon` is 0 where the row has no ensemble.
+        R, Q, horizon: numbers of the ring and the bins behind it, levels, horizons; `horizon` is 0 where the row has
+            no ensemble.
         A, ring, one_step, slots, ensemble_at: the row, its ring, quantiles of the next value, outlier slots, ensemble.
         D, d: statistics of the row.
         by: difference of the anchors.

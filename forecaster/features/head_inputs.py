@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.features.calendar import DAY_MS, is_holiday, transitions_until
+from forecaster.features.profile import lag_value
 from forecaster.features.step_inputs import (
     LAG_LIMIT,
     LAST,
@@ -37,7 +38,6 @@ from forecaster.features.step_inputs import (
     WEEK_MS,
     clip_lag,
     inverse_scale,
-    lag_value,
     waves,
 )
 from forecaster.kernels.buffers import padded_width
@@ -210,6 +210,12 @@ def phase(season: int, back: int, horizon: int, ring: Ring, ref: float, u: float
             run = min(run, -step)
             for i in range(place, place + run):
                 f[at + i] = math.nan
+        elif newest - step >= ring.full:  # one value for all steps of a bin, as in `lag_value`
+            run = min(run, ring.width - step % ring.width, newest - ring.full + 1 - step)
+            v = Y[ring.bins + step // ring.width % ring.held]
+            v = math.nan if math.isnan(v) else clip_lag((v - ref) * u)
+            for i in range(place, place + run):
+                f[at + i] = v
         else:
             start = step % R
             run = min(run, R - start)

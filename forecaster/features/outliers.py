@@ -54,7 +54,8 @@ from typing import Any
 
 import numpy as np
 
-from forecaster.features.step_inputs import LEVEL, SCALE, lag_value
+from forecaster.features.profile import lag_value
+from forecaster.features.step_inputs import LEVEL, SCALE
 from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Ring
 
@@ -243,38 +244,41 @@ def next_reach(reach: float, distance: float) -> float:
 
 
 @inlined
-def repeats(A: Any, slots: int, ring: int, R: int, steps: int, back: int, v: float, near: float) -> bool:
+def repeats(row: Ring, slots: int, back: int, v: float, near: float) -> bool:
     """Returns whether the value observed `back` steps ago, replaced or not, is within `near` of v."""
-    if abs(v - lag_value(Ring(A, ring, R, steps), back)) < near:
+    A = row.array
+    if abs(v - lag_value(row, back)) < near:
         return True
     for k in range(SLOTS):
         slot = slots + 2 * k
-        if steps_back(A, slot, steps) == back and abs(v - A[slot + 1]) < near:
+        if steps_back(A, slot, row.newest) == back and abs(v - A[slot + 1]) < near:
             return True
     return False
 
 
 @inlined
 def screen(
-    seasons: Any, R: int, A: Any, slots: int, ring: int, steps: int, v: float, expected: float,
+    seasons: Any, row: Ring, slots: int, v: float, expected: float,
     usual: bool, runs: float, D: Any, d: int,  # noqa: FBT001 - kernels take no keywords
 ) -> bool:  # fmt: skip
     """Returns whether an extreme value is to be replaced.
 
     Args:
-        seasons: steps of each. R: length of the ring.
-        A, slots, ring: the row, its slots and its ring, overwritten.
-        steps: step of the value. v: the value. expected: its replacement. usual: result of `count_extremes`.
+        seasons: steps of each.
+        row: the ring of the row and the step of the value, overwritten.
+        slots: where they start in the array of the row, overwritten.
+        v: the value. expected: its replacement. usual: result of `count_extremes`.
         runs: result of `recent_runs` before this value.
         D, d: statistics of the row, overwritten where a change persists.
     """
+    A, ring, R, steps = row.array, row.at, row.length, row.newest
     near = 0.5 * abs(v - expected)
     if len(seasons) > 0:  # numba prunes the branch of literals; it cannot index an empty tuple
         for i in range(len(seasons)):
             season = seasons[i]
-            if abs(v - lag_value(Ring(A, ring, R, steps), season)) < near:
+            if abs(v - lag_value(row, season)) < near:
                 return False
-            if runs > FEW and not repeats(A, slots, ring, R, steps, 2 * season, v, near):
+            if runs > FEW and not repeats(row, slots, 2 * season, v, near):
                 continue
             for k in range(SLOTS):
                 slot = slots + 2 * k
@@ -289,7 +293,7 @@ def screen(
         store_replaced(A, slots, steps, v)
         return True
     if change:
-        accept_change(R, A, slots, ring, steps, v, expected, stray, D, d)
+        accept_change(row, slots, v, expected, stray, D, d)
     return False
 
 
@@ -312,13 +316,12 @@ def stray_slot(A: Any, slots: int, steps: int, v: float, expected: float) -> int
 
 
 @inlined
-def accept_change(
-    R: int, A: Any, slots: int, ring: int, steps: int, v: float, expected: float, stray: int, D: Any, d: int
-) -> None:
+def accept_change(row: Ring, slots: int, v: float, expected: float, stray: int, D: Any, d: int) -> None:
     """Restores the replaced values of the last steps, which were right; computes level and scale from them.
 
     The jump itself, which would distort both, is left out. Arguments as of `screen`.
     """
+    A, steps = row.array, row.newest
     total, low, high, count = v, v, v, 1.0
     for k in range(SLOTS):
         slot = slots + 2 * k
@@ -331,13 +334,12 @@ def accept_change(
         slot = slots + 2 * k
         if k != stray and steps_back(A, slot, steps) <= SLOTS:
             apart += abs(A[slot + 1] - middle)
-            restore_value(A, slot, ring, R, steps)
+            restore_value(A, slot, row.at, row.length, steps)
     same = apart <= EQUAL * abs(v - expected)  # up to rounding in float32
     agree = apart <= AGREE * count * abs(middle - expected)
     if agree:
         D[d + LEVEL] = v if same else middle
     if agree or low < expected < high:
-        row = Ring(A, ring, R, steps)
         D[d + SCALE] = max(D[d + SCALE], 0.0 if same else smallest_change(row, v))
 
 

@@ -27,6 +27,7 @@ import math
 from typing import Any
 
 from forecaster.features.calendar import DAY_MS, is_holiday, local_time
+from forecaster.features.profile import lag_value
 from forecaster.kernels.jit import inlined
 from forecaster.kernels.operands import Block, Ring
 from forecaster.kernels.simd import maximum, select
@@ -125,15 +126,6 @@ def observe_value(y: float, observed: int, D: Any, d: int, level_rate: float, sc
         rate = max(1.0 / (observed + 1), level_rate)
         D[d + LEVEL] += deviation * rate
     D[d + LAST] = y
-
-
-@inlined
-def lag_value(ring: Ring, k: int) -> float:
-    """Returns the value `k` steps before the newest step of a ring, or nan."""
-    step = ring.newest - k
-    if step < 0 or k >= ring.length:
-        return math.nan
-    return ring.array[ring.at + step % ring.length]  # type: ignore[no-any-return]
 
 
 @inlined

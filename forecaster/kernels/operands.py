@@ -3,7 +3,7 @@
     Block      numbers that start at one place
     Rows       rows of whole vectors, a fixed distance apart
     Strided    a matrix of any strides, of which single numbers are read
-    Ring       the newest values of a series
+    Ring       the newest values of a series, and the means of older ones
     HeadInputs inputs of the head for one event
 
 All are NamedTuples, which Numba takes apart at compile time: the compiled code has no trace of them. A kernel that
@@ -62,19 +62,31 @@ class Strided(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """The newest values of a series: that of step n is array[at + n % length], nan where it is missing.
+    """The newest values of a series, and the means of older ones; see features/profile.py.
+
+    The value of step n is array[at + n % length], nan where it is missing. What is read of a step that lies `full` or
+    more steps behind the newest one is the mean of its bin, array[bins + n // width % held].
 
     Attributes:
         array: (n,) float32 or float64.
         at: start of the ring.
         length: of the ring, in steps.
         newest: the newest step, counted from the first of the series.
+        full: steps from the newest one on that are read as values.
+        width: steps of a bin; 1: there are no bins, and `full` is `length`.
+        bins: start of the bins. held: how many there are.
+        reach: steps from the newest one on that can be read.
     """
 
     array: Any
     at: int
     length: int
     newest: int
+    full: int
+    width: int
+    bins: int
+    held: int
+    reach: int
 
 
 class HeadInputs(NamedTuple):

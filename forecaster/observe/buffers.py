@@ -11,7 +11,8 @@ from forecaster.ensemble.combine import EnsembleLayout, mix_floats
 from forecaster.ensemble.update import learn_floats
 from forecaster.features.first_values import YOUNG_FLOATS
 from forecaster.kernels.buffers import buffer, padded_width
-from forecaster.kernels.jit import TILE
+from forecaster.kernels.jit import TILE, inlined
+from forecaster.kernels.operands import Ring
 from forecaster.kernels.sizes import sized
 from forecaster.layout import (
     FeatureLayout,
@@ -157,6 +158,14 @@ class EventOutputs(NamedTuple):
     robust: Any
     notes: Any
     noted: Any
+
+
+@inlined
+def ring_of(sizes: ObserveLayout, table: TableRows, row: int, newest: int) -> Ring:
+    """Returns the ring of a row whose newest step is `newest`."""
+    part, at = sizes.row, row * table.hidden_row
+    return Ring(table.hidden, at + part.ring, part.length, newest, sizes.features.full, sizes.features.width,
+                at + part.bins, part.held, sizes.features.reach)  # fmt: skip
 
 
 def scratch_layout(layout: Layout) -> ScratchLayout:

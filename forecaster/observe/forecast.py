@@ -22,13 +22,13 @@ from forecaster.features.step_inputs import (
     inverse_scale,
 )
 from forecaster.kernels.jit import inlined
-from forecaster.kernels.operands import Block, HeadInputs, Ring, Rows
+from forecaster.kernels.operands import Block, HeadInputs, Rows
 from forecaster.kernels.simd import fma, load, maximum, minimum, splat, store
 from forecaster.network.decoder_head import decoder_forward
 from forecaster.network.direct_head import direct_forward
 from forecaster.network.layer import LayerWeights, Slab, Strips, layer_step
 from forecaster.network.quantile_output import HeadLayout
-from forecaster.observe.buffers import Events, ObserveLayout, TableRows
+from forecaster.observe.buffers import Events, ObserveLayout, TableRows, ring_of
 
 LARGEST = 3.4028234663852886e38  # of float32
 
@@ -97,9 +97,9 @@ def forecast(
 ) -> None:
     """Computes the network's quantiles of every horizon, in units of scale around ref: docs/model.md, "Head"."""
     features, scratch, head = sizes.features, sizes.scratch, sizes.head
-    w, d, at = row * table.counters_row, row * table.stats_row, row * table.hidden_row
+    w, d = row * table.counters_row, row * table.stats_row
     inputs = HeadInputs(S, scratch.f, scratch.f + features.target, features.row)
-    ring = Ring(table.hidden, at + sizes.row.ring, sizes.row.length, table.counters[w + STEPS] - 1)
+    ring = ring_of(sizes, table, row, table.counters[w + STEPS] - 1)
     horizon_features(features.seasons, features.horizon, ring, Block(table.stats, d), Block(W, features.fading), inputs,
                      scratch.f + features.past)  # fmt: skip
     future_features(features.futures, features.horizon, events.known, event * features.futures * features.horizon, 0,

@@ -32,6 +32,7 @@ from forecaster.config import ModelConfig
 from forecaster.features.counters import EVENT, INTERVAL, STEPS
 from forecaster.features.head_inputs import date_features
 from forecaster.features.interval import DUPLICATE, SAME, is_near
+from forecaster.features.profile import close_bin
 from forecaster.kernels.forms import Forms
 from forecaster.kernels.jit import TILE, kernel
 from forecaster.kernels.operands import Block, Rows
@@ -48,6 +49,7 @@ from forecaster.observe.buffers import (
     Scratch,
     TableRows,
     observe_layout,
+    ring_of,
 )
 from forecaster.observe.forecast import LARGEST, forecast, mix, network, write_forecast
 from forecaster.observe.stages import (
@@ -190,6 +192,7 @@ def _build(variant: ObserveLayout) -> Callable[..., None]:
 
                 # 3 features of the event's own step
                 learns_from = False
+                close_bin(ring_of(sizes, table_rows, row, steps))
                 if is_missing:
                     place = row * table_rows.hidden_row + sizes.row.ring + steps % sizes.row.length
                     table_rows.hidden[place] = np.nan

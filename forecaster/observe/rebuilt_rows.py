@@ -1,7 +1,8 @@
 """Rows of a network of another shape: they observe again what the rows of the former network and the history hold.
 
     of every series   the values in the ring of its row that are older than its first event in the history, at the times
-                      of their steps and without covariates; of a series without such an event its newest step too
+                      of their steps and without covariates; where the row has only the mean of a bin (features/
+                      profile.py), that mean at each of its steps; of a series without such an event its newest step too
     then              the events of the history in the order of the stream, with their covariates by name
 
 **Law.** The rows, checkpoints and rings for late events are those of new rows that observe exactly these events, in
@@ -137,9 +138,12 @@ def _of_rings(
     table, layout = former.table, former.table.layout
     counters = table.counters[rows]
     steps, interval = counters[:, STEPS], counters[:, INTERVAL]
-    depth = min(layout.ring, most)
-    back = np.arange(depth - 1, -1, -1)[:, None]  # of a step behind the newest one
-    slots = table.ring_at + (steps - 1 - back) % layout.ring
+    ring = layout.ring
+    back = np.arange(min(ring.reach, most) - 1, -1, -1)[:, None]  # of a step behind the newest one
+    step = steps - 1 - back
+    slots = table.ring_at + step % ring.length
+    if ring.held:
+        slots = np.where(back < ring.length, slots, table.ring_at + ring.length + step // ring.width % ring.held)
     value = table.hidden[rows, slots].astype(np.float64) + table.stats[rows, table.anchor_at]
     held = (back < steps) & np.isfinite(value) & ((interval > 0) | (back == 0))
     codes = former.calendars.codes(rows)

@@ -33,6 +33,7 @@ from forecaster.features.outliers import (
     screen,
     spread_of,
 )
+from forecaster.features.profile import close_bin
 from forecaster.features.step_inputs import (
     LAST,
     LEVEL,
@@ -42,10 +43,10 @@ from forecaster.features.step_inputs import (
     step_features,
 )
 from forecaster.kernels.jit import inlined
-from forecaster.kernels.operands import Block, Ring
+from forecaster.kernels.operands import Block
 from forecaster.kernels.simd import prefetch, splat, store
 from forecaster.layout import WARM_STEPS
-from forecaster.observe.buffers import EventOutputs, Events, ObserveLayout, TableRows
+from forecaster.observe.buffers import EventOutputs, Events, ObserveLayout, TableRows, ring_of
 from forecaster.observe.forecast import LARGEST
 
 UNKNOWN = 5  # batch.Status, as a literal
@@ -141,8 +142,10 @@ def reset_if_stale(
         before = min(steps, WARM_STEPS)
     if missing > sizes.max_gap:
         clear_state(sizes, hidden, at)
-        for k in range(min(missing, sizes.row.length)):
-            hidden[y + (steps + missing - 1 - k) % sizes.row.length] = np.nan
+        held = sizes.features.reach + sizes.features.width  # including the oldest bin as a whole
+        for step in range(steps + missing - min(missing, held), steps + missing):
+            close_bin(ring_of(sizes, table, row, step))
+            hidden[y + step % sizes.row.length] = np.nan
         for k in range(min(missing, WARM_STEPS) * covariates):
             place = ((steps + missing - 1) % WARM_STEPS) * covariates + covariates - 1 - k
             hidden[cov_ring + place % (WARM_STEPS * covariates)] = np.nan
@@ -162,6 +165,7 @@ def reset_if_stale(
 def record_missing_step(sizes: ObserveLayout, table: TableRows, row: int, step: int) -> None:
     """Records a step without a value and without a forecast."""
     hidden, at, covariates = table.hidden, row * table.hidden_row, sizes.features.covariates
+    close_bin(ring_of(sizes, table, row, step))
     hidden[at + sizes.row.ring + step % sizes.row.length] = np.nan
     if sizes.ensemble.members > 0:
         forget_points(sizes.ensemble.tracked, hidden, at + sizes.row.ensemble, step)
@@ -213,7 +217,7 @@ def update_by_value(
     )  # fmt: skip
     R, Q, anchor_at = sizes.row.length, sizes.head.n_q, d + sizes.row.anchor
     members, horizon = ensemble.members, sizes.head.horizon if ensemble.members > 0 else 0
-    ring, statistics = Ring(hidden, y, R, steps), Block(stats, d)
+    ring, statistics = ring_of(sizes, table, row, steps), Block(stats, d)
     seen = counters[w + OBSERVED]
     y_now: Any = np.float64(np.float32(value - stats[anchor_at]))
     # anomaly.py: score of the value under its forecast
@@ -229,13 +233,14 @@ def update_by_value(
         runs = recent_runs(hidden, slots, seen)
         usual = count_extremes(hidden, slots, y, R, steps, y_now, center, extreme, seen)
         if extreme:
-            replaced = screen(sizes.features.seasons, R, hidden, slots, y, steps, y_now, center, usual, runs, stats, d)
+            replaced = screen(sizes.features.seasons, ring, slots, y_now, center, usual, runs, stats, d)
     # anchor.py
     if not replaced:
         anchor = next_anchor(value, stats[anchor_at], stats[d + SCALE], seen)
         if anchor != stats[anchor_at]:
             at_level = stats[d + LEVEL] == y_now
-            move_anchor(R, Q, horizon, hidden, y, one_step, slots, ensemble_at, stats, d, anchor - stats[anchor_at])
+            move_anchor(R + sizes.row.held, Q, horizon, hidden, y, one_step, slots, ensemble_at, stats, d,
+                        anchor - stats[anchor_at])  # fmt: skip
             stats[anchor_at] = anchor
             y_now = np.float64(np.float32(value - anchor))
             if at_level:  # keep them equal in spite of rounding
@@ -290,7 +295,7 @@ def write_step_inputs(
 ) -> None:  # fmt: skip
     """Writes the inputs of a step of a row to a place of the tile: docs/model.md, "Inputs", and step_inputs.py."""
     features, at = sizes.features, row * table.hidden_row
-    state, ring = sizes.row.state, Ring(table.hidden, at + sizes.row.ring, sizes.row.length, step)
+    state, ring = sizes.row.state, ring_of(sizes, table, row, step)
     cov = at + sizes.row.covariates + (step % WARM_STEPS) * features.covariates
     step_features(features.seasons, features.calendar, features.covariates, ring,
                   Block(table.stats, row * table.stats_row), calendar_table, ts, gap, Block(table.hidden, cov),

@@ -1,7 +1,7 @@
 """The table of series: series id -> row, and all per-series state as arrays; one table per input partition.
 
-    hidden   float32   hidden state of every layer, ring of recent values, ring of recent covariates,
-                       anomaly score (anomaly.py), ensemble (combine.py)
+    hidden   float32   hidden state of every layer, ring of recent values, means of older ones (profile.py), ring of
+                       recent covariates, anomaly score (anomaly.py), ensemble (combine.py)
     stats    float64   level, scale, last value; level and scale of every covariate, then of every known-future one;
                        the anchor (anchor.py)
     counters int64     counters and times, see the column names below; those of time are explained in interval.py
@@ -73,7 +73,7 @@ class Table:
         learns = layout.config.interval_ms == 0
         self.layout, self.max_series = layout, max_series
         self.ring_at = layout.state_floats
-        self.covariate_ring_at = self.ring_at + layout.ring
+        self.covariate_ring_at = self.ring_at + layout.ring_floats
         self.anomaly_at = self.covariate_ring_at + WARM_STEPS * covariates
         self.ensemble_at = self.anomaly_at + anomaly_floats(layout.n_q)
         n_hidden = self.ensemble_at + layout.ensemble.floats

@@ -22,7 +22,7 @@ from forecaster.features.head_inputs import date_features, horizon_features
 from forecaster.features.known_future import future_features
 from forecaster.features.step_inputs import LAST, N_STATISTICS, SCALE, TINY, inverse_scale
 from forecaster.kernels.jit import inlined, kernel, products
-from forecaster.kernels.operands import Block, HeadInputs, Ring, Rows, Strided
+from forecaster.kernels.operands import Block, HeadInputs, Rows, Strided
 from forecaster.kernels.simd import load, splat, store
 from forecaster.kernels.sizes import bind, sized, split
 from forecaster.layout import FeatureLayout, Layout, StackLayout, feature_layout, head_layout, stack_layout
@@ -38,6 +38,7 @@ from forecaster.training.chunk_layers import (
     forward,
     top_rows,
 )
+from forecaster.training.prepare_kernel import steps_ring
 
 TARGET_LIMIT = 64.0  # targets are clipped to 64 scales from the last value
 
@@ -59,7 +60,8 @@ class ChunkData(NamedTuple):
     """The data set, flat and read-only; see `Dataset`.
 
     Attributes:
-        x: (N * n_x,) float32. y, lags: (N,) float64 values. ts: (N,) int64.
+        x: (N * n_x,) float32. y: (N,) float64 values. ts: (N,) int64.
+        lags: (N + `bin_floats`,) float64, the values that lags read, then bins, see `steps_ring`.
         stats: (N * 3,) float64. start, interval: (N,) int64.
         known, known_at, since, future_stats: known future values: `future`, `future_at`, `since`, `future_stats`.
     """
@@ -229,7 +231,8 @@ def _build(variant: ChunkLayout) -> Callable[..., None]:
                     date_features(calendar, calendar_table, date_ts, date_interval, horizon, W, features.steps,
                                   f, features.date, features.row)  # fmt: skip
                     write_date_terms(head, W, Block(given, 0), f, features.date, features.row)
-                horizon_features(features.seasons, horizon, Ring(data.lags, base, limit - base + 1, at - base),
+                ring = steps_ring(features, data.lags, ts.shape[0], base, limit, at)
+                horizon_features(features.seasons, horizon, ring,
                                  Block(stats, d), Block(W, features.fading), inputs, features.past)  # fmt: skip
                 if futures > 0:
                     future_features(futures, horizon, data.known, data.known_at[at], since[at], data.future_stats,

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from forecaster.errors import TrainingError
 from forecaster.features.anchor import LARGE
 from forecaster.features.calendar import calendar_table
+from forecaster.features.profile import RingShape
 from forecaster.features.step_inputs import N_STATISTICS
 from forecaster.layout import Layout
 from forecaster.state.history import History
 from forecaster.training.cadence import begin_steps, pieces
-from forecaster.training.prepare_kernel import GridSteps, StepInputs, prepare_kernel
+from forecaster.training.prepare_kernel import GridSteps, StepInputs, bin_floats, prepare_kernel
 
 MOST_STEPS = 4_000_000  # of a data set, about 240 bytes each while it is built; the oldest events beyond are left out
 BURN_STEPS = 8  # steps at the start of a stream without loss, in which the hidden state forms
@@ -41,7 +42,7 @@ class Dataset:
         future: flat, the known future values of events (F, horizon each); one number if F = 0, as in the next three.
         future_at: (N,) int64, offset of the newest event's values in it. since: (N,) int64, steps since that event.
         future_stats: (N, 2F) float64 level and scale of every known-future covariate after the step.
-        lags: (N,) values that lags read, with outliers replaced; by default y.
+        lags: (N,) values that lags read, with outliers replaced, then bins (`prepare_kernel.steps_ring`); by default y.
 
     Values of a series are float64, relative to an anchor of its own (anchor.py).
     """
@@ -78,11 +79,17 @@ def _relative(history: History, events: NDArray[np.int64]) -> tuple[NDArray[np.f
     return value.astype(np.float32).astype(np.float64), lags.astype(np.float32).astype(np.float64)
 
 
-def _jumps(ts: NDArray[np.int64], interval: int, max_gap: int, ring: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Returns the steps from each event to the next, and where the live path would restart the row."""
+def _jumps(
+    ts: NDArray[np.int64], interval: int, max_gap: int, ring: RingShape
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Returns the steps from each event to the next, and where the live path would restart the row.
+
+    Lags reach no further back than rings and bins, so that longer gaps are shortened, by whole bins.
+    """
     jumps = np.maximum(1, (np.diff(ts) + interval // 2) // interval)
-    broken = jumps - 1 > max_gap
-    return np.where(broken, np.minimum(jumps, ring + 1), jumps), broken  # lags reach no further back than the ring
+    broken, most = jumps - 1 > max_gap, ring.reach + ring.width
+    short = np.where(jumps > most, most + (jumps - most) % ring.width, jumps)
+    return np.where(broken, short, jumps), broken
 
 
 def dataset(history: History, layout: Layout, validation_fraction: float) -> Dataset:
@@ -167,6 +174,7 @@ def dataset(history: History, layout: Layout, validation_fraction: float) -> Dat
     x = np.zeros((base, layout.n_x), np.float32)
     stats = np.zeros((base, N_STATISTICS))
     scaled = np.zeros(max(1, base * width), np.float32)
+    flat["lags"] = np.concatenate([flat["lags"], np.full(bin_floats(layout, base), np.nan)])
     prepare, sizes = prepare_kernel(layout)
     scratch = np.zeros(N_STATISTICS + 2 * (width + futures))
     raw = flat["cov"].reshape(-1) if width else np.zeros(1, np.float32)

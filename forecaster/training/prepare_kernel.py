@@ -10,18 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.features.known_future import follow_future
+from forecaster.features.profile import close_bin
 from forecaster.features.step_inputs import N_STATISTICS, observe_value, scale_covariates, step_features
-from forecaster.kernels.jit import kernel
+from forecaster.kernels.jit import inlined, kernel
 from forecaster.kernels.operands import Block, Ring
 from forecaster.kernels.sizes import bind, sized, split
 from forecaster.layout import FeatureLayout, Layout, feature_layout, rates
 
 
 class GridSteps(NamedTuple):
-    """Steps of all series on their grids, flat and read-only.
+    """Steps of all series on their grids, flat and read-only, but for the bins.
 
     Attributes:
-        y: (N,) float64 values that lags read. ts: (N,) int64. gap: (N,) float64 time gaps in intervals.
+        y: (N + `bin_floats`,) float64 values that lags read, then bins, see `steps_ring`.
+        ts: (N,) int64. gap: (N,) float64 time gaps in intervals.
         cov: (N * C,) float32 raw covariates, one number if C = 0.
         known, known_at, since: `future`, `future_at` and `since` of the data set.
     """
@@ -64,6 +66,27 @@ class PrepareLayout(NamedTuple):
     scale_rate: float
 
 
+def bin_floats(layout: Layout, steps: int) -> int:
+    """Returns the numbers behind the values of a data set of so many steps that its bins take."""
+    return steps // layout.ring.width + 1 if layout.ring.held else 0
+
+
+@inlined
+def steps_ring(features: FeatureLayout, lags: Any, steps: int, first: int, end: int, at: int) -> Ring:
+    """Returns what lags read at step `at` of a data set: all steps of its series, from `first` to `end`, and bins.
+
+    The bins of a series begin at steps + first // width; its last bin, if incomplete, is never read.
+
+    Args:
+        features: sizes.
+        lags: (steps + `bin_floats`,) values and bins.
+        steps: of the data set.
+        first, end, at: steps of it.
+    """
+    return Ring(lags, first, end - first + 1, at - first, features.full, features.width,
+                steps + first // features.width, steps + 1, features.reach)  # fmt: skip
+
+
 def prepare_kernel(layout: Layout) -> tuple[Callable[..., None], NDArray[np.int64]]:
     """Returns the compiled kernel, which serves every layout, and the `numbers` of this one; see `prepare` inside."""
     variant, numbers = split(PrepareLayout(feature_layout(layout), layout.n_x, *rates(layout)))
@@ -80,7 +103,7 @@ def _build(variant: PrepareLayout) -> Callable[..., None]:
 
         Args:
             numbers: sizes and offsets, see kernels/sizes.py.
-            grid: read-only.
+            grid: read-only; bins are overwritten.
             out: overwritten from `first` to `end`.
             scaled: (N * C,) float32 scratch, one number where C = 0, overwritten by scaled covariates.
             D: (3 + 2C + 2F,) float64 scratch, overwritten.
@@ -102,6 +125,8 @@ def _build(variant: PrepareLayout) -> Callable[..., None]:
         observed = 0
         for step in range(end - first):
             at = first + step
+            ring = steps_ring(features, y, ts.shape[0], first, end, at)
+            close_bin(ring)
             if not np.isnan(y[at]):
                 observe_value(np.float64(y[at]), observed, D, 0, level_rate, scale_rate)
                 observed += 1
@@ -112,7 +137,7 @@ def _build(variant: PrepareLayout) -> Callable[..., None]:
                                   max(1.0 / (step + 1), level_rate))  # fmt: skip
                 for c in range(2 * futures):
                     out.future_stats[at * 2 * futures + c] = D[future_at + c]
-            step_features(seasons, calendar, covariates, Ring(y, first, end - first + 1, step), Block(D, 0),
+            step_features(seasons, calendar, covariates, ring, Block(D, 0),
                           calendar_table, ts[at], grid.gap[at], Block(scaled, at * covariates),
                           Block(out.x, at * n_x))  # fmt: skip
             for c in range(N_STATISTICS):

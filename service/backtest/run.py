@@ -153,4 +153,4 @@ def model_config(config: Config, events: EventTable, known: int, levels: tuple[f
         interval = settings.interval_ms
     automatic = config.model.seasons == "auto"
     seasons = shown_seasons(first, interval) if automatic and interval else steps_of(config.model, interval)
-    return replace(settings, seasons=seasons)
+    return config.profiled(replace(settings, seasons=seasons))

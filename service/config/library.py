@@ -81,8 +81,9 @@ _INTERVAL: Final = (
     ),
 )
 _MODEL: Any = _settings_of(
-    ModelConfig, {"seasons": _SEASONS, "interval_ms": _INTERVAL}, "interval_months", "covariates", "future_covariates"
-)
+    ModelConfig, {"seasons": _SEASONS, "interval_ms": _INTERVAL}, "interval_months", "covariates", "future_covariates",
+    "profile_steps",
+)  # fmt: skip
 _ANOMALY: Any = _settings_of(AnomalyConfig, {})
 _TRAIN: Any = _settings_of(TrainConfig, {})
 

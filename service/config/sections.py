@@ -8,7 +8,7 @@ settings once and passes them on; no setting is a global variable.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -62,6 +62,13 @@ class StateConfig(Section):
         ge=1,
         description="Largest number of series per partition; above it, the series without an event for the longest "
         "time is evicted.",
+    )
+    bytes_per_series: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="Bytes of state per series, at most: where seasons are so long that a value per step does not fit, "
+        "older values are kept as means of several steps, as few as fit (docs/seasons.md). auto: 6 KiB for the values "
+        "of seasons, so that seasons of up to 767 steps are kept value by value. Names, the events for training and "
+        "those of input.late_within are not included.",
     )
     history_events: int = Field(500_000, ge=1, description="Recent events kept for training, per partition.")
     on_source_gone: Literal["stop", "cold"] = Field(
@@ -297,14 +304,25 @@ class Config(Section):
                 "interval_ms", "auto", "a duration, because broadcast lists of known future values are shifted by it"
             )
         plain = settings.model_dump(exclude={"interval", "seasons"})
-        return ModelConfig(
-            **plain,
-            seasons=settings.season_steps(self.step_ms) if seasons is None else seasons,
-            interval_ms=settings.interval_ms,
-            interval_months=settings.interval_months,
-            covariates=self.input.covariates,
-            future_covariates=self.input.future_covariates,
+        return self.profiled(
+            ModelConfig(
+                **plain,
+                seasons=settings.season_steps(self.step_ms) if seasons is None else seasons,
+                interval_ms=settings.interval_ms,
+                interval_months=settings.interval_months,
+                covariates=self.input.covariates,
+                future_covariates=self.input.future_covariates,
+            )
         )
+
+    def profiled(self, model: ModelConfig) -> ModelConfig:
+        """Returns a network whose rows hold old values as finely as `state.bytes_per_series` permits."""
+        budget = self.state.bytes_per_series
+        if budget == "auto" and not model.has_long_season:
+            return model
+        from forecaster import with_profile  # noqa: PLC0415 - loads the compiler, for which commands do not wait
+
+        return with_profile(model, None if budget == "auto" else budget)
 
     def library_anomaly(self) -> AnomalyConfig:
         """Builds the library's AnomalyConfig from these settings.

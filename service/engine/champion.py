@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from forecaster import CheckpointError, Model, ModelConfig, same_shape, start_model, transferred
+from forecaster import CheckpointError, Model, ModelConfig, same_shape, series_bytes, start_model, transferred
 from service.config.sections import Config
 from service.errors import ServiceError
 from service.monitoring.metrics import Metrics
@@ -143,8 +143,21 @@ class Champion:
             raise CheckpointError(msg)
 
     def _set_champion(self, model: Model) -> None:
+        if self.model is None or self.model.config.profile_steps != model.config.profile_steps:
+            self._report_profile(model.config)
         self.model, self._refused = model, ""
         self._metrics.model.info({"sha256": model.sha256[:12], "cell": model.config.cell})
+
+    def _report_profile(self, config: ModelConfig) -> None:
+        """Logs how finely rows hold the values of seasons, where it is not every value, and their bytes."""
+        budget = self._config.state.bytes_per_series
+        bytes_per_series, group = series_bytes(config), {"group": self._registry.group} if self._registry.group else {}
+        if config.profile_steps > 1:
+            _log.info("older values kept as means", steps=config.profile_steps, seasons=list(config.seasons),
+                      bytes_per_series=bytes_per_series, **group)  # fmt: skip
+        if budget != "auto" and bytes_per_series > budget:
+            _log.warning("more bytes per series than state.bytes_per_series", bytes_per_series=bytes_per_series,
+                         expected=budget, **group)  # fmt: skip
 
 
 def _changes(before: ModelConfig, after: ModelConfig) -> str:
@@ -156,6 +169,8 @@ def _changes(before: ModelConfig, after: ModelConfig) -> str:
 
 def _key(name: str) -> str:
     """Returns the configuration key of a setting of the network."""
+    if name == "profile_steps":
+        return "state.bytes_per_series, steps of a mean"
     return f"{'input' if name in {'covariates', 'future_covariates'} else 'model'}.{name}"
 
 

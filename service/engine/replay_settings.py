@@ -76,6 +76,7 @@ ROLES: Final[Mapping[str, Role]] = MappingProxyType(
         "cell hidden_size layers head head_size horizon quantiles seasons interval calendar timezone holidays clip "
         "non_negative max_gap mixture",
     )
+    | _roles(Role.MODEL, "state", "bytes_per_series")  # how finely the rows of its seasons are kept
     | _roles(Role.FREE, "model", "pretrained seed")  # of the initial weights, which are a file from then on
     | _roles(
         Role.KEPT,

@@ -50,7 +50,8 @@ def other_seasons(config: Config, registry: Registry, model: ModelConfig, season
         repeats += 1
     if not repeats or repeats & (repeats - 1):
         return None
-    return replace(model, seasons=seasons.wanted)
+    steps = config.library_model(seasons.wanted).profile_steps  # not those of sizes that a search has found
+    return replace(model, seasons=seasons.wanted, profile_steps=steps)
 
 
 def neighbours(search: Sequence[str], model: ModelConfig) -> list[ModelConfig]:

@@ -149,7 +149,7 @@ def chunk_forecasts(model: Model, data: Any, step: int) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize(
-    "name", ["gru-1", "lstm-1", "elman-1-two-seasons-calendar-covariate", "none", "decoder-calendar"]
+    "name", ["gru-1", "gru-1-profile", "lstm-1", "elman-1-two-seasons-calendar-covariate", "none", "decoder-calendar"]
 )
 def test_training_sees_what_was_live(name: str) -> None:
     """The training forward over the recorded history gives the live forecasts, to rounding.
@@ -159,7 +159,7 @@ def test_training_sees_what_was_live(name: str) -> None:
     training learns the interval from the full history and restarts after a restart.
     """
     config = NETWORKS[name]
-    rng, n = np.random.RandomState(8), 70
+    rng, n = np.random.RandomState(8), max(70, 2 * config.seasons[-1])
     jumps = rng.choice([1, 1, 1, 1, 2, 4], n)
     ts = cases.T0 + np.cumsum(jumps) * cases.STEP_MS + rng.randint(-9000, 9000, n)
     value = np.where(rng.rand(n) < 0.1, np.nan, 5 + rng.normal(size=n))

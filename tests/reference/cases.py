@@ -42,6 +42,7 @@ STREAMING = {
         plain("elman"), seasons=(4, 7), calendar=True, covariates=("a",), future_covariates=("p", "a"), hidden_size=32
     ),
     "elman-2-calendar-learnt": replace(plain("elman", 2), calendar=True, interval_ms=0),
+    "gru-1-profile": replace(GRU, seasons=(9, 130), profile_steps=7),
     "none": plain("none"),
     "decoder-calendar": replace(DECODER, calendar=True),
     "decoder-bare-none-learnt": replace(plain("none", head="decoder"), seasons=(), interval_ms=0),
@@ -50,6 +51,7 @@ STREAMING = {
 # The networks with an ensemble, which changes forecasts but must keep every equality.
 POOLED = {
     "gru-1-pool": replace(GRU, mixture=True),
+    "gru-1-pool-profile": replace(GRU, seasons=(20, 50), profile_steps=3, mixture=True),
     "elman-1-pool-bare-learnt": replace(plain("elman"), seasons=(), interval_ms=0, mixture=True),
 }
 

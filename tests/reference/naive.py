@@ -24,6 +24,7 @@ class Row:
     """The state of a series."""
 
     value: list[float] = field(default_factory=list)  # per step, outliers replaced, nan = missing
+    bins: dict[int, float] = field(default_factory=dict)  # means of the values of bins, by number
     covariate: list[list[float]] = field(default_factory=list)  # per step, scaled, nan = missing
     time: NaiveTime = field(default_factory=lambda: NaiveTime(configured=False))
     observed: int = 0
@@ -72,12 +73,27 @@ class Naive:
         row.h = [np.zeros(self.layout.hidden) for _ in range(self.layout.layers)]
         row.c = [np.zeros(self.layout.hidden) for _ in range(self.layout.layers)]
 
+    def _begin_step(self, row: Row, value: float) -> None:
+        """Adds a step; writes the mean of the bin that begins to be read."""
+        ring, n = self.layout.ring, len(row.value)
+        first = n - ring.full
+        if ring.width > 1 and first >= 0 and first % ring.width == 0:
+            known = [v for v in row.value[first : first + ring.width] if not math.isnan(v)]
+            row.bins[first // ring.width] = sum(known) / len(known) if known else math.nan
+        row.value.append(value)
+
+    def _read(self, row: Row, now: int, t: int) -> float:
+        """Returns the value of step t as it is read at step `now`."""
+        if t < 0:
+            return math.nan
+        return row.value[t] if now - t < self.layout.ring.full else row.bins[t // self.layout.ring.width]
+
     def _step(self, row: Row, t: int, ts: int, gap: float) -> Array:
         """Steps the network at step t; returns the head's input."""
         u = 1.0 / row.scale if row.scale > 1e-30 else 0.0
 
         def lag(k: int) -> float:
-            return row.value[t - k] if t - k >= 0 else math.nan
+            return self._read(row, t, t - k)
 
         def relative(k: int) -> float:
             return 0.0 if math.isnan(lag(0)) or math.isnan(lag(k)) else squash((lag(0) - lag(k)) * u)
@@ -101,7 +117,7 @@ class Naive:
         newest, out = len(row.value) - 1, []
 
         def seen(t: int) -> float:
-            return row.value[t] if t >= 0 else math.nan
+            return self._read(row, newest, t)
 
         gone = [0.0 if math.isnan(seen(newest - k)) else clip((seen(newest - k) - row.last) * u) for k in range(12)]
         known = [row.last, *(seen(newest - k) for k in range(6) if not math.isnan(seen(newest - k)))]
@@ -154,7 +170,7 @@ class Naive:
 
     def _take_in(self, row: Row, y: float) -> None:
         """Adds the value of a new step, or its replacement."""
-        row.value.append(y)
+        self._begin_step(row, y)
         if row.observed < 10:
             self._judge_young(row)
             return
@@ -192,7 +208,7 @@ class Naive:
                 else:
                     row.reach += (distance - row.reach) / 6
             then = max((t for t in range(now) if not math.isnan(row.value[t])), default=-1)
-            if returned and rare and then > now - self.layout.ring and row.value[then] == row.run[0]:
+            if returned and rare and then > now - self.layout.ring.length and row.value[then] == row.run[0]:
                 row.replaced[then] = row.run[0]
                 row.replaced = dict(sorted(row.replaced.items())[-4:])
                 row.value[then] = row.run[1]
@@ -223,7 +239,7 @@ class Naive:
             return v is not None and abs(y - v) < 0.5 * abs(y - center)
 
         def used(t: int) -> float | None:
-            return row.value[t] if t >= max(0, now - self.layout.ring + 1) else None
+            return self._read(row, now, t) if t >= max(0, now - self.layout.ring.reach + 1) else None
 
         for season in self.config.seasons:
             once, twice = now - season, now - 2 * season
@@ -231,7 +247,9 @@ class Naive:
                 return True
             repeated = near(row.replaced.get(twice)) or near(used(twice))
             if near(row.replaced.get(once)) and (runs <= 2.5 or repeated):
-                row.value[once] = row.replaced.pop(once)
+                value = row.replaced.pop(once)
+                if season < self.layout.ring.length:
+                    row.value[once] = value
                 return True
         return False
 
@@ -260,7 +278,7 @@ class Naive:
         """Judges all of the first ten values again."""
         for t in list(row.replaced):
             row.value[t] = row.replaced.pop(t)
-        oldest = len(row.value) - self.layout.ring  # the oldest that a row holds
+        oldest = len(row.value) - self.layout.ring.length  # the oldest that a row holds
         there = [t for t, v in enumerate(row.value) if not math.isnan(v) and t >= oldest]
         values = sorted(row.value[t] for t in there)
         center, n, limit = float(np.median(values)), len(values), math.inf
@@ -352,11 +370,13 @@ class Naive:
                     self._encode_again(row, last_ts)
             if missing > config.max_gap:
                 self._restart(row)
-                row.value += [math.nan] * min(missing, 1000)
-                row.covariate += [nothing] * min(missing, 1000)
+                missing = missing if missing < 1000 else 1000 + (missing - 1000) % self.layout.ring.width
+                for _ in range(missing):
+                    self._begin_step(row, math.nan)
+                row.covariate += [nothing] * missing
             else:
                 for k in range(missing):
-                    row.value.append(math.nan)
+                    self._begin_step(row, math.nan)
                     row.covariate.append(nothing)
                     self._step(row, len(row.value) - 1, last_ts + (k + 1) * row.interval, 1.0)
         if missing or note & {"new", "reopened"}:
@@ -365,7 +385,7 @@ class Naive:
         if math.isfinite(seen):
             self._take_in(row, seen)
         else:
-            row.value.append(seen)
+            self._begin_step(row, seen)
         row.covariate.append(self._scale_covariates(row, raw))
         self._follow_future(row, future)
         top = self._step(row, len(row.value) - 1, ts, gap)

@@ -38,6 +38,7 @@ from forecaster.ensemble.weights import (
     tracked_horizons,
 )
 from forecaster.features.outliers import YOUNG_VALUES
+from forecaster.layout import layout_of
 
 Array = NDArray[Any]
 
@@ -90,7 +91,7 @@ class NaiveEnsemble:
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
-        self.tracked = tracked_horizons(config.horizon)
+        self.tracked, self.ring = tracked_horizons(config.horizon), layout_of(config).ring
         self.levels = np.array(config.quantiles)
         self.median = config.quantiles.index(0.5)
         normal = [NormalDist().inv_cdf(a) for a in config.quantiles]
@@ -132,7 +133,14 @@ class NaiveEnsemble:
             self.trend.follow(value, len(self.y) - 1 - known[-1] if known else 1)
 
     def _value(self, step: int) -> float:
-        return self.y[step] if 0 <= step < len(self.y) else math.nan
+        """Returns the value of a step, or the mean of its bin where it lies far back."""
+        if not 0 <= step < len(self.y):
+            return math.nan
+        if len(self.y) - 1 - step < self.ring.full:
+            return self.y[step]
+        begin = step - step % self.ring.width
+        known = [v for v in self.y[begin : begin + self.ring.width] if not math.isnan(v)]
+        return sum(known) / len(known) if known else math.nan
 
     def _past(self, member: tuple[str, int], now: int, k: int) -> float:
         """Returns an expert's forecast of step now - k for step now."""

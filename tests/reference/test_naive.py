@@ -76,10 +76,10 @@ def test_outliers_agree_with_the_naive_twin(seed: int) -> None:
     anchor = stats[forecaster._table.anchor_at]
     got = [anchor + stats[0], stats[1], anchor + stats[2]]
     np.testing.assert_allclose(got, [row.level, row.scale, row.last], rtol=1e-5)
-    lags = forecaster._table.hidden[0][model.layout.state_floats :][: model.layout.ring]
-    newest = np.arange(n - model.layout.ring, n)
+    lags = forecaster._table.hidden[0][model.layout.state_floats :][: model.layout.ring.length]
+    newest = np.arange(n - model.layout.ring.length, n)
     expected = np.array(row.value)[newest]
-    np.testing.assert_allclose(anchor + lags[newest % model.layout.ring], expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(anchor + lags[newest % model.layout.ring.length], expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(4))

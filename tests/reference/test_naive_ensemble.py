@@ -18,6 +18,7 @@ HOUR = 3_600_000
 CONFIG = ModelConfig(
     hidden_size=16, head_size=16, horizon=6, quantiles=(0.1, 0.5, 0.9), seasons=(4, 9), interval_ms=HOUR, calendar=False
 )
+PROFILE = dataclasses.replace(CONFIG, seasons=(9, 60), profile_steps=4)  # older values are means of four
 
 
 def expert_points(pool: NaiveEnsemble, ref: float, scale: float) -> np.ndarray:
@@ -44,23 +45,23 @@ def expert_points(pool: NaiveEnsemble, ref: float, scale: float) -> np.ndarray:
     return points
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_mixture_agrees_with_the_naive_twin(seed: int) -> None:
+@pytest.mark.parametrize(("config", "seed"), [(CONFIG, 1), (CONFIG, 2), (PROFILE, 3)])
+def test_mixture_agrees_with_the_naive_twin(config: ModelConfig, seed: int) -> None:
     """Every mixed quantile equals the twin's over a season with noise, missing values and a change of weights."""
     rng = np.random.default_rng(seed)
     n, change = 160, 90
     values = np.float32(10 + 3 * np.sin(np.arange(n) * 2 * np.pi / 9) + rng.normal(size=n)).astype(np.float64)
     values[rng.random(n) < 0.06] = np.nan
     values[0] = 9.5
-    alone = dataclasses.replace(CONFIG, mixture=False)
+    alone = dataclasses.replace(config, mixture=False)
     weights = [cases.rough_model(alone, seed).params, cases.rough_model(alone, seed + 10).params]
     network = Forecaster(Model(alone, weights[0]), max_series=2, history_events=0)
-    mixed = Forecaster(Model(CONFIG, weights[0]), max_series=2, history_events=0)
-    pool = NaiveEnsemble(CONFIG)
+    mixed = Forecaster(Model(config, weights[0]), max_series=2, history_events=0)
+    pool = NaiveEnsemble(config)
     for t in range(n):
         if t == change:
             network.adopt(Model(alone, weights[1]))
-            mixed.adopt(Model(CONFIG, weights[1]))
+            mixed.adopt(Model(config, weights[1]))
             pool.adopt()
         event = Batch(["a"], np.array([1_700_000_000_000 + t * HOUR]), values[t : t + 1])
         raw = network.observe(event).quantiles[0].astype(np.float64)

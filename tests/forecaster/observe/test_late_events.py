@@ -28,7 +28,8 @@ NETWORKS = (cases.STREAMING | cases.POOLED).items()
 CHECKED = {
     name: config
     for name, config in NETWORKS
-    if name in {"gru-1-pool", "elman-1-pool-bare-learnt", "elman-1-two-seasons-calendar-covariate"}
+    if name
+    in {"gru-1-pool", "gru-1-pool-profile", "elman-1-pool-bare-learnt", "elman-1-two-seasons-calendar-covariate"}
 }
 checked_networks = pytest.mark.parametrize("name", CHECKED)
 

@@ -6,6 +6,7 @@ The naive twin reads the held events in plain loops and observes them one by one
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,8 +48,8 @@ def held_events(forecaster: Forecaster) -> list[tuple[str, int, float, int]]:
     """Series, time and value of every held event, and its number in the history, -1 for steps of rings."""
     state, layout, history = forecaster.state(), forecaster.model.layout, forecaster.history()
     found, table = list[tuple[str, int, float, int]](), forecaster._table
-    depth = layout.ring
-    for back in reversed(range(depth)):
+    ring = layout.ring
+    for back in reversed(range(ring.reach)):
         for name in forecaster.series:
             row = forecaster.row_of(name)
             steps, interval, step_ts, last, serial = (
@@ -57,7 +58,9 @@ def held_events(forecaster: Forecaster) -> list[tuple[str, int, float, int]]:
             mine = history.timestamp_ms[history.series == serial]
             if back >= steps:
                 continue
-            value = float(state["hidden"][row, table.ring_at + (steps - 1 - back) % depth])
+            step = steps - 1 - back
+            slot = step % ring.length if back < ring.length else ring.length + step // ring.width % ring.held
+            value = float(state["hidden"][row, table.ring_at + slot])
             value += float(state["stats"][row, table.anchor_at])
             if back == 0 and not len(mine):
                 found.append((name, last, value, -1))
@@ -169,6 +172,28 @@ def test_equals_a_forecaster_that_saw_the_held_events(
     same = ("events_total", "watermark_ms", "watermark_ahead", "prior", "added_total", "evicted_total",
             "history_written")  # fmt: skip
     assert {name: one.header()[name] for name in same} == {name: header[name] for name in same}
+
+
+PROFILES = tuple(
+    Model.initial(replace(SHAPES[0].config, horizon=3, seasons=(4, 70), profile_steps=width)) for width in (1, 5, 9)
+)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 0), (0, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("gap", [1, 60])
+def test_rows_with_means_of_bins(before: int, after: int, gap: int) -> None:
+    """A row that holds means gives them to each of their steps: a row of another width equals one that saw the same."""
+    rng, step = np.random.default_rng(3), np.arange(260)
+    step[130:] += gap - 1
+    events = [("s0", int(at) * MINUTE, math.sin(at) + 0.1 * rng.normal()) for at in step if at % 11]
+    one = Forecaster(PROFILES[before], max_series=2, history_events=20)
+    one.observe(batch_of(one.config, events))
+    held = held_events(one)
+    assert held[0][1] < events[-110][1], "bins are among them"
+    twin = twin_of(one, PROFILES[after], AnomalyConfig())
+    one.adopt(PROFILES[after])
+    for name, array in rows_of(twin).items():
+        np.testing.assert_array_equal(rows_of(one)[name], array, name)
 
 
 def test_late_events_are_put_in_their_place_afterwards() -> None:

@@ -199,6 +199,15 @@ class TestLibrary:
         assert (model.cell, model.interval_ms, model.covariates) == ("lstm", 3_600_000, ("t",))
         assert config.library_train().max_steps == 5
 
+    @pytest.mark.parametrize(("budget", "steps"), [("auto", 3), ("1000000", 1), (6000, 6), (1, 60)])
+    def test_bytes_per_series(self, budget: object, steps: int) -> None:
+        """A budget of bytes sets of how many steps a row keeps the mean only; so does the default for long seasons."""
+        flags = {"model.seasons": [1440], "state.bytes_per_series": budget}
+        config = load_config(None, flags)
+        assert config.library_model().profile_steps == steps
+        assert config.library_model((24,)).profile_steps == 1
+        assert "profile_steps" not in config.model.model_dump()
+
 
 def _undescribed(model: type[BaseModel], prefix: str = "") -> list[str]:
     found = []

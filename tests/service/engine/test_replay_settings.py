@@ -183,7 +183,8 @@ class TestRoles:
         config = Config()
         mine = set(config.model.model_dump()) - {"pretrained", "seed"}
 
-        assert {key for key, role in ROLES.items() if role is Role.MODEL} == {f"model.{name}" for name in mine}
+        expected = {f"model.{name}" for name in mine} | {"state.bytes_per_series"}
+        assert {key for key, role in ROLES.items() if role is Role.MODEL} == expected
 
     def test_none_changes_while_it_runs(self) -> None:
         """No key of a replay or network can be reloaded, because the notes record settings per start."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+import structlog
 from parts import Bench, event
 
 from forecaster import Model
@@ -109,6 +110,37 @@ class TestConfiguration:
 
         with pytest.raises(SettingsChangedError, match=r"input\.covariates"):
             bench.run()
+
+
+LONG: dict[str, Any] = {"model": {"seasons": [100]}}
+
+
+@pytest.mark.parametrize("batch", [1, 1000])
+def test_another_budget_of_bytes(tmp_path: Path, batch: int) -> None:
+    """A smaller budget keeps means of old values from the committed position on, and is replayed exactly; logged."""
+    events, small = [event(step, "a") for step in range(260)], LONG | {"state": {"bytes_per_series": 1}}
+    folder, other = tmp_path / "stopped", tmp_path / "straight"
+    first = engine(folder, MemoryLog({"0": events[:200]}), LONG, batch)
+    first.run()
+    shutil.copytree(folder, other)
+    with structlog.testing.capture_logs() as logs:
+        second = engine(folder, MemoryLog({"0": events[:230]}, units=list(first.log.units)), small, batch)
+        second.run()
+    for path in (folder / "snapshots" / "0").iterdir():
+        path.unlink()
+    third = engine(folder, MemoryLog({"0": events}, units=list(second.log.units)), small, batch)
+    third.run()
+    straight = engine(other, MemoryLog({"0": events}, units=list(first.log.units)), small, 7)
+    straight.run()
+
+    said = {one["event"]: one for one in logs}
+    means = said["older values kept as means"]
+    assert (means["steps"], means["seasons"]) == (4, [100])
+    assert means["bytes_per_series"] == said["more bytes per series than state.bytes_per_series"]["bytes_per_series"]
+    assert "state.bytes_per_series, steps of a mean: 1 to 4" in said["network changed by the configuration"]["changes"]
+    assert [position for position, _ in adoptions(third.log)] == [0, 200]
+    assert len(third.log.forecasts("0")) == len(events)
+    assert third.log.forecasts("0") == straight.log.forecasts("0")
 
 
 def test_kills_around_adoptions(tmp_path: Path) -> None:
