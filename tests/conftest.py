@@ -12,6 +12,7 @@ from pathlib import Path
 import file_order
 import pytest
 import structlog
+from compile_once import compile_once
 
 from forecaster import use_kernels, used_kernels
 
@@ -21,6 +22,7 @@ pytest.register_assert_rewrite("contract", "kafka_tools")  # shows the values of
 # the time would go into compilations. tests/forecaster/kernels/test_forms.py proves that the other form has equal bits.
 KERNELS = os.environ.setdefault("FORECASTER_KERNELS", "general")
 use_kernels(KERNELS)
+compile_once()
 
 TESTS = Path(__file__).parent
 SLOW_COLLECTION = 0.05  # seconds of a full collection above which its survivors are frozen

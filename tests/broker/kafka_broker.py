@@ -5,6 +5,8 @@
     cluster.nodes[0].kill(); cluster.nodes[0].start()
     cluster.close()
 
+    python tests/broker/kafka_broker.py             # fetches and prepares what brokers need, while nothing needs it yet
+
 A node can fail as a process can: `kill` (power loss), `terminate` (orderly end), `freeze` and `thaw`.
 """
 
@@ -17,11 +19,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
 
-from kafka_jars import PORTS, BrokerMissingError, Jars, server_properties
+from kafka_jars import PORTS, BrokerMissingError, Jars, installation, server_properties
 
 READY = "Kafka Server started"
 READY_SECONDS = 60.0  # on a machine that runs three other jobs
@@ -204,3 +207,8 @@ def make_archive(jars: Jars, folder: Path) -> None:
             node.kill()
             unfinished.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        make_archive(installation(os.environ.get("KAFKA_SERIES", "4")), Path(scratch) / "node")
