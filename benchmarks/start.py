@@ -41,7 +41,10 @@ def run_over(arguments: list[str], data: Path, compiled: Path | None) -> tuple[f
         Seconds to the first committed forecast, and processor seconds of the run.
     """
     command = [sys.executable, "-P", "-m", "service.cli", "run", "--data-dir", str(data), "--log-level", "error"]
-    environment = os.environ if compiled is None else os.environ | {"NUMBA_CACHE_DIR": str(compiled)}
+    # As `make run` and the image do: without files of bytecode each start would compile all modules anew.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    if compiled is not None:
+        environment["NUMBA_CACHE_DIR"] = str(compiled)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin, first = time.perf_counter(), 0.0
     with subprocess.Popen([*command, "--port", "0", *arguments], env=environment) as process:

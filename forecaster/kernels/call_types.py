@@ -20,6 +20,8 @@ from numba.core.registry import CPUDispatcher
 from numba.core.targetconfig import ConfigStack
 from numba.core.types.functions import BaseFunction
 
+from forecaster.kernels.quick_steps import quick_steps
+
 
 @contextlib.contextmanager
 def remembered_calls() -> Iterator[None]:
@@ -59,5 +61,5 @@ class KernelDispatcher(CPUDispatcher):
 
     def compile(self, sig: Any) -> Any:
         """Compiles the function for arguments of these types, or loads it from the cache."""
-        with remembered_calls():
+        with remembered_calls(), quick_steps():
             return super().compile(sig)
