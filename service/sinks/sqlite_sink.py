@@ -306,7 +306,7 @@ class SqliteSink(Sink):
             raise SinkFormatError(msg)
 
     def _roll_back(self) -> None:
-        self._stored.forget_names()  # those that this transaction has added
+        self._stored.numbers.forget()  # those that this transaction has added
         database = self._connection()
         if database.in_transaction:  # some errors, such as a full disk, roll back automatically
             try:
@@ -387,7 +387,7 @@ class SqliteSink(Sink):
         before = self._retention.forgotten
         self._retention.prune(self._connection(), unit, self._tables)
         if self._retention.forgotten != before:
-            self._stored.forget_names()
+            self._stored.numbers.forget()
 
     def close(self) -> None:
         """Closes the file and releases the lock."""
