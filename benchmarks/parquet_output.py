@@ -18,12 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from sqlite_output import LEVELS, START, STEPS, UNIT, units
+from sqlite_output import LEVELS, STEPS, UNIT, written
 
 from service.messages.compact import CompactFormat
-from service.messages.encode import OutputFormat, encode
 from service.messages.exact_columns import ExactFormat
-from service.ports import Unit
 from service.sinks import Sink
 from service.sinks.parquet_sink import FileBounds, ParquetSink
 from service.sinks.sqlite_retention import SqliteRetention
@@ -37,31 +35,6 @@ def parquet_sink(folder: Path, file_bytes: int) -> ParquetSink:
     bounds = FileBounds(300_000, file_bytes, 0, 10 << 30, lambda: time.time_ns() // 1_000_000)
     retention = SqliteRetention(0, 10 << 30, bounds.now_ms, 5 * file_bytes)
     return ParquetSink(folder, SqliteSink(folder / "positions.sqlite", retention), bounds)
-
-
-def written(
-    sink: Sink, output: OutputFormat, forecasts: int, rate: float = 0.0, size: int = UNIT
-) -> tuple[float, list[float]]:
-    """Writes forecasts; returns the seconds of processor time to encode and store, and the wall time of each unit."""
-    made, waits = units(8, size), list[float]()
-    sink.open()
-    used, began = 0.0, time.perf_counter()
-    for number in range(forecasts // size):
-        decoded, found = made[number % len(made)]
-        found.quantiles[:] += 0.0137  # no unit has the numbers of another
-        decoded.timestamp_ms[:] = START + number * 60_000
-        if rate:
-            time.sleep(max(0.0, began + number * size / rate - time.perf_counter()))
-        before, processor = time.perf_counter(), time.process_time()
-        done = encode(decoded, found, partition="p", levels=LEVELS, model_sha256="ab" * 32, output=output)
-        begin = number * size
-        sink.publish(Unit("p", begin, begin + size, done.series, done.forecasts, positions=done.positions))
-        sink.maintain()
-        used += time.process_time() - processor  # of the thread that writes files, too
-        waits.append(time.perf_counter() - before)
-    processor = time.process_time()
-    sink.close()
-    return used + time.process_time() - processor, waits
 
 
 def size_of(folder: Path) -> int:

@@ -23,8 +23,9 @@ import numpy as np
 from forecaster import Forecasts
 from service.messages.compact import CompactFormat
 from service.messages.decode import Decoded
-from service.messages.encode import JSON, encode
+from service.messages.encode import JSON, OutputFormat, encode
 from service.ports import Unit
+from service.sinks import Sink
 from service.sinks.sqlite_retention import SqliteRetention
 from service.sinks.sqlite_sink import SqliteSink
 
@@ -52,14 +53,28 @@ def units(count: int, size: int = UNIT) -> list[tuple[Decoded, Forecasts]]:
     return found
 
 
-def written(path: Path, output: object, forecasts: int, retention: SqliteRetention | None = None, rate: float = 0.0,
-            size: int = UNIT) -> tuple[float, list[float]]:  # fmt: skip
-    """Writes forecasts; returns the seconds of processor time to encode and store, and the wall time of each unit."""
-    made, sink, waits = units(8, size), SqliteSink(path, retention), list[float]()
+def written(
+    sink: Sink, output: OutputFormat, forecasts: int, rate: float = 0.0, size: int = UNIT
+) -> tuple[float, list[float]]:
+    """Writes forecasts with a sink, which is opened and closed.
+
+    Args:
+        sink: to write with.
+        output: the format of its records.
+        forecasts: how many.
+        rate: forecasts a second; 0 for as many as it takes.
+        size: forecasts in a unit.
+
+    Returns:
+        The seconds of processor time to encode and store, with those of threads and of the end; the wall time of each
+        unit.
+    """
+    made, waits = units(8, size), list[float]()
     sink.open()
     used, began = 0.0, time.perf_counter()
     for number in range(forecasts // size):
         decoded, found = made[number % len(made)]
+        found.quantiles[:] += 0.0137  # no unit has the numbers of another
         decoded.timestamp_ms[:] = START + number * 60_000
         if rate:
             time.sleep(max(0.0, began + number * size / rate - time.perf_counter()))
@@ -67,10 +82,12 @@ def written(path: Path, output: object, forecasts: int, retention: SqliteRetenti
         done = encode(decoded, found, partition="p", levels=LEVELS, model_sha256="ab" * 32, output=output)
         begin = number * size
         sink.publish(Unit("p", begin, begin + size, done.series, done.forecasts, positions=done.positions))
-        used += time.process_time() - processor
+        sink.maintain()
+        used += time.process_time() - processor  # of the thread that writes files, too
         waits.append(time.perf_counter() - before)
+    processor = time.process_time()
     sink.close()
-    return used, waits
+    return used + time.process_time() - processor, waits
 
 
 def bare(path: Path, forecasts: int) -> float:
@@ -101,7 +118,7 @@ def table(forecasts: int) -> str:
         found = {}
         for name, output in (("`json`", JSON), ("`compact`", CompactFormat())):
             path = Path(folder) / name.strip("`")
-            found[name] = written(path, output, forecasts)[0], path.stat().st_size
+            found[name] = written(SqliteSink(path), output, forecasts)[0], path.stat().st_size
         plain = bare(Path(folder) / "compact", forecasts)
         count = forecasts // UNIT * UNIT
         for name, (seconds, size) in found.items():
@@ -117,7 +134,8 @@ def pruning(forecasts: int, rate: float) -> str:
     with tempfile.TemporaryDirectory() as folder:
         for name, most in (("without a bound", 0), ("pruned to a tenth", forecasts // 10 * 460)):
             path = Path(folder) / f"{most}"
-            _, waits = written(path, CompactFormat(), forecasts, SqliteRetention(max_bytes=most), rate, 100)
+            sink = SqliteSink(path, SqliteRetention(max_bytes=most))
+            _, waits = written(sink, CompactFormat(), forecasts, rate, 100)
             later = np.array(waits[len(waits) // 2 :]) * 1e3  # when the bound is reached
             with closing(sqlite3.connect(path)) as database:
                 (rows,) = database.execute("SELECT count(*) FROM stored_forecasts").fetchone()

@@ -1,25 +1,55 @@
-"""Locks a folder for one process, with a lock that the kernel releases when its holder dies; syncs folders."""
+"""Locks a folder for one process, with a lock that the kernel releases when its holder dies; syncs, recognises them."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from service.errors import TransportBusyError
 
 
-def sync_folder(folder: Path) -> None:
+@contextmanager
+def opened(folder: Path, root: int | None = None) -> Iterator[int]:
+    """Opens a folder; yields its descriptor, which stays with it when it is renamed.
+
+    Args:
+        folder: its path.
+        root: the descriptor of the folder in which a relative path begins, in place of the working directory.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path, root: int | None = None) -> None:
     """Syncs a folder: its file names are durable on return.
+
+    Args:
+        folder, root: see `opened`.
 
     Raises:
         OSError: they could not be written.
     """
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+    with opened(folder, root) as descriptor:
+        os.fsync(descriptor)
+
+
+def identity_of(path: Path) -> tuple[int, int]:
+    """Returns what a file or folder keeps when it is renamed, and another one of its name does not have.
+
+    Raises:
+        OSError: it is not there, or cannot be reached.
+    """
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 class FolderLock:

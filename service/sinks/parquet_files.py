@@ -9,18 +9,19 @@ Date and hour (UTC) are those in which the forecasts were published.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from service.folder_lock import sync_folder
+from service.folder_lock import identity_of, opened, sync_folder
 from service.messages.exact_columns import levels_in
 from service.sinks.parquet_columns import SILENCE_SCHEMA, Tables, forecast_schema, level_columns, tables_of
 from service.sinks.parquet_pending import HOUR_MS, ParquetFile, PendingUnit, units
@@ -86,15 +87,20 @@ def write_files(folder: Path, database: Path, file: ParquetFile) -> dict[str, in
         The size of the file of each of `KINDS`; 0 where there is nothing to write.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written.
+        OSError: the disk is full, or the folder cannot be written, is away, or was replaced meanwhile.
+        sqlite3.OperationalError: the same of the database.
     """
-    with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    uri = f"{database.absolute().as_uri()}?mode=ro"
+    with opened(folder) as root, closing(sqlite3.connect(uri, uri=True)) as connection:
         levels = set[float]()
         for unit in units(connection, file.first, file.next):
             levels |= levels_in(unit.records, unit.sizes)
         chunks = (tables_of(chunk, sorted(levels)) for chunk in _chunks(units(connection, file.first, file.next)))
-        paths = {kind: path_of(folder, kind, file) for kind in KINDS}
-        return _write(chunks, paths, {"forecasts": forecast_schema(levels), "silences": SILENCE_SCHEMA})
+        sizes = _write(root, chunks, file, {"forecasts": forecast_schema(levels), "silences": SILENCE_SCHEMA})
+        status = os.fstat(root)
+        if identity_of(folder) != (status.st_dev, status.st_ino):
+            raise OSError(errno.ESTALE, "another folder took its place")
+    return sizes
 
 
 def _chunks(stored: Iterator[PendingUnit]) -> Iterator[list[PendingUnit]]:
@@ -109,7 +115,13 @@ def _chunks(stored: Iterator[PendingUnit]) -> Iterator[list[PendingUnit]]:
         yield chunk
 
 
-def _write(chunks: Iterator[Tables], paths: dict[str, Path], schemas: dict[str, pa.Schema]) -> dict[str, int]:
+def _write(root: int, chunks: Iterator[Tables], file: ParquetFile, schemas: dict[str, pa.Schema]) -> dict[str, int]:
+    """Writes the files of each kind.
+
+    Everything is done in the folder whose descriptor is `root`, wherever it is by now: nothing is made, overwritten or
+    deleted in another one that took its place.
+    """
+    paths = {kind: path_of(Path(), kind, file) for kind in KINDS}
     temporary, sizes = (
         {kind: path.with_name(f".{path.name}.tmp") for kind, path in paths.items()},
         dict.fromkeys(KINDS, 0),
@@ -122,8 +134,8 @@ def _write(chunks: Iterator[Tables], paths: dict[str, Path], schemas: dict[str, 
                     if not table.num_rows:
                         continue
                     if kind not in writers:
-                        paths[kind].parent.mkdir(parents=True, exist_ok=True)
-                        out = stack.enter_context(temporary[kind].open("wb"))
+                        _make_folders(root, paths[kind].parent)
+                        out = stack.enter_context(_created(root, temporary[kind]))
                         writers[kind] = _writer(out, schemas[kind]), out
                     writers[kind][0].write_table(table)
             for kind, (writer, out) in writers.items():
@@ -133,13 +145,25 @@ def _write(chunks: Iterator[Tables], paths: dict[str, Path], schemas: dict[str, 
                 sizes[kind] = out.tell()
         for kind, size in sizes.items():
             if size:
-                temporary[kind].replace(paths[kind])
-                _sync_folders(paths[kind])
+                os.replace(temporary[kind], paths[kind], src_dir_fd=root, dst_dir_fd=root)
+                for parent in paths[kind].parents:  # makes the names durable
+                    sync_folder(parent, root)
     except BaseException:
         for path in temporary.values():
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it was not made, or the folder cannot be written: it is overwritten later
+                os.unlink(path, dir_fd=root)
         raise
     return sizes
+
+
+def _make_folders(root: int, innermost: Path) -> None:
+    for name in [*reversed(innermost.parents), innermost][1:]:
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=root)
+
+
+def _created(root: int, path: Path) -> BinaryIO:
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o666, dir_fd=root))
 
 
 def _writer(out: Any, schema: pa.Schema) -> Any:
@@ -153,12 +177,6 @@ def _writer(out: Any, schema: pa.Schema) -> Any:
         elif field.name not in plain:
             coded.append(f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name)
     return parquet.ParquetWriter(out, schema, compression="zstd", use_dictionary=coded)
-
-
-def _sync_folders(path: Path) -> None:
-    """Makes the name of a file durable, and those of its folders."""
-    for parent in list(path.parents)[:4]:
-        sync_folder(parent)
 
 
 def write_views(folder: Path, kinds: frozenset[str]) -> None:

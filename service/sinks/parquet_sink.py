@@ -54,11 +54,32 @@ class FileBounds:
 
 
 class _Waiting(NamedTuple):
-    """The outputs that no file has been begun for: the number of the first one, their bytes, and their age."""
+    """Outputs of one hour that no file has been begun for.
+
+    Attributes:
+        first: the number of the first one.
+        next: behind the last one.
+        size: their bytes as records.
+        since_ms: when the first one was published.
+    """
 
     first: int
+    next: int
     size: int
     since_ms: int
+
+    @property
+    def hour(self) -> int:
+        """The hour in which all of them were published."""
+        return self.since_ms // HOUR_MS
+
+
+def _with(waiting: Sequence[_Waiting], added: _Waiting) -> list[_Waiting]:
+    """Returns what waits with further outputs: a file has those of one hour, also where others wait before it."""
+    if not waiting or waiting[-1].hour != added.hour:
+        return [*waiting, added]
+    last = waiting[-1]
+    return [*waiting[:-1], last._replace(next=added.next, size=last.size + added.size)]
 
 
 class _Change(NamedTuple):
@@ -110,8 +131,9 @@ class ParquetSink(BesideSqlite):
         self._next_output = self._next_file = 0
         self._complete: list[ParquetFile] = []
         self._size = 0  # of all of them
+        self._expired_files: list[ParquetFile] = []  # to be deleted
         self._gone: list[ParquetFile] = []  # deleted, but still in the list of the database
-        self._waiting: _Waiting | None = None
+        self._waiting: list[_Waiting] = []  # by hour; a file is written of the first one
         self._begun: ParquetFile | None = None
         self._writing: Future[dict[str, int]] | None = None
         self._written: ParquetFile | None = None  # `_begun` with its sizes
@@ -133,7 +155,7 @@ class ParquetSink(BesideSqlite):
             self._database.transact(_prepare)
             self._load()
             self._refuse_unknown()
-            self._delete(self._gone)
+            self._delete_expired()
         except OSError as error:
             self._database.close()
             raise self._unavailable(error) from error
@@ -149,18 +171,20 @@ class ParquetSink(BesideSqlite):
             self._next_output, self._next_file, waiting = numbers
             self._complete = files(database, State.COMPLETE)
             self._size = sum(file.size for file in self._complete)
-            self._gone = files(database, State.EXPIRED)
+            self._expired_files = files(database, State.EXPIRED)
             begun = files(database, State.BEGUN)
             self._begun, self._over = begun[0] if begun else None, True
             first = self._begun.next if self._begun else waiting
-            query = "SELECT min(id), sum(length(records)), min(written_ms) FROM pending WHERE id >= ?"
-            found = database.execute(query, (first,)).fetchone()
-            self._waiting = None if found[0] is None else _Waiting(*found)
+            query = "SELECT id, id + n, length(records), written_ms FROM pending WHERE id >= ? ORDER BY id"
+            for row in database.execute(query, (first,)):
+                self._waiting = _with(self._waiting, _Waiting(*row))
 
         self._database.transact(read)
 
     def _refuse_unknown(self) -> None:
-        known = {path_of(self._folder, kind, file) for kind in KINDS for file in (*self._complete, *self._gone)}
+        known = {
+            path_of(self._folder, kind, file) for kind in KINDS for file in (*self._complete, *self._expired_files)
+        }
         if self._begun is not None:
             known |= {path_of(self._folder, kind, self._begun) for kind in KINDS}
         for kind in KINDS:
@@ -178,10 +202,12 @@ class ParquetSink(BesideSqlite):
         """Commits the unit with its position; its outputs are in a file later.
 
         Raises:
-            SinkUnavailableError: a file cannot be written, or the database; nothing of the unit was written.
+            SinkUnavailableError: a file cannot be written, or the database, or the folder is away; nothing of the unit
+                was written.
             ValueError: the unit does not follow the committed position; nothing was written.
             TransportError: any other error of the database; whether the unit was written is unknown.
         """
+        self._database.check_there()  # or the reason would be that a file cannot be written
         self._database.check_order(unit)
         self._make_room()
         if self._failure is not None:
@@ -198,9 +224,9 @@ class ParquetSink(BesideSqlite):
         self._database.publish(unit, files, removed, forecasts=False, also=also)
         self._apply(change)
         if unit.forecasts:
-            before = self._waiting or _Waiting(self._next_output, 0, now)
-            self._waiting = before._replace(size=before.size + added)
-            self._next_output += len(unit.forecasts)
+            end = self._next_output + len(unit.forecasts)
+            self._waiting = _with(self._waiting, _Waiting(self._next_output, end, added, now))
+            self._next_output = end
 
     def maintain(self) -> None:
         """Goes on with files while nothing is published: completes one that was written, begins the next."""
@@ -215,7 +241,8 @@ class ParquetSink(BesideSqlite):
 
     def _make_room(self) -> None:
         """Waits for the file that is being written where too many outputs wait behind it."""
-        if self._writing is not None and self._waiting and self._waiting.size > MOST_WAITING * self._bounds.file_bytes:
+        waiting = sum(one.size for one in self._waiting)
+        if self._writing is not None and waiting > MOST_WAITING * self._bounds.file_bytes:
             self._writing.exception()
         self._collect()
 
@@ -263,18 +290,17 @@ class ParquetSink(BesideSqlite):
     def _change(self, now: int, *, closing: bool = False) -> _Change:
         begun = None
         if (self._begun is None or self._written) and self._waiting and (closing or self._is_due(now)):
-            hour = self._waiting.since_ms // HOUR_MS
-            begun = ParquetFile(self._next_file, hour, self._waiting.first, self._next_output)
+            oldest = self._waiting[0]
+            begun = ParquetFile(self._next_file, oldest.hour, oldest.first, oldest.next)
         over = 0 if not (self._over or self._written) else -1 if closing else _OVER
         return _Change(self._written, begun, self._expired(now), self._gone, over)
 
     def _is_due(self, now: int) -> bool:
-        waiting = self._waiting
-        assert waiting is not None  # noqa: S101 - the caller knows
+        waiting = self._waiting[0]
         return (
             waiting.size >= self._bounds.file_bytes
             or now - waiting.since_ms >= self._bounds.age_ms
-            or now // HOUR_MS != waiting.since_ms // HOUR_MS
+            or now // HOUR_MS != waiting.hour
         )
 
     def _expired(self, now: int) -> list[ParquetFile]:
@@ -307,8 +333,7 @@ class ParquetSink(BesideSqlite):
 
     def _apply(self, change: _Change) -> None:
         """Goes on after the transaction of a change."""
-        if change.deleted:
-            self._gone = []
+        self._gone = self._gone[len(change.deleted) :]
         if change.completed is not None:
             self._complete.append(change.completed)
             self._size += change.completed.size
@@ -316,24 +341,31 @@ class ParquetSink(BesideSqlite):
         if change.expired:
             self._complete = self._complete[len(change.expired) :]
             self._size -= sum(file.size for file in change.expired)
-            self._gone = list(change.expired)
-            with contextlib.suppress(OSError):  # tried again at the next start
-                self._delete(change.expired)
+            self._expired_files += change.expired
+            self._delete_expired()
         if change.completed is not None or change.expired:
             self._write_views()
         if change.begun is not None:
-            self._begun, self._waiting = change.begun, None
+            self._begun, self._waiting = change.begun, self._waiting[1:]
             self._next_file += 1
             self._submit()
 
-    def _delete(self, gone: Sequence[ParquetFile]) -> None:
-        for file in gone:
+    def _delete_expired(self) -> None:
+        """Deletes expired files; one that cannot be deleted stays in the list, and is tried again with the next one."""
+        kept = list[ParquetFile]()
+        for file in self._expired_files:
+            try:
+                for kind in KINDS:
+                    path_of(self._folder, kind, file).unlink(missing_ok=True)
+            except OSError:
+                kept.append(file)
+                continue
+            self._gone.append(file)
             for kind in KINDS:
-                path = path_of(self._folder, kind, file)
-                path.unlink(missing_ok=True)
-                for parent in list(path.parents)[:2]:
+                for parent in list(path_of(self._folder, kind, file).parents)[:2]:
                     with contextlib.suppress(OSError):  # not empty, or not there
                         parent.rmdir()
+        self._expired_files = kept
 
     def _write_views(self) -> None:
         kinds = {"forecasts"} if any(file.forecast_bytes for file in self._complete) else set()

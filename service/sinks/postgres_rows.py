@@ -11,13 +11,13 @@ import orjson
 from numpy.typing import NDArray
 
 from service.messages.array_format import NARROW_BYTES
-from service.messages.compact import CompactForecast, CompactSilence, array_of, context_of, levels_in, read_record
+from service.messages.compact import CompactForecast, CompactSilence, array_of, levels_in, read_record
 from service.messages.prometheus_names import labels_of
 from service.ports import Unit
+from service.sinks.given_numbers import Context, GivenNumbers
 from service.sinks.postgres_connection import Session
 from service.sinks.unit_rows import header_pairs
 
-_MOST_NAMES: Final = 100_000  # numbers of series that are remembered
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END: Final = b"\xff\xff"
 _NULL: Final = b"\xff\xff\xff\xff"
@@ -60,16 +60,14 @@ _COPY_REJECTS: Final = (
 
 
 class PostgresRows:
-    """Writes rows; remembers the numbers of series, models and levels that the database has given."""
+    """Writes rows.
+
+    Attributes:
+        numbers: of series, models and levels, which the database has given.
+    """
 
     def __init__(self) -> None:
-        self._series: dict[str, int] = {}
-        self._contexts: dict[tuple[str, bytes], int] = {}
-
-    def forget_names(self) -> None:
-        """Forgets the numbers: of a transaction that was rolled back, or of names that were deleted."""
-        self._series.clear()
-        self._contexts.clear()
+        self.numbers = GivenNumbers(_series_numbers, _context_number)
 
     def write(self, session: Session, unit: Unit, part: int) -> int:
         """Writes the outputs of a unit, in its transaction.
@@ -84,18 +82,18 @@ class PostgresRows:
         """
         begins = (part * 1000 - _EPOCH_MS) * 1000
         rows, silences = [_SIGNATURE], [_SIGNATURE]
-        self._note_series(session, unit.series)
+        series = self.numbers.series(session, unit.series)
         if (alike := array_of(unit.forecasts)) is not None:
-            context = self._context(session, unit.partition, alike["context"][0].tobytes())
-            rows += _alike(begins, unit, alike, [self._series[name] for name in unit.series], context)
+            context = self.numbers.context(session, unit.partition, alike["context"][0].tobytes())
+            rows += _alike(begins, unit, alike, series, context)
         else:
-            for series, position, record in zip(unit.series, unit.positions, unit.forecasts, strict=True):
-                found, number = read_record(record), self._series[series]
+            for number, position, record in zip(series, unit.positions, unit.forecasts, strict=True):
+                found = read_record(record)
                 if isinstance(found, CompactSilence):
-                    context = self._context(session, unit.partition, b"")
+                    context = self.numbers.context(session, unit.partition, b"")
                     silences.append(_silence(begins, position, found, number, context))
                     continue
-                context = self._context(session, unit.partition, found.context)
+                context = self.numbers.context(session, unit.partition, found.context)
                 rows += _forecast(begins, position, found, number, context)
         sent = 0
         if len(rows) > 1:
@@ -106,43 +104,32 @@ class PostgresRows:
             sent += _copy(session, _COPY_REJECTS, [_SIGNATURE, *_rejects(begins, unit)])
         return sent
 
-    def _note_series(self, session: Session, names: Sequence[str]) -> None:
-        """Gives every series a number."""
-        missing = {name for name in names if name not in self._series}
-        if not missing:
-            return
-        if len(self._series) + len(missing) > _MOST_NAMES:
-            self._series.clear()
-            missing = set(names)
-        stored = {name: storable(name) for name in sorted(missing)}
-        query = "SELECT name, id FROM series_names WHERE name = ANY(%s)"
-        found = {str(name): int(str(number)) for name, number in session.execute(query, ([*stored.values()],))}
-        new = [name for name in dict.fromkeys(stored.values()) if name not in found]
-        if new:
-            labels = [None if (one := labels_of(name)) is None else orjson.dumps(dict(one)).decode() for name in new]
-            query = (
-                "INSERT INTO series_names (name, labels) SELECT name, labels::jsonb "
-                "FROM unnest(%s::text[], %s::text[]) AS t (name, labels) RETURNING name, id"
-            )
-            found |= {str(name): int(str(number)) for name, number in session.execute(query, (new, labels))}
-        self._series |= {name: found[text] for name, text in stored.items()}
 
-    def _context(self, session: Session, partition: str, context: bytes) -> int:
-        """Returns the number of a partition, a model and its levels."""
-        key = partition, context
-        if key not in self._contexts:
-            model, levels = context_of(context) if context else ("", [])
-            values = partition, model.strip(), levels
-            session.execute(
-                "INSERT INTO contexts (partition, model, levels) VALUES (%s, %s, %s::double precision[]) "
-                "ON CONFLICT DO NOTHING",
-                values,
-            )
-            query = "SELECT id FROM contexts WHERE partition = %s AND model = %s AND levels = %s::double precision[]"
-            found = session.execute(query, values).fetchone()
-            assert found is not None  # noqa: S101 - it was just inserted, or was there
-            self._contexts[key] = int(str(found[0]))
-        return self._contexts[key]
+def _series_numbers(session: Session, names: Sequence[str]) -> dict[str, int]:
+    stored = {name: storable(name) for name in names}
+    query = "SELECT name, id FROM series_names WHERE name = ANY(%s)"
+    found = {str(name): int(str(number)) for name, number in session.execute(query, ([*stored.values()],))}
+    new = [name for name in dict.fromkeys(stored.values()) if name not in found]
+    if new:
+        labels = [None if (one := labels_of(name)) is None else orjson.dumps(dict(one)).decode() for name in new]
+        query = (
+            "INSERT INTO series_names (name, labels) SELECT name, labels::jsonb "
+            "FROM unnest(%s::text[], %s::text[]) AS t (name, labels) RETURNING name, id"
+        )
+        found |= {str(name): int(str(number)) for name, number in session.execute(query, (new, labels))}
+    return {name: found[text] for name, text in stored.items()}
+
+
+def _context_number(session: Session, context: Context) -> int:
+    session.execute(
+        "INSERT INTO contexts (partition, model, levels) VALUES (%s, %s, %s::double precision[]) "
+        "ON CONFLICT DO NOTHING",
+        context,
+    )
+    query = "SELECT id FROM contexts WHERE partition = %s AND model = %s AND levels = %s::double precision[]"
+    found = session.execute(query, context).fetchone()
+    assert found is not None  # noqa: S101 - it was just inserted, or was there
+    return int(str(found[0]))
 
 
 def storable(text: str) -> str:

@@ -137,9 +137,10 @@ _BY_LIST: Final = "PARTITION BY LIST (part)"
 _EXTENSION: Final = """
 SELECT n.nspname FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
 WHERE e.extname = 'timescaledb'"""
-# Chunks hold the rows of one part each: a part begins at most once an hour where they last longer.
+# Chunks hold the rows of one part each, whose rows all have the time at which it began, in whole seconds. Chunks of an
+# hour would hold many parts where the bound of bytes is reached sooner, and none could be dropped before its end.
 _HYPERTABLE: Final = """
-SELECT {schema}.create_hypertable({table}, {column}, chunk_time_interval => interval '1 hour',
+SELECT {schema}.create_hypertable({table}, {column}, chunk_time_interval => interval '1 second',
 create_default_indexes => false)"""
 
 

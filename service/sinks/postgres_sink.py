@@ -126,7 +126,7 @@ class PostgresSink(Sink):
         except BaseException:
             session.close()
             raise
-        self._rows.forget_names()
+        self._rows.numbers.forget()
         self._session = session
         return session
 
@@ -273,7 +273,7 @@ class PostgresSink(Sink):
             before = self._parts.forgotten
             part = self._parts.prepare(session)
             if self._parts.forgotten != before:
-                self._rows.forget_names()
+                self._rows.numbers.forget()
             commits = self._begin(session, unit, files, removed, begins=begins)
             sent = self._rows.write(session, unit, part)
         except psycopg.Error as error:
@@ -295,7 +295,7 @@ class PostgresSink(Sink):
             raise error_of(error, self.place) from error
         if done != "COMMIT":
             self._doubt = None
-            self._rows.forget_names()
+            self._rows.numbers.forget()
             msg = f"{self.place}: got {done} for a commit, expected COMMIT; nothing was written"
             raise TransportError(msg)
         self._note_committed()
@@ -381,7 +381,7 @@ class PostgresSink(Sink):
         return int(str(found[0]))
 
     def _roll_back(self, session: Session) -> None:
-        self._rows.forget_names()  # those that this transaction has added
+        self._rows.numbers.forget()  # those that this transaction has added
         if not session.closed:
             try:
                 session.execute("ROLLBACK")

@@ -19,7 +19,7 @@ from typing import Final
 import orjson
 
 from service.errors import SinkFormatError, SinkUnavailableError, TransportError
-from service.folder_lock import FolderLock
+from service.folder_lock import FolderLock, identity_of
 from service.ports import Adoption, Outcomes, OutputIdentity, TimeMark, Unit, marks_from, models_from
 from service.sinks import Sink
 from service.sinks.sqlite_retention import SqliteRetention
@@ -71,7 +71,7 @@ class SqliteSink(Sink):
         self._stored = StoredRows()
         self._tables: frozenset[str] = _TABLES
         self._database: sqlite3.Connection | None = None
-        self._identity = (0, 0)  # of the open file
+        self._identity = self._folder_identity = (0, 0)  # of the open file and its folder
         self._starts: tuple[str, ...] = ()
         self._start = THIS_START  # of the process: all of its transports continue from its commits
         self._released: dict[str, int] = {}  # by partition: time marks before it go with the next unit
@@ -95,8 +95,7 @@ class SqliteSink(Sink):
             self._stored = StoredRows()
             self._note_tables()
             self._starts = self._read_starts()
-            status = self.path.stat()
-            self._identity = status.st_dev, status.st_ino
+            self._identity, self._folder_identity = identity_of(self.path), identity_of(self.path.parent)
         except (sqlite3.Error, UnicodeError) as error:
             self.close()
             raise self._translated(error) from error
@@ -235,7 +234,8 @@ class SqliteSink(Sink):
             also: writes what a sink that stores forecasts elsewhere keeps here, in the same transaction.
 
         Raises:
-            SinkUnavailableError: disk full or locked; nothing was written, the unit may be retried.
+            SinkUnavailableError: disk full or locked, or the folder is away; nothing was written, the unit may be
+                retried.
             SinkFormatError: the file was deleted or replaced; nothing was written.
             ValueError: the unit starts before the committed position, or ends before its start; not written.
             TransportError: any other error; whether the unit was written is unknown.
@@ -263,7 +263,7 @@ class SqliteSink(Sink):
             SinkUnavailableError, SinkFormatError, TransportError: see `publish`.
         """
         database = self._connection()
-        self._check_there()
+        self.check_there()
         try:
             database.execute("BEGIN IMMEDIATE")
             write(database)
@@ -294,19 +294,41 @@ class SqliteSink(Sink):
         gone = f"DELETE FROM starts WHERE rowid NOT IN ({newest}) AND rowid > (SELECT min(rowid) FROM starts)"  # noqa: S608
         database.execute(gone, (MOST_STARTS,))
 
-    def _check_there(self) -> None:
-        """Raises if the file was deleted or replaced: writes to a deleted file would be lost without an error."""
+    def check_there(self) -> None:
+        """Checks that the file is the one that was opened: writes to a deleted file would be lost without an error.
+
+        Raises:
+            SinkUnavailableError: its folder was renamed, unmounted or closed to this process, which may end soon.
+            SinkFormatError: it was deleted or replaced.
+        """
         try:
-            now = self.path.stat()
-        except OSError:
-            now = None
-        if now is None or (now.st_dev, now.st_ino) != self._identity:
-            what = "was deleted" if now is None else "was replaced by another file"
-            msg = f"{self.path}: {what} while the daemon had it open; restore it, or restart, which creates a new file"
-            raise SinkFormatError(msg)
+            if identity_of(self.path) == self._identity:
+                return
+            what = "was replaced by another file"
+        except FileNotFoundError:
+            self._check_folder()
+            what = "was deleted"
+        except OSError as error:
+            raise self._away(error.strerror) from error
+        msg = f"{self.path}: {what} while the daemon had it open; restore it, or restart, which creates a new file"
+        raise SinkFormatError(msg)
+
+    def _check_folder(self) -> None:
+        try:
+            is_there = identity_of(self.path.parent) == self._folder_identity
+        except OSError as error:
+            raise self._away(error.strerror) from error
+        if not is_there:
+            raise self._away("another folder is in its place")
+
+    def _away(self, reason: str | None) -> SinkUnavailableError:
+        return SinkUnavailableError(
+            f"{self.path}: its folder cannot be reached now ({reason}); expected the folder of the start. Nothing was "
+            "written. Put it back; a start without it makes a new output"
+        )
 
     def _roll_back(self) -> None:
-        self._stored.forget_names()  # those that this transaction has added
+        self._stored.numbers.forget()  # those that this transaction has added
         database = self._connection()
         if database.in_transaction:  # some errors, such as a full disk, roll back automatically
             try:
@@ -387,7 +409,7 @@ class SqliteSink(Sink):
         before = self._retention.forgotten
         self._retention.prune(self._connection(), unit, self._tables)
         if self._retention.forgotten != before:
-            self._stored.forget_names()
+            self._stored.numbers.forget()
 
     def close(self) -> None:
         """Closes the file and releases the lock."""

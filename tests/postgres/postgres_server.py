@@ -1,4 +1,7 @@
-"""A real PostgreSQL server of the Debian package, started by the tests that need one."""
+"""A real PostgreSQL server of the Debian package, started by the tests that need one.
+
+POSTGRES_TIMESCALE=1 loads TimescaleDB, where the server has it, and makes the extension in its databases.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ import psycopg
 import pytest
 
 _USER: Final = "nobody"  # the server refuses to run as root
+_EVERYWHERE: Final = os.environ.get("POSTGRES_TIMESCALE", "") == "1"
+PRELOAD: Final = "shared_preload_libraries = 'timescaledb'"
+"""The setting that TimescaleDB needs."""
 
 
 def programs() -> Path:
@@ -39,6 +45,8 @@ class Server:
 
     def __init__(self, *settings: str, rules: str = "") -> None:
         self._programs = programs()
+        if _EVERYWHERE:
+            settings = (*settings, PRELOAD, "timescaledb.telemetry_level = off")
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._user: dict[str, Any] = {}
         if os.getuid() == 0:
@@ -88,12 +96,15 @@ class Server:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=5):
                     pass
                 if "ready to accept connections" in (self.folder / "log").read_text().rpartition("starting Postgre")[2]:
-                    return
+                    break
             except OSError:
                 pass
             assert self._process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < ends, (self.folder / "log").read_text()
             time.sleep(0.02)
+        if _EVERYWHERE:
+            for database in ("template1", "postgres"):
+                self.rows("CREATE EXTENSION IF NOT EXISTS timescaledb", database=database)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stops the server: connections are ended (SIGINT), or it crashes (SIGQUIT)."""

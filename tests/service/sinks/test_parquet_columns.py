@@ -13,6 +13,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -167,6 +168,38 @@ def test_encodings_that_all_readers_know(both):
         columns = [group.column(at) for group in groups for at in range(group.num_columns)]
         assert {name for column in columns for name in column.encodings} <= {"PLAIN", "RLE", "RLE_DICTIONARY"}
         assert {column.compression for column in columns} == {"ZSTD"}
+
+
+SPARK_TYPES = {
+    pa.string(), pa.int32(), pa.int64(), pa.float64(), pa.bool_(), pa.date32(),
+    pa.timestamp("ms", tz="UTC"), pa.timestamp("us", tz="UTC"),
+}  # fmt: skip
+
+
+def leaves(kind: pa.DataType) -> list[pa.DataType]:
+    """Returns the types within a type."""
+    if pa.types.is_map(kind):
+        return [*leaves(kind.key_type), *leaves(kind.item_type)]
+    return leaves(kind.value_type) if pa.types.is_list(kind) else [kind]
+
+
+def test_layout_that_spark_knows(both):
+    """Folders are key=value with a date and an hour; types are such that Spark has (none is unsigned, times in ms)."""
+    folder, _ = both
+    for kind in ("forecasts", "silences"):
+        paths = [*(folder / kind).rglob("*.parquet")]
+        assert paths
+        for path in paths:
+            assert re.fullmatch(
+                r"date=\d{4}-\d\d-\d\d/hour=\d\d/part-\d{12}\.parquet", str(path.relative_to(folder / kind))
+            )
+            found = pq.ParquetFile(path)
+            assert {one for field in found.schema_arrow for one in leaves(field.type)} <= SPARK_TYPES
+            assert not {field.name for field in found.schema_arrow} & {"date", "hour"}
+            for at in range(len(found.schema)):
+                assert found.schema.column(at).physical_type in {"BYTE_ARRAY", "INT32", "INT64", "DOUBLE", "BOOLEAN"}
+        others = [path for path in (folder / kind).rglob("*") if path.is_file() and path not in paths]
+        assert not [path for path in others if not path.name.startswith((".", "_"))]  # Spark skips these
 
 
 @pytest.mark.parametrize("until", [START + 2_000_000, 1 << 52])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +27,11 @@ from service.errors import SinkFormatError, SinkUnavailableError, TransportBusyE
 from service.messages.encode import JSON, encode
 from service.messages.exact_columns import ExactFormat
 from service.ports import Adoption, Reject, Unit
+from service.sinks import parquet_files
+from service.sinks.parquet_columns import Tables, tables_of
 from service.sinks.parquet_files import write_files
 from service.sinks.parquet_forecasts import ParquetForecasts
-from service.sinks.parquet_pending import ParquetFile
+from service.sinks.parquet_pending import ParquetFile, PendingUnit
 from service.sinks.parquet_sink import FileBounds, ParquetSink
 from service.sinks.sqlite_retention import SqliteRetention
 from service.sinks.sqlite_sink import SqliteSink
@@ -48,7 +53,9 @@ class ParquetOutput:
         folder: of the files.
         full: writing raises before a file is there; `lost`: after it is there, so that nobody learns of it.
         locked: as `full`, with an error of the database that is read.
+        disk: writing waits for it; it is set.
         written: what was published, as the JSON format has it.
+        hours: of all outputs, by number, when they were published.
     """
 
     folder: Path
@@ -61,7 +68,9 @@ class ParquetOutput:
     lost: bool = False
     locked: bool = False
     at: int = 0
+    disk: threading.Event = field(default_factory=threading.Event)
     written: list[dict] = field(default_factory=list)
+    hours: list[int] = field(default_factory=lambda: [0])
     sink: ParquetSink | None = None
 
     def __enter__(self) -> ParquetOutput:
@@ -79,6 +88,7 @@ class ParquetOutput:
 
     def start(self) -> None:
         """Starts a daemon."""
+        self.disk.set()
         bounds = FileBounds(self.age_ms, self.file_bytes, self.keep_ms, self.max_bytes, lambda: self.now)
         self.sink = ParquetSink(self.folder, SqliteSink(self.database, SqliteRetention()), bounds, self.write)
         self.sink.open()
@@ -97,6 +107,7 @@ class ParquetOutput:
             raise OSError(errno.ENOSPC, "No space left on device")
         if self.locked:
             raise sqlite3.OperationalError("database is locked")
+        assert self.disk.wait(60)
         sizes = write_files(folder, database, file)
         if self.lost:
             raise OSError(errno.EIO, "Input/output error")
@@ -120,6 +131,7 @@ class ParquetOutput:
                      positions=made[0].positions, adoption=Adoption(begin, "m") if begin == 0 else None)
             )  # fmt: skip
             self.written += [json.loads(text) for text in made[1].forecasts]
+            self.hours += [self.now // HOUR] * len(made[1].forecasts)
             self.at += 1
 
     def settle(self) -> None:
@@ -135,11 +147,19 @@ class ParquetOutput:
         return sorted((self.folder / kind).glob("date=*/hour=*/part-*.parquet"))
 
     def in_files(self) -> list[int]:
-        """Returns the numbers of the outputs that another program finds in the files, as they are now."""
-        return sorted(
-            number for kind in ("forecasts", "silences") for path in self.paths(kind)
-            for number in pq.ParquetFile(path).read(["id"])["id"].to_pylist()
-        )  # fmt: skip
+        """Returns the numbers of the outputs that another program finds in the files, as they are now.
+
+        All of them are in the folder of the hour in which they were published.
+        """
+        found = []
+        for path in [*self.paths(), *self.paths("silences")]:
+            numbers = pq.ParquetFile(path).read(["id"])["id"].to_pylist()
+            date, hour = (part.partition("=")[2] for part in path.parts[-3:-1])
+            assert {self.hours[one] * 3600 for one in numbers} == {
+                datetime.fromisoformat(f"{date}T{hour}:00Z").timestamp()
+            }
+            found += numbers
+        return sorted(found)
 
     def stored(self) -> list[dict]:
         """Returns all outputs, in files or not."""
@@ -285,6 +305,26 @@ def test_folders_say_when(make):
         output.start()
 
 
+def test_a_file_that_takes_longer_than_its_hour(make):
+    """What is published meanwhile goes into a file of each hour, also after a kill."""
+    with make(age_ms=HOUR, file_bytes=1 << 30) as output:
+        output.disk.clear()
+        output.now += HOUR - 1500
+        output.grow(2, every_ms=1000)
+        output.grow(2, every_ms=1000)
+        output.now += HOUR - 5000
+        output.grow(3, every_ms=2000)
+        files = len(output.paths())
+        output.disk.set()
+        assert (len({*output.hours[1:]}), files) == (3, 0)
+        output.kill()
+        output.start()
+        output.sink.close()
+        assert output.in_files() == list(range(1, len(output.written) + 1))
+        assert len(output.paths()) == 3
+        output.start()
+
+
 def test_kept_by_age(make):
     """Whole files are deleted when their hour is long over, with their folders; the rest stays."""
     with make(age_ms=HOUR // 2, keep_ms=5 * HOUR) as output:
@@ -362,6 +402,142 @@ def test_a_full_disk_at_the_end(make):
         output.start()
 
 
+@contextmanager
+def away(folder: Path, how: str) -> Iterator[None]:
+    """Takes a folder away; who puts it back finds an empty place, or none.
+
+    It is renamed, hidden by an empty folder as a volume that is unmounted leaves it, or closed to this process.
+    """
+    if how == "closed":
+        user = os.geteuid()
+        folder.chmod(0)
+        if user == 0:
+            os.seteuid(65534)  # root may enter every folder
+        try:
+            yield
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+        return
+    elsewhere = folder.with_name("elsewhere")
+    folder.rename(elsewhere)
+    if how == "hidden":
+        folder.mkdir()
+    try:
+        yield
+    finally:
+        if how == "hidden":
+            folder.rmdir()
+        elsewhere.rename(folder)
+
+
+AWAY = {
+    "renamed": "No such file or directory",
+    "hidden": "another folder is in its place",
+    "closed": "Permission denied",
+}
+
+
+@pytest.mark.parametrize("how", AWAY)
+@pytest.mark.parametrize("writing", [False, True])
+def test_a_folder_that_is_away(make, how, writing):
+    """While the folder is away, units are refused as a whole, and nothing is made in its place; later all is there.
+
+    With `writing` it goes while a file is being written.
+    """
+    with make() as output, capture_logs() as logs:
+        if writing:
+            output.disk.clear()
+        output.grow(4)
+        output.sink.maintain()
+        assert output.sink._writing is not None
+        with away(output.folder, how):
+            output.disk.set()
+            for _ in range(3):
+                with pytest.raises(SinkUnavailableError, match=AWAY[how]):
+                    output.grow()
+                output.now += 3000
+                output.sink.maintain()
+                if output.sink._writing is not None:
+                    output.sink._writing.exception()
+        output.grow(3)
+        output.settle()
+        output.sink.close()
+        assert output.in_files() == list(range(1, len(output.written) + 1))
+        output.start()
+        assert_same(output.stored(), output.written)
+    assert {one["event"] for one in logs} <= {"file of forecasts not written, retrying"}
+
+
+@pytest.mark.parametrize("how", AWAY)
+def test_a_daemon_that_ends_while_its_folder_is_away(make, how):
+    """What waits is in files after the next start with the folder."""
+    with make() as output:
+        output.grow(2)
+        with capture_logs() as logs, away(output.folder, how):
+            output.sink.close()
+        assert logs[-1]["event"] == "forecasts wait for the next start"
+        output.start()
+        output.sink.close()
+        assert output.in_files() == list(range(1, len(output.written) + 1))
+        output.start()
+
+
+def test_a_folder_that_is_exchanged_while_a_file_is_written(make):
+    """Nothing is written to another folder that takes its place meanwhile, and the file is not complete."""
+    with make() as output:
+        output.disk.clear()
+        output.grow(4)
+        output.sink.maintain()
+        file, other, held = output.sink._begun, output.folder.with_name("other"), output.folder.with_name("held")
+        other.mkdir()
+
+        def exchange(stored: Sequence[PendingUnit], levels: Sequence[float]) -> Tables:
+            output.folder.rename(held)
+            other.rename(output.folder)
+            return tables_of(stored, levels)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(parquet_files, "tables_of", exchange)
+            with pytest.raises(OSError, match="another folder took its place"):
+                write_files(output.folder, output.database, file)
+        output.folder.rmdir()
+        held.rename(output.folder)
+        output.disk.set()
+        output.grow()
+        output.sink.close()
+        assert output.in_files() == list(range(1, len(output.written) + 1))
+        output.start()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_file_that_cannot_be_deleted_yet(make, monkeypatch, restart):
+    """A file that is too old, and that the system refuses to delete, is deleted later; a start does not refuse it."""
+    with make(age_ms=HOUR // 2, keep_ms=HOUR) as output:
+        unlink = Path.unlink
+
+        def refuse(path: Path, *, missing_ok: bool = False) -> None:
+            if path.suffix == ".parquet":
+                raise OSError(errno.EROFS, "Read-only file system")
+            unlink(path, missing_ok=missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", refuse)
+        for _ in range(6):
+            output.grow(every_ms=HOUR)
+            output.settle()
+        assert len(output.paths()) >= 5
+        if restart:
+            output.kill()
+            output.start()
+        monkeypatch.setattr(Path, "unlink", unlink)
+        for _ in range(2):
+            output.grow(every_ms=HOUR)
+            output.settle()
+        assert len(output.paths()) <= 2
+        output.kill()
+        output.start()
+
+
 def test_an_unwritable_folder(tmp_path):
     """A folder that cannot be made is reported, with what is expected."""
     (tmp_path / "file").write_text("")
@@ -416,8 +592,6 @@ def test_levels_that_change(make):
 
 def test_small_memory(make, monkeypatch):
     """A file larger than a row group is written in several."""
-    from service.sinks import parquet_files
-
     monkeypatch.setattr(parquet_files, "_CHUNK_BYTES", bytes_of(2))
     with make(file_bytes=bytes_of(9)) as output:
         output.grow(9)

@@ -190,6 +190,35 @@ class TestUnavailable:
         with pytest.raises(SinkUnavailableError, match="folder"):
             SqliteSink(tmp_path / "file" / "f.sqlite").open()
 
+    @pytest.mark.parametrize("hidden", [False, True])
+    def test_a_folder_that_is_away(self, sink, hidden):
+        """While its folder is renamed, or another one hides it, units are refused as a whole; later they follow."""
+        folder, elsewhere = sink.path.parent, sink.path.parent.with_name("elsewhere")
+        sink.publish(unit(0, 2))
+        folder.rename(elsewhere)
+        if hidden:
+            folder.mkdir()
+        for _ in range(2):
+            with pytest.raises(SinkUnavailableError, match="its folder cannot be reached now"):
+                sink.publish(unit(2, 2))
+        if hidden:
+            folder.rmdir()
+        elsewhere.rename(folder)
+        sink.publish(unit(2, 2))
+        assert rows(sink, "SELECT position FROM forecasts ORDER BY position") == [(0,), (1,), (2,), (3,)]
+
+    def test_a_file_that_is_gone(self, sink):
+        """A file that was deleted or replaced in its folder is an error: forecasts would be written to no file."""
+        held = sink.path.with_name("held")
+        sink.path.rename(held)
+        with pytest.raises(SinkFormatError, match="was deleted while the daemon had it open"):
+            sink.publish(unit(0, 2))
+        sink.path.write_bytes(b"")
+        with pytest.raises(SinkFormatError, match="was replaced by another file"):
+            sink.publish(unit(0, 2))
+        held.rename(sink.path)
+        sink.publish(unit(0, 2))
+
     def test_a_failure_in_the_middle(self, sink):
         """A unit that fails halfway leaves no rows."""
         broken = unit(0, 5, rejects=[Reject(1, b"", "late", ""), Reject(2, object(), "late", "")])
