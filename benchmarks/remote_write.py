@@ -32,7 +32,7 @@ from sqlite_output import LEVELS, UNIT, units
 
 from service.config.remote_write import RemoteWriteConfig
 from service.deliveries import BatchLimit, CommittedEvents, Deliveries, Route
-from service.deliveries.delivery import Spooled
+from service.deliveries.delivery import SendResult, Spooled
 from service.deliveries.forecast_samples import ForecastSamples, Published
 from service.deliveries.remote_write import NAME, RemoteWriteTarget
 from service.http.remote_write import encode
@@ -68,9 +68,9 @@ class Discarded:
 
     name, kind, spool_bytes, limit = NAME, "remote_write", 1 << 30, BatchLimit(2000, 1 << 20)
 
-    def send(self, _batch: Sequence[Spooled]) -> int:
+    def send(self, _batch: Sequence[Spooled]) -> SendResult:
         """Accepts a batch."""
-        return 0
+        return SendResult()
 
     def close(self) -> None:
         """Nothing to do."""

@@ -78,13 +78,18 @@ def test_no_python(tmp_path: Path) -> None:
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
-    """The CI script is executable, valid bash, and runs the README's test command, and failed tests once more."""
+    """The CI script is executable, valid bash, and runs the README's test command, and failed tests once more.
+
+    The linters run beside the tests; a failure of either is that of the script.
+    """
     script = ROOT / ".ci" / "run"
-    steps = ["make system", "make test || again", "make check"]
+    steps = ["make system &", "make install", "make test || again || outcome=$?"]
 
     assert os.access(script, os.X_OK)
     subprocess.run(["bash", "-n", script], check=True)
     assert re.findall(r"^step (.*)$", script.read_text(), re.MULTILINE) == steps
+    assert '(step nice -n 5 make check) >"$said" 2>&1 &' in script.read_text()
+    assert 'wait "$checks" || outcome=$?' in script.read_text()
     assert re.findall(r"^  step (.*)$", script.read_text(), re.MULTILINE) == [
         'make test ARGS="--numprocesses 0 --last-failed --last-failed-no-failures none"'
     ]

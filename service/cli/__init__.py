@@ -24,7 +24,7 @@ COMMANDS = {
     "replay": Entry("replay", "replay", "Send a file of events to a Kafka topic, at a chosen speed."),
     "tail": Entry("tail", "tail", "Show forecasts as they are published."),
     "topics": Entry("topics", "topics", "Create the Kafka topics that a daemon needs."),
-    "doctor": Entry("doctor", "doctor", "Check brokers, topics and permissions before a start."),
+    "doctor": Entry("doctor", "doctor", "Check inputs, brokers, topics, outputs and permissions before a start."),
     "plan": Entry("plan", "plan", "Estimate the memory, cores and disk that a load needs."),
     "warmup": Entry("warmup", "warmup", "Compile all kernels before the first start."),
     "bench": Entry("bench", "bench", "Measure how fast this machine is."),

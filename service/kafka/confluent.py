@@ -249,10 +249,7 @@ def _code_of(error: Exception) -> int | None:
 
 def _headers_of(batch: Sequence[Any]) -> list[Sequence[tuple[str, bytes]] | None] | None:
     """Returns the headers of records, or None where no record has any."""
-    try:
-        found = [*map(_call_headers, batch)]
-    except (SystemError, UnicodeDecodeError):  # then one by one
-        found = [_headers(message) for message in batch]
+    found = [_headers(message) for message in batch]
     return found if any(found) else None
 
 
@@ -260,7 +257,7 @@ def _headers(message: Any) -> Sequence[tuple[str, bytes]] | None:
     """Returns the headers of a record; None where a name is not UTF-8, which the library cannot return.
 
     Its method then returns a value and sets an error at once. A call from C, as here, detects that; a call from Python
-    may continue with an inconsistent result.
+    may continue with an inconsistent result. A second call on the same record crashes the process.
     """
     try:
         found: Sequence[tuple[str, bytes]] | None = _call_headers(message)

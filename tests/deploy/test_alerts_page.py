@@ -11,7 +11,7 @@ import shipped
 from alert_receivers import Receiver
 
 from service.config.alerts import AlertsConfig
-from service.deliveries.delivery import RefusedError, Spooled, UnavailableError
+from service.deliveries.delivery import RefusedError, SendResult, Spooled, UnavailableError
 from service.deliveries.webhook import WebhookTarget
 from service.lifecycle import SystemClock
 
@@ -41,7 +41,7 @@ def test_signature() -> None:
     target = WebhookTarget(
         "hook", AlertsConfig.model_validate({"webhook": receiver.url, "webhook_secret": "s3"}), clock
     )
-    assert target.send([message("x", clock.wall_ms()), message("y", clock.wall_ms())]) == 0
+    assert target.send([message("x", clock.wall_ms()), message("y", clock.wall_ms())]) == SendResult()
     receiver.close()
     assert [body["group"] for _, body, _ in receiver.posts] == ["x", "y"]
     for headers, _, body in receiver.posts:
@@ -63,8 +63,8 @@ def test_answers() -> None:
     with pytest.raises(RefusedError):
         target.send(batch)
     receiver.status = 200
-    assert target.send(batch) == 0
-    assert target.send(old) == 0
+    assert target.send(batch) == SendResult()
+    assert target.send(old) == SendResult(expired=1)
     receiver.close()
     assert len(receiver.posts) == 1
     assert "X-Forecaster-Signature" not in receiver.posts[0][0]

@@ -56,5 +56,6 @@ def test_the_folder_is_away(tmp_path: Path, how: str) -> None:
         assert content(tmp_path) == expected
     text = log.read_text()
     assert text.count("sink unavailable, retrying") == text.count("sink available again") == 1, text
-    assert "its folder cannot be reached now" in text
+    # by what was being done: a file was written, or positions were
+    assert any(reason in text for reason in ("its folder cannot be reached now", "expected a writable folder")), text
     assert "restarting" not in text

@@ -219,7 +219,7 @@ def test_the_schedule_changes(tmp_path: Path) -> None:
     found = bench(tmp_path, log, LOOSE)
     other = Bench(tmp_path, log, found.sections | {"retrain": {"every_events": 45, "wait": "false"}}).config
     found.on_unit = lambda unit: found.engine.configure(other) if unit.next_position == 50 else None
-    found.trainer.start = lambda **_: True
+    found.trainer.start = lambda *_, **__: True
     found.run()
 
     assert found.sample("training_triggers_total", cause="schedule") == 1  # at 90; 45 lies before the change

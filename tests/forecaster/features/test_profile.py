@@ -47,7 +47,7 @@ def streams(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     gaps = draw(st.lists(st.tuples(st.integers(1, 259), st.sampled_from([2, 5, 30, 116, 125, 400])), max_size=4))
     jumps = np.ones(n, np.int64)
     for at, size in gaps:
-        jumps[at % n] = size
+        jumps[1 + at % (n - 1)] = size  # the first step of a series is 0
     value = 5.0 * np.sin(np.cumsum(jumps) * 2 * np.pi / 50) + rng.normal(size=n)
     value[rng.random(n) < draw(st.sampled_from([0.0, 0.1, 0.6]))] = np.nan
     value[rng.random(n) < draw(st.sampled_from([0.0, 0.03]))] += 900.0

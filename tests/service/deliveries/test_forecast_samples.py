@@ -25,6 +25,7 @@ from service.http.remote_write import RemoteWrite
 from service.lifecycle import SystemClock
 from service.messages.prometheus_names import labels_of
 from service.messages.remote_write_samples import compressed
+from service.publication import ServedAlerts
 from service.transport.memory import MemoryLog, MemoryTransport
 
 LOAD = 'load{instance="web1",job="node",step="own"}'
@@ -42,6 +43,9 @@ class Both:
         return (one._replace(target="box") for one in self._other.deliveries(events))
 
     def on_partitions(self, assigned: Collection[str]) -> None:
+        """Nothing to do."""
+
+    def on_served(self, served: ServedAlerts) -> None:
         """Nothing to do."""
 
 
