@@ -124,10 +124,10 @@ $(VENV)/.test-installed: $(VENV)/.made requirements/test.txt pyproject.toml
 
 $(VENV)/.made:
 	@for python in $(PYTHONS); do \
-	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11, 5))' >/dev/null 2>&1 || continue; \
 	  echo "make: creating $(VENV) with $$("$$python" -c 'import sys; print(sys.executable, sys.version.split()[0])')"; \
 	  "$$python" -m venv $(VENV) && touch $@ && exit 0 || exit 1; \
 	done; \
-	echo "make: no usable Python: 3.11 or newer with its venv module is needed; tried: $(strip $(PYTHONS))." >&2; \
+	echo "make: no usable Python: 3.11.5 or newer with its venv module is needed; tried: $(strip $(PYTHONS))." >&2; \
 	echo "make: install one (Debian, Ubuntu: apt install python3 python3-venv) or name one: make PYTHON=/path/to/python3.12 ..." >&2; \
 	exit 1

@@ -73,7 +73,7 @@ def test_no_python(tmp_path: Path) -> None:
     )
 
     assert failed.returncode == 2
-    assert "3.11 or newer" in failed.stderr
+    assert "3.11.5 or newer" in failed.stderr
     assert "make PYTHON=" in failed.stderr
 
 

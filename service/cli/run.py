@@ -19,7 +19,6 @@ from service.errors import ConfigurationError
 from service.lifecycle import Lifecycle, SystemClock
 from service.monitoring.log_limits import LogLimits
 from service.sources.local import check_files_exist
-from service.transport.build import check_transport
 from service.transport.history import check_bootstrap, fetch_history, lacks_history
 
 _log = structlog.get_logger()
@@ -44,7 +43,6 @@ def run(config: Config) -> None:
     if not config.has_input:
         msg = f"input.files: got none, expected {EXPECTED_INPUT}"
         raise ConfigurationError(msg)
-    check_transport(config)
     check_files_exist(config)
     limits = LogLimits(time.monotonic)
     configure_logging(config.log, sys.stderr, limits)

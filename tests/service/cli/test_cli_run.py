@@ -183,7 +183,7 @@ def test_another_network_on_the_same_data(folder: Path) -> None:
     [
         ([], "input.files: got none"),
         (["--push", "--set", "kafka.topics=x"], "got input.push and kafka.topics, expected one of them"),
-        (["--input", "events.xyz"], "whose suffix determines no format"),
+        (["--input", "events.xyz"], "which is no file"),
         (["--input", "events.jsonl", "--set", "model.hidden_size=17"], "expected a multiple of 16"),
         (["--input", "events.jsonl", "--set", "train.k2=1"], "k2: got 1"),
     ],
