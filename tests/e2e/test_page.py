@@ -241,6 +241,7 @@ def test_alerts_are_listed(page: Page, served: Served) -> None:
     served.feedback("confirm", "requests", "a deploy")
     expect(breach).to_contain_text("confirmed: a deploy")
     served.feedback("ack", "requests", "seen")
+    expect(breach).to_contain_text("acknowledged: seen")  # taken by the daemon; the next event ends the alert
     served.push(STEPS, STEPS + 1)
     expect(page.locator("#alerts li.resolved", has_text="acknowledged: seen").first).to_contain_text("over at")
 
