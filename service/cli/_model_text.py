@@ -51,8 +51,10 @@ def network_lines(network: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in network.items():
         if key == "interval_ms":
             yield "model.interval", format_duration(value / 1000.0) if value else "learnt from each series"
-        elif key == "covariates":
-            yield "input.covariates", _text(value)
+        elif key == "profile_steps":
+            yield "state.bytes_per_series", f"older values kept as means of {value} steps"
+        elif key in {"covariates", "future_covariates"}:
+            yield f"input.{key}", _text(value)
         else:
             yield f"model.{key}", _text(value)
 

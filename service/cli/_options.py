@@ -108,7 +108,9 @@ def with_config(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any
             try:
                 return command(*args, config=load_config(config_file, given_here), **given)
             except ConfigurationError as error:
-                msg = f"{error}{_origin_of_file(config_file)}"
+                if not (origin := _origin_of_file(config_file)):
+                    raise
+                msg = f"{error}\n{origin}"
                 raise ConfigurationError(msg) from error
 
         decorated: Callable[..., Any] = call
@@ -157,11 +159,11 @@ def assignments(settings: tuple[str, ...]) -> dict[str, str]:
 
 
 def _origin_of_file(config_file: Path | None) -> str:
-    """Says of a configuration file from the environment where it is from: nobody named it in this command."""
+    """Says where a configuration file from the environment is from, as nobody named it in this command; else ""."""
     context = click.get_current_context()
     if config_file is None or context.get_parameter_source("config_file") is not ParameterSource.ENVIRONMENT:
         return ""
-    return f"\nThe environment variable {CONFIG_VARIABLE} names the configuration file: {config_file}"
+    return f"The environment variable {CONFIG_VARIABLE} names the configuration file: {config_file}"
 
 
 def _parameter(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from service.config.findings import Finding
 from service.config.schema_registry import SchemaRegistryConfig
 from service.config.sections import EXPECTED_INPUT, Config
-from service.errors import ConfigurationError, SchemaRegistryError, ServiceError, SourceGoneError
+from service.errors import SchemaRegistryError, ServiceError, SourceGoneError
 from service.messages.decode import Decoder
 from service.schemas.schema import SchemaError
 from service.sinks.sqlite_schema import APPLICATION_ID, FORMAT_VERSION
@@ -42,7 +42,7 @@ def dry_run(config: Config, completed: Callable[[], Config] | None = None) -> It
     complete = config
     try:
         complete = config if completed is None else completed()
-    except (ConfigurationError, ServiceError) as error:
+    except ServiceError as error:
         yield Finding("error", "input.files", str(error))
     for entry in config.input.files:
         yield _input(complete, entry)

@@ -36,6 +36,11 @@ def no_such_file(section: str, entry: str) -> str:
     return f'{section}.files: got "{entry}", which is no file; expected a name or glob of files'
 
 
+def has_file(entry: str) -> bool:
+    """Returns whether a file matches an entry of `files` now."""
+    return bool(Catalog(entry).pending(now=True))
+
+
 class Stretch(NamedTuple):
     """A stretch to read next: a file, or the bytes appended since it was left, and its approximate size in bytes."""
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from service.config.csv_start import USUAL_START, CsvStart
 from service.errors import SourceUnavailableError
 from service.ports import HISTORY_BEGIN, Records
-from service.sources.catalog import Catalog, no_such_file
+from service.sources.catalog import has_file, no_such_file
 from service.sources.file_source import FileSource
 from service.sources.manifest import FileEntry
 
@@ -35,7 +35,7 @@ class HistoryInput(NamedTuple):
 
     def is_there(self) -> bool:
         """Returns whether there is a file."""
-        return bool(Catalog(self.entry).pending(now=True))
+        return has_file(self.entry)
 
 
 def begin_of(number: int) -> int:

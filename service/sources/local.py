@@ -16,7 +16,7 @@ from service.errors import ConfigurationError
 from service.ports import Records, Reject
 from service.sources import CommittedPositions, Source
 from service.sources.byte_source import ROW_FORMS
-from service.sources.catalog import Catalog, no_such_file
+from service.sources.catalog import has_file, no_such_file
 from service.sources.file_source import FileSource
 from service.sources.manifest import FileEntry, check_not_of_kafka
 from service.sources.pipes import check_twice, kind_of, spool_name
@@ -210,7 +210,7 @@ def check_files_exist(config: Config) -> None:
     if has_run or config.input.follow:
         return
     for entry in config.input.files:
-        if kind_of(entry) == "file" and not Catalog(entry).pending(now=True):
+        if kind_of(entry) == "file" and not has_file(entry):
             raise ConfigurationError(no_such_file("input", entry))
 
 

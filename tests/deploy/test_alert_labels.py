@@ -24,12 +24,12 @@ from service.publication import ServedAlerts
 
 pytestmark = pytest.mark.slow
 
-ODD = [
+UNUSUAL = [
     (NAME, "requests:rate5m"), ("instance", 'a "quoted"\\ \n ü'), ("severity", "its own"), ("alertname", "x"),
     ("job", ""), ("path", "/" * 1000), ("long", "x" * 5000), ("__meta_x", "y"),
     *((f"label_{number}", str(number)) for number in range(25)),
 ]  # fmt: skip
-SERIES = ['up{instance="db1:9100",job="node"}', series_id(ODD), "disk.a", '{instance="only"}', 'broken{x="y"']
+SERIES = ['up{instance="db1:9100",job="node"}', series_id(UNUSUAL), "disk.a", '{instance="only"}', 'broken{x="y"']
 
 
 def asked(url: str, *filters: str) -> list[dict[str, Any]]:
@@ -56,11 +56,15 @@ def test_what_lasts_is_found_by_instance_and_job(tmp_path: Path) -> None:
         (found,) = asked(url, 'instance="db1:9100"', 'job="node"', 'cluster="eu1"')
         assert found["labels"]["series"] == SERIES[0]
         assert found["labels"]["metric"] == "up"
-        (odd,) = [one["labels"] for one in asked(url) if one["labels"]["series"] == SERIES[1]]
-        assert odd["instance"] == ODD[1][1]
-        assert (odd["severity"], odd["exported_severity"], odd["exported_alertname"]) == ("warning", "its own", "x")
-        assert odd["path"] == "/" * 1000
-        assert "long" not in odd
+        (unusual,) = [one["labels"] for one in asked(url) if one["labels"]["series"] == SERIES[1]]
+        assert unusual["instance"] == UNUSUAL[1][1]
+        assert (unusual["severity"], unusual["exported_severity"], unusual["exported_alertname"]) == (
+            "warning",
+            "its own",
+            "x",
+        )
+        assert unusual["path"] == "/" * 1000
+        assert "long" not in unusual
         assert len(asked(url, 'instance!=""')) == 3
 
         over = [orjson.dumps(messages.message(one, "0", "", now)) for one in alerts]

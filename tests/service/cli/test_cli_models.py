@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from forecaster import FitReport, Model, ModelConfig
 from forecaster.training.compare import Comparison
 from service.cli import main
-from service.cli._model_text import FIGURES
+from service.cli._model_text import FIGURES, network_lines
+from service.config.sections import Config
 from service.registry.decisions import Decision
 from service.registry.models import Registry
 from service.trainer.job import figures_of
@@ -100,6 +101,18 @@ def test_every_figure_has_a_name(run, shas: list[str]) -> None:
 
     assert set(figures_of(report, verdict)) == set(FIGURES)
     assert set(run("show", shas[1]).output.split()) & {"challenger_loss", "seed", "network.seed"} == set()
+
+
+def test_settings_have_the_keys_of_the_configuration() -> None:
+    """What a network is made of is shown under the keys with which it is configured."""
+    network = ModelConfig(covariates=("a",), future_covariates=("a",), seasons=(1440,), profile_steps=3, layers=2)
+    shown, known = dict(network_lines(network.to_dict())), Config().model_dump()
+
+    for key in shown:
+        section, _, name = key.partition(".")
+        assert name in known[section], key
+    assert shown["input.future_covariates"] == "a"
+    assert shown["state.bytes_per_series"] == "older values kept as means of 3 steps"
 
 
 def test_show_json(run, shas: list[str]) -> None:

@@ -197,7 +197,7 @@ def test_the_endpoint(bench: LoggingBench, tmp_path: Path) -> None:
         assert client.get("/alerts", params={"partition": "1"}).json()["alerts"] == []
         firing = client.get("/alerts", params={"status": "firing"}).json()["alerts"]
         assert [one["id"] for one in firing] == [one["id"] for one in whole["alerts"] if one["status"] == "firing"]
-        wrong = client.get("/alerts", params={"status": "odd"})
+        wrong = client.get("/alerts", params={"status": "unknown"})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "bad_request")
         (tmp_path / "feedback" / "0.json").write_text("[")
         assert client.get("/alerts").status_code == 503

@@ -124,7 +124,7 @@ CASES: Final[dict[str, list[Case]]] = {
     "GET /api/v1/config": GETS,
     "GET /api/v1/models": LIMITED,
     "GET /api/v1/anomalies": LIMITED,
-    "GET /api/v1/alerts": [*LIMITED, Case("status=odd", statuses=(400,)), Case("status=" + "x" * 17, statuses=(400,))],
+    "GET /api/v1/alerts": [*LIMITED, Case("status=none", statuses=(400,)), Case("status=" + "x" * 17, statuses=(400,))],
     "GET /api/v1/series": [
         *LIMITED,
         Case("search=" + "*a" * 255 + "b"),
