@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from forecaster.sequences.config import SequenceConfig, SequenceTrain
     from forecaster.sequences.model import SequenceModel
     from forecaster.sequences.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
+    from forecaster.series_column import SeriesColumn, SeriesLookup, SeriesNames, chosen
     from forecaster.state.history import History
     from forecaster.training.compare import Comparison, challenge, compare
     from forecaster.training.loop import FitProgress, FitReport, fit, fit_from
@@ -137,6 +138,12 @@ _MODULES = {
         "transferred",
     ),
     "rollout": ("rollout",),
+    "series_column": (
+        "SeriesColumn",
+        "SeriesLookup",
+        "SeriesNames",
+        "chosen",
+    ),
     "sequences.batch": (
         "Sequences",
         "padded",
@@ -212,6 +219,9 @@ __all__ = [
     "SequenceReport",
     "SequenceTrain",
     "Sequences",
+    "SeriesColumn",
+    "SeriesLookup",
+    "SeriesNames",
     "Shadow",
     "Silence",
     "Status",
@@ -227,6 +237,7 @@ __all__ = [
     "calendar_seasons",
     "calendar_table",
     "challenge",
+    "chosen",
     "compare",
     "detect_seasons",
     "fit",

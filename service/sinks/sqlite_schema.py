@@ -14,6 +14,9 @@ from service.sinks.unit_rows import ADDED
 APPLICATION_ID = 0x46435354  # "FCST", so that `file` and this program recognise the database
 FORMAT_VERSION = 1
 PAGE_BYTES = 8192
+# The pages of a unit: the index has one for a few hundred forecasts of a series, so that a unit of a thousand series
+# changes as many. Where they find no room, SQLite writes them to the log before the commit, and reads them again.
+CACHE_BYTES = 32 << 20
 
 # Added to older files when they are opened; their format version stays the same.
 OUTCOMES = """
@@ -152,6 +155,7 @@ def prepare(database: sqlite3.Connection, path: Path) -> None:
         database.execute("PRAGMA auto_vacuum = INCREMENTAL")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
+    database.execute(f"PRAGMA cache_size = -{CACHE_BYTES >> 10}")
     application = database.execute("PRAGMA application_id").fetchone()[0]
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if application == 0 and not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:

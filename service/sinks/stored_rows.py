@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Final
 
+import numpy as np
+
+from forecaster import SeriesLookup, chosen
 from service.messages.compact import CompactSilence, columns_of, context_of, number_or_none, read_record
 from service.ports import Unit
 
@@ -22,11 +25,13 @@ class StoredRows:
 
     def __init__(self) -> None:
         self._series: dict[str, int] = {}
+        self._lookup = SeriesLookup(self._series)
         self._contexts: dict[tuple[str, bytes], int] = {}
 
     def forget_names(self) -> None:
         """Forgets the numbers: of a transaction that was rolled back, or of names that were deleted."""
         self._series.clear()
+        self._lookup.forget()
         self._contexts.clear()
 
     def write(self, database: sqlite3.Connection, unit: Unit) -> None:
@@ -43,7 +48,7 @@ class StoredRows:
             return
         context, count = self._context(database, unit.partition, found.context), len(unit.forecasts)
         columns = (
-            map(self._series.__getitem__, unit.series),
+            self._lookup.slots(unit.series).tolist(),
             found.origin_ms,
             repeat(context),
             unit.positions,
@@ -95,11 +100,13 @@ class StoredRows:
 
     def _note_series(self, database: sqlite3.Connection, names: Sequence[str]) -> None:
         """Gives every series a number."""
-        missing = {name for name in names if name not in self._series}
-        if not missing:
+        new = np.flatnonzero(self._lookup.slots(names) < 0)
+        if not len(new):
             return
+        missing = set(chosen(names, new))
         if len(self._series) + len(missing) > _MOST_NAMES:
             self._series.clear()
+            self._lookup.forget()
             missing = set(names)
         ordered = sorted(missing)  # so that the numbers do not depend on the order of a set
         database.executemany("INSERT OR IGNORE INTO series_names (name) VALUES (?)", ((name,) for name in ordered))
