@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from forecaster.sequences.config import SequenceConfig, SequenceTrain
     from forecaster.sequences.model import SequenceModel
     from forecaster.sequences.training import SequenceProgress, SequenceReport, fit_sequences, sequence_loss
+    from forecaster.series_column import SeriesColumn, SeriesLookup, SeriesNames, chosen
     from forecaster.state.budget import series_bytes, with_profile
     from forecaster.state.history import History
     from forecaster.training.compare import Comparison, challenge, compare
@@ -138,6 +139,12 @@ _MODULES = {
         "transferred",
     ),
     "rollout": ("rollout",),
+    "series_column": (
+        "SeriesColumn",
+        "SeriesLookup",
+        "SeriesNames",
+        "chosen",
+    ),
     "sequences.batch": (
         "Sequences",
         "padded",
@@ -217,6 +224,9 @@ __all__ = [
     "SequenceReport",
     "SequenceTrain",
     "Sequences",
+    "SeriesColumn",
+    "SeriesLookup",
+    "SeriesNames",
     "Shadow",
     "Silence",
     "Status",
@@ -232,6 +242,7 @@ __all__ = [
     "calendar_seasons",
     "calendar_table",
     "challenge",
+    "chosen",
     "compare",
     "detect_seasons",
     "fit",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from forecaster.config import ModelConfig
 from forecaster.errors import BatchError
+from forecaster.series_column import chosen
 
 
 class Status(IntEnum):
@@ -89,7 +90,7 @@ class Batch:
         Args:
             which: their indices, shape (m,), in the order of the result, or a slice.
         """
-        picked = self.series[which] if isinstance(which, slice) else [self.series[i] for i in which.tolist()]
+        picked = self.series[which] if isinstance(which, slice) else chosen(self.series, which)
         return Batch(
             picked,
             np.asarray(self.timestamp_ms, np.int64)[which],

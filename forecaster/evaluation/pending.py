@@ -180,7 +180,7 @@ class Prequential:
         if len(set(names)) != used or (made < NEVER).any():
             msg = "got a series twice or steps before the first, expected forecasts of each series once"
             raise ValueError(msg)
-        self._sample.index = {name: slot for slot, name in enumerate(names)}
+        self._sample.refill(names)
         self._made, self._kept = made, kept
 
 

@@ -117,15 +117,14 @@ class ObservedRows:
     ) -> None:
         """Observes events start..end-1: writes their rows to `rows`, adding rows of new series."""
         series, revises = batch.series, batch.revises
-        names, index = series[start:end], self.table.index
-        try:  # usually every series has a row
-            rows[start:end] = np.fromiter(map(index.__getitem__, names), np.int64, end - start)
-        except KeyError:
-            pass
-        else:
+        names = series[start:end]
+        rows[start:end] = self.table.rows_of(names)
+        if start == end or rows[start:end].min() >= 0:  # usually every series has a row
             self._run(rows, taken, out, start, end, revises)
             return
-        for i, row in enumerate(map(index.get, names), start):  # lazy: looks up after the additions before it
+        for i, row in enumerate(
+            map(self.table.index.get, names), start
+        ):  # lazy: looks up after the additions before it
             if row is None:
                 name = series[i]
                 if self.table.full:  # eviction depends on the events before this one, so observe them first

@@ -39,6 +39,7 @@ from forecaster.features.interval import DOUBTS
 from forecaster.features.step_inputs import LEVEL, N_BEHIND, N_STATISTICS
 from forecaster.kernels.buffers import reserve
 from forecaster.layout import WARM_STEPS, Layout
+from forecaster.series_column import SeriesLookup
 from forecaster.state.incremental import Mark
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Table:
         self.stats = reserve(max_series, self.anchor_at + N_BEHIND, np.float64)
         self.counters = reserve(max_series, GAPS + (N_GAPS if learns else 1), np.int64)
         self.index: dict[str, int] = {}
+        self._lookup = SeriesLookup(self.index)
         self.used = 0
         self.free: list[int] = []
         self.added_total = 0
@@ -116,6 +118,10 @@ class Table:
         self.changed[rows] = self.epoch
         for capture in tuple(self.captures):  # a capture may be closed meanwhile
             capture.copy_rows(rows)
+
+    def rows_of(self, series: Sequence[str]) -> NDArray[np.int64]:
+        """Returns the row of every series, shape (n,), -1 where it has none."""
+        return self._lookup.slots(series)
 
     def add_to_index(self, series: str, row: int) -> None:
         """Adds a series to the index."""
@@ -161,6 +167,7 @@ class Table:
         self.free.extend(int(rows[i]) for i in oldest[::-1])
         for name in evicted:
             del self.index[name]
+        self._lookup.forget()
         self._stale = True
         self.evicted_total += count
         self.removed_total += count
@@ -171,6 +178,7 @@ class Table:
         row = self.index.pop(series, None)
         if row is None:
             return False
+        self._lookup.forget()
         self.prepare_write(np.array([row]))
         for array in self.arrays:
             array[row] = 0
@@ -199,9 +207,10 @@ class Table:
     def accepted_ms(self, series: Sequence[str]) -> NDArray[np.int64]:
         """Returns up to which time the events of each series were accepted; see `Forecaster.accepted_ms`."""
         found, counters = np.full(len(series), NEVER, np.int64), self.counters
-        places = [(at, row) for at, name in enumerate(series) if (row := self.index.get(name)) is not None]
-        if places:
-            at, rows = np.array(places, np.int64).T
+        of = self.rows_of(series)
+        at = np.flatnonzero(of >= 0)
+        if len(at):
+            rows = of[at]
             doubted = counters[rows, CADENCE] // DOUBT_UNIT & DOUBTS
             found[at] = np.where(doubted > 0, counters[rows, BEFORE_TS], counters[rows, LAST_TS])
         return found

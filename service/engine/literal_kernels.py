@@ -1,6 +1,8 @@
-"""Compiles the literal kernels of the served networks in a process of its own, while general ones answer.
+"""Compiles what makes a daemon faster in a process of its own, while it answers without.
 
-    start      a kernel is general: its network was never compiled on this machine
+These are the literal kernels of the served networks, instead of general ones, and the code that reads usual records.
+
+    start      a kernel is general, or records are parsed by others: this was never compiled on this machine
     later      after `DELAY_SECONDS`, so that short runs compile nothing: the process begins, at the lowest priority
     ended      the kernels of this process are selected again, between two batches: literal ones are loaded from disk
 
@@ -13,7 +15,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import structlog
@@ -34,13 +36,21 @@ class LiteralKernels:
         clock: measures the delay.
         command: of the process.
         delay: seconds from the start until it begins.
+        parses: whether records are parsed without compiled code because there is none yet.
     """
 
-    def __init__(self, clock: Clock, command: Sequence[str] = _COMMAND, delay: float = DELAY_SECONDS) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        command: Sequence[str] = _COMMAND,
+        delay: float = DELAY_SECONDS,
+        parses: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._clock, self._command, self._delay = clock, command, delay
         self._process: subprocess.Popen[bytes] | None = None
         self._wanted: list[ModelConfig] = []
         self._asked: frozenset[ModelConfig] = frozenset()
+        self._parses, self._asked_records, self._is_wanted = parses, False, False
         self._due = self._began = 0.0
 
     @property
@@ -52,15 +62,18 @@ class LiteralKernels:
         """Requests the literal kernels of those networks whose kernel is general now; called again and again.
 
         A network is requested once. Those that come while the process runs, and those without an event since then,
-        whose form is not known, wait for a later call.
+        whose form is not known, wait for a later call. Also requests, once, the code that reads records.
         """
         if self._process is not None or used_kernels() != "auto":
             return
         self._asked &= frozenset(networks)
         new = [one for one in dict.fromkeys(networks) if one not in self._asked and kernel_form(one) == "general"]
-        if new:
+        records = self._parses() and not self._asked_records
+        if new or records:
             self._asked |= frozenset(new)
             self._wanted += new
+            self._asked_records |= records
+            self._is_wanted = True
             self._due = self._clock.monotonic() + self._delay
 
     def poll(self) -> None:
@@ -76,11 +89,11 @@ class LiteralKernels:
                 return
             use_kernels("auto")
             _log.info("compiled for this network", seconds=seconds)
-        elif self._wanted and self._clock.monotonic() >= self._due:
+        elif self._is_wanted and self._clock.monotonic() >= self._due:
             self._start()
 
     def _start(self) -> None:
-        networks, self._wanted = self._wanted, []
+        networks, self._wanted, self._is_wanted = self._wanted, [], False
         request: dict[str, Any] = {"networks": [network.to_dict() for network in networks]}
         self._began = self._clock.monotonic()
         try:
@@ -106,7 +119,7 @@ class LiteralKernels:
 
     def close(self) -> None:
         """Kills a running process; what it has not compiled yet is compiled after a later start."""
-        self._wanted = []
+        self._wanted, self._is_wanted = [], False
         if self._process is not None:
             if self._process.poll() is None:
                 self._process.kill()

@@ -159,7 +159,7 @@ class Engine:
         conditions = Conditions(config.health, config.state.data_dir, health, metrics)
         kept = Kept(
             [*self._groups.values()], conditions, exported, self._retention, self._snapshots, trainer,
-            MallocTrimmer(clock), LiteralKernels(clock),
+            MallocTrimmer(clock), LiteralKernels(clock, parses=lambda: self._decoder.waits),
             FeedbackIntake(FeedbackStore(config.state.data_dir / "feedback"), metrics),
         )  # fmt: skip
         self._kernels = kept.kernels

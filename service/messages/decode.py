@@ -26,9 +26,11 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster import Batch
+from forecaster import Batch, SeriesColumn, SeriesNames
+from forecaster.flat_text import LOW, MIDDLE, FlatColumns, FlatNames, FlatText, joined_columns
 from service.config.input import InputConfig
 from service.messages.controls import Exclude, Tombstone, series_of_key
+from service.messages.decoded_rows import DecodedRows
 from service.messages.event_bounds import EventBounds
 from service.messages.frames import Frames
 from service.messages.parse_access_log import AccessLogParser
@@ -38,7 +40,7 @@ from service.messages.parse_json import JsonParser
 from service.messages.parse_lines import FORMAT_HEADER
 from service.messages.parsed import Around, Parsed, Parser, Problem
 from service.messages.timestamps import EXPECTED as EXPECTED_TIME
-from service.messages.timestamps import count_clock_changes, on_both_sides, to_epoch_ms
+from service.messages.timestamps import count_clock_changes, sizes_of, to_epoch_ms
 from service.messages.unit_conversion import UnitConversion
 from service.ports import Records, Reject
 
@@ -127,7 +129,7 @@ class Decoded:
         duplicates: position of every event that was left out because the history had it already (history_overlap.py).
     """
 
-    series: list[str]
+    series: Sequence[str]
     timestamp_ms: NDArray[np.int64]
     value: NDArray[np.float64]
     covariates: NDArray[np.float32] | None
@@ -152,7 +154,7 @@ class Decoded:
     @property
     def changes_state(self) -> bool:
         """Whether the state differs after it: there are events, or raw events were added to windows."""
-        return bool(self.series) or (self.windows is not None and self.windows.taken > 0)
+        return len(self.series) > 0 or (self.windows is not None and self.windows.taken > 0)
 
     def end_of_record(self, end: int) -> int:
         """Returns the first index from `end` on, above 0, at which another record begins, or the number of events."""
@@ -185,20 +187,28 @@ class Decoded:
 class Decodes(Protocol):
     """What decodes records: a `Decoder`, or several of them."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether records were decoded without compiled code, as that is not compiled yet."""
+
     def decode(self, records: Records) -> Decoded:
         """Decodes a batch, see `Decoder.decode`."""
 
 
 class Decoder:
-    """Decodes batches of records for one configuration. Keeps no state between batches.
+    """Decodes batches of records for one configuration. The result for a batch never depends on those before it.
 
     Args:
         settings: names of the fields, limits and the accepted series.
         horizon: steps of known future values to decode.
         frames: decodes records in the wire format of a schema registry; None without one.
+        most_names: series whose numbers are kept from batch to batch; usual records are then decoded in compiled code,
+            and one thread uses the decoder. 0: none, for who decodes little.
     """
 
-    def __init__(self, settings: InputConfig, horizon: int = 1, frames: Frames | None = None) -> None:
+    def __init__(
+        self, settings: InputConfig, horizon: int = 1, frames: Frames | None = None, most_names: int = 0
+    ) -> None:
         self._ahead = len(settings.future_covariates), horizon
         self._covariates = len(settings.covariates)
         self._unit, self._zone = settings.fields.time_unit, settings.fields.timezone
@@ -209,8 +219,9 @@ class Decoder:
         self._conversion = UnitConversion(settings.units)
         lines = InfluxParser(settings, horizon), AccessLogParser(settings, horizon)
         self._lines = {parser.form.encode(): parser for parser in lines}
-        self._json = JsonParser(settings, horizon, frames, lines)
-        self._csv = CsvParser(settings, horizon)
+        self._names = FlatNames(most_names, self._bounds.accepts) if most_names else None
+        self._json = JsonParser(settings, horizon, frames, lines, self._names)
+        self._csv = CsvParser(settings, horizon, self._names)
 
     def decode(self, records: Records) -> Decoded:
         """Decodes a batch. Never raises for the content of records.
@@ -230,15 +241,45 @@ class Decoder:
         problems |= dict.fromkeys(records.tombstones, _NO_VALUE)
         topic = records.partition if records.keys is None else records.partition.rpartition("-")[0]
         around = Around(records.keys, records.timestamps_ms, records.headers, topic)
+        flat = list[FlatColumns]()
+        if self._names is not None:
+            self._names.make_room()
         for headers, indices in self._runs(records, problems):
-            self._parser(dict(headers)).parse(records.values, indices, parsed, problems, around)
+            parser = self._parser(dict(headers))
+            others = indices if parser.flat is None else self._read_flat(parser.flat, records, indices, flat)
+            if len(others):
+                parser.parse(records.values, others, parsed, problems, around)
         times, bad = to_epoch_ms(parsed.times, self._unit, self._zone, self._order)
         wrong = {
             at: Problem("bad_timestamp", f"got {str(parsed.times[at])[:80]!r}, expected {EXPECTED_TIME}") for at in bad
         }
         self._bounds.check_series(parsed, wrong)
         self._bounds.check_ahead(records, parsed, times, wrong)
-        return self._result(records, parsed, times, problems, wrong)
+        return self._result(records, joined_columns(flat), parsed, times, problems, wrong)
+
+    @property
+    def waits(self) -> bool:
+        """See `Decodes`."""
+        return any(one is not None and one.waits for one in (self._json.flat, *self._csv.flat_readers()))
+
+    def _read_flat(
+        self, reader: FlatText, records: Records, indices: Sequence[int], into: list[FlatColumns]
+    ) -> Sequence[int]:
+        """Reads usual records with these indices in compiled code; returns the indices of the others."""
+        values, whole = records.values, len(indices) == len(records.values)
+        found = reader.read(values if whole else [values[index] for index in indices])
+        if found is None:
+            return indices
+        if not whole:
+            found = found._replace(record=np.array(indices, np.int64)[found.record])
+        if (ahead := self._bounds.is_ahead(records, found.record, found.time_ms)).any():
+            found = found.taken(~ahead)
+        into.append(found)
+        if len(found.record) == len(indices):
+            return ()
+        others = np.ones(len(values), np.bool_)
+        others[found.record] = False
+        return [index for index in indices if others[index]]
 
     def _parser(self, headers: dict[str, bytes]) -> Parser:
         """Returns the parser for records with these headers."""
@@ -268,46 +309,61 @@ class Decoder:
     def _result(
         self,
         records: Records,
+        flat: FlatColumns | None,
         parsed: Parsed,
         times: NDArray[np.int64],
         problems: dict[int, Problem],
         wrong: dict[int, Problem],
     ) -> Decoded:
         """Drops the rows of `wrong`, and rejects their records and those of `problems`, each record once."""
-        value = np.array(parsed.values, np.float64)
-        self._conversion.convert(parsed.series, value)
-        covariates = np.array(parsed.covariates, np.float64).reshape(-1, self._covariates) if self._covariates else None
-        future = self._future(parsed.future) if self._ahead[0] else None
-        series, index, within = parsed.series, parsed.index, numbers_within(parsed.index)
-        rejected = (
-            {index[at]: problem for at, problem in sorted(wrong.items(), reverse=True)} | parsed.partial | problems
-        )
-        if wrong:
-            keep = [at for at in range(len(index)) if at not in wrong]
-            series, index = [series[at] for at in keep], [index[at] for at in keep]
-            within = None if within is None else [within[at] for at in keep]
-            times, value = times[keep], value[keep]
-            covariates = None if covariates is None else covariates[keep]
-            future = None if future is None else future[keep]
+        known = SeriesNames() if self._names is None else self._names.known
+        rows = self._rows(parsed, times, known, wrong)
+        rejected = {
+            parsed.index[at]: problem for at, problem in sorted(wrong.items(), reverse=True)
+        } | parsed.partial | problems  # fmt: skip
+        sizes = sizes_of(parsed.times)
+        if flat is not None:
+            rows, sizes = rows.merged(flat), sizes | flat.sizes
+        series, value = SeriesColumn(known, rows.numbers), np.ascontiguousarray(rows.values[:, 0])
+        self._conversion.convert(series, value)
         finite = np.isfinite(value)
         value[~finite] = np.nan
+        index: list[int] = rows.record.tolist()
         return Decoded(
             series,
-            times,
+            rows.time_ms,
             value,
-            None if covariates is None else _as_float32(covariates),
+            _as_float32(rows.values[:, 1:]) if self._covariates else None,
             _positions_of(records, index),
             index,
             [reject_of(records, i, rejected[i]) for i in sorted(rejected) if i not in records.tombstones],
             len(value) - int(finite.sum()),
-            None if future is None else _as_float32(future),
+            None if rows.future is None else _as_float32(rows.future),
             [replace(one, position=records.positions[one.position]) for one in parsed.controls],
             [self._tombstone(records, i, bisect_left(index, i)) for i in sorted(records.tombstones)],
-            self._unit == "auto" and on_both_sides(parsed.times),
-            within,
+            self._unit == "auto" and sizes == LOW | MIDDLE,
+            None if rows.within is None else rows.within.tolist(),
             count_clock_changes(parsed.times, self._zone, self._order),
             [(records.positions[i], count) for i, count in parsed.filtered.items()],
         )
+
+    def _rows(
+        self, parsed: Parsed, times: NDArray[np.int64], known: SeriesNames, wrong: dict[int, Problem]
+    ) -> DecodedRows:
+        """Returns the rows that are not wrong as columns."""
+        values = np.array(parsed.values, np.float64)[:, None]
+        if self._covariates:
+            values = np.hstack((values, np.array(parsed.covariates, np.float64).reshape(-1, self._covariates)))
+        future = self._future(parsed.future) if self._ahead[0] else None
+        series, index = parsed.series, np.array(parsed.index, np.int64)
+        numbered = numbers_within(parsed.index)
+        within = None if numbered is None else np.array(numbered, np.int64)
+        if wrong:
+            keep = np.array([at for at in range(len(index)) if at not in wrong], np.int64)
+            series, index, times, values = [series[at] for at in keep.tolist()], index[keep], times[keep], values[keep]
+            within = None if within is None else within[keep]
+            future = None if future is None else future[keep]
+        return DecodedRows(index, known.column(series).numbers, times, values, within, future)
 
     def _tombstone(self, records: Records, index: int, event: int) -> Tombstone:
         key = None if records.keys is None else records.keys[index]

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from forecaster import Forecasts, Note, Silence, Status
+from forecaster import Forecasts, Note, SeriesColumn, Silence, Status, chosen
 from service.messages.decode import Decoded
 from service.messages.digits import printable
 from service.messages.timestamps import LATEST_MS, format_times
@@ -174,7 +174,8 @@ def encode(
     for one in forecasts.silences:
         if published[one.event]:
             silent.setdefault(one.event, []).append(one)
-    series, encoded, positions, staged = list[str](), list[bytes](), list[int](), 0
+    encoded, positions, staged = list[bytes](), list[int](), 0
+    series = list[str]()
     answered = [at for at, code in enumerate(status) if code in _STATUS or at in revised]
     for part in _parts(answered, silent):
         events = [at for at in part if wanted[at]]
@@ -192,7 +193,10 @@ def encode(
         if stage is not None and len(encoded) - staged >= _STAGED:
             stage(Encoded(series[staged:], encoded[staged:], positions[staged:]))
             staged = len(encoded)
-    return Encoded(series, encoded, positions)
+    named: Sequence[str] = series
+    if not silent and isinstance(decoded.series, SeriesColumn):  # whose numbers a sink may use
+        named = chosen(decoded.series, np.array([at for at in answered if wanted[at]], np.int64))
+    return Encoded(named, encoded, positions)
 
 
 def forecast_statuses() -> list[int]:

@@ -27,6 +27,16 @@ class EventBounds:
         self._max_ahead_ms = round(settings.max_ahead * 1000)
         self._accepted = frozenset((*settings.series, settings.broadcast) if settings.series else ())
 
+    def accepts(self, series: str) -> bool:
+        """Returns whether `check_series` accepts a series."""
+        return (not self._accepted or series in self._accepted) and len(series.encode()) <= self._max_series_bytes
+
+    def is_ahead(self, records: Records, index: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Returns which events of records with these indices, without record times of their own, are too far ahead."""
+        if not self._max_ahead_ms or records.timestamps_ms is None:
+            return np.zeros(len(index), np.bool_)
+        return times - np.array(records.timestamps_ms, np.int64)[index] > self._max_ahead_ms
+
     def check_series(self, parsed: Parsed, wrong: dict[int, Problem]) -> None:
         """Adds the rows whose series has a name that is too long, or is not in `input.series`, to `wrong`."""
         if 4 * max(map(len, parsed.series), default=0) > self._max_series_bytes:  # a character has at most 4 bytes

@@ -26,3 +26,8 @@ class HistoryDecoder:
                 if records.next_position > begin:
                     return decoder.decode(records)
         return self._live.decode(records)
+
+    @property
+    def waits(self) -> bool:
+        """See `Decodes`."""
+        return any(one.waits for one in (self._live, *(decoder for _, decoder in self._history)))

@@ -9,11 +9,13 @@ from fnmatch import fnmatchcase
 from itertools import compress
 from typing import Final
 
+from forecaster.flat_text import FlatNames, FlatText
 from service.config.field_paths import FieldPath, parse_path
 from service.config.input import InputConfig
 from service.config.series_rule import Outside, Part
 from service.config.where import paths_of
 from service.messages.columns import interleaved, joined, repeated
+from service.messages.flat_records import flat_csv
 from service.messages.mapping import MOST_EVENTS, RecordMapping, is_glob
 from service.messages.numbers import PLAIN, Notation, number_of, number_of_identifier
 from service.messages.outside import file_of
@@ -33,10 +35,11 @@ class CsvParser:
     Args:
         settings: the fields, the separator, covariates and known future values.
         horizon: steps of known future values to keep.
+        names: of series that compiled code has read; None: it reads nothing.
     """
 
-    def __init__(self, settings: InputConfig, horizon: int = 1) -> None:
-        self._settings, self._horizon = settings, horizon
+    def __init__(self, settings: InputConfig, horizon: int = 1, names: FlatNames | None = None) -> None:
+        self._settings, self._horizon, self._series_names = settings, horizon, names
         self._known: dict[bytes, CsvLines] = {}
 
     def with_header(self, header: bytes) -> CsvLines:
@@ -44,8 +47,12 @@ class CsvParser:
         if header not in self._known:
             if len(self._known) > 64:  # bounds the memory for files with many different headers
                 self._known.clear()
-            self._known[header] = CsvLines(header, self._settings, self._horizon)
+            self._known[header] = CsvLines(header, self._settings, self._horizon, self._series_names)
         return self._known[header]
+
+    def flat_readers(self) -> list[FlatText | None]:
+        """Returns what reads the lines of all headers in compiled code."""
+        return [lines.flat for lines in self._known.values()]
 
 
 class CsvLines:
@@ -55,7 +62,7 @@ class CsvLines:
     every line of it is read by `RecordMapping`, with the same result.
     """
 
-    def __init__(self, header: bytes, settings: InputConfig, horizon: int) -> None:
+    def __init__(self, header: bytes, settings: InputConfig, horizon: int, series_names: FlatNames | None) -> None:
         fields = settings.fields
         self._horizon = horizon
         self._notation = Notation(fields.decimal, fields.thousands)
@@ -102,6 +109,8 @@ class CsvLines:
         self._mapping = RecordMapping(settings, horizon, matched)
         used = {*taken, *self._where} & set(names)
         self._twice = [name for name in sorted(used) if names.count(name) > 1]
+        is_usual = not self._lacking and not self._twice
+        self.flat = flat_csv(settings, names, self._separator, series_names) if is_usual else None
 
     def parse(
         self,

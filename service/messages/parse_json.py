@@ -12,11 +12,13 @@ import msgspec
 import numpy as np
 import orjson
 
+from forecaster.flat_text import FlatNames
 from service.config.input import InputConfig
 from service.messages.controls import may_be_control, read_control
 from service.messages.depth import MAX_DEPTH, deep_ones
 from service.messages.envelopes import NotAnEvent, Unwrapped, parsed_text, unwrap
 from service.messages.field_lookup import is_there
+from service.messages.flat_records import flat_json
 from service.messages.frames import FrameError, Frames, json_payload, schema_id
 from service.messages.hints import of_no_json
 from service.messages.mapping import RecordMapping
@@ -39,9 +41,18 @@ class JsonParser:
         horizon: steps of known future values to keep.
         frames: decodes the records in its wire format, in whatever format these are; None without one.
         lines: parsers of other formats; each parses the records that it recognises, or says what would.
+        names: of series that compiled code has read; None: it reads nothing.
     """
 
-    def __init__(self, settings: InputConfig, horizon: int, frames: Frames | None, lines: Sequence[LineParser]) -> None:
+    def __init__(
+        self,
+        settings: InputConfig,
+        horizon: int,
+        frames: Frames | None,
+        lines: Sequence[LineParser],
+        names: FlatNames | None = None,
+    ) -> None:
+        self.flat = None if frames is not None else flat_json(settings, names)
         self._mapping, self._frames, self._lines = RecordMapping(settings, horizon), frames, lines
         self._expected = [one for one in lines if one.is_expected]
         self._struct, self._envelope = RecordStruct.of(settings, horizon), settings.envelope

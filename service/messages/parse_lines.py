@@ -45,6 +45,9 @@ class LineParser(ABC):
     shows_itself: ClassVar[bool] = False
     """Whether a record of no configured format may be recognised as one of this."""
 
+    flat: ClassVar[None] = None
+    """No compiled code reads lines of these formats."""
+
     def __init__(self, settings: InputConfig, fields: FieldNames, horizon: int) -> None:
         self._mapping = RecordMapping(settings.model_copy(update={"fields": fields}), horizon)
         self._format = settings.format

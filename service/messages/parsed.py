@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
+from forecaster.flat_text import FlatText
 from service.messages.controls import Exclude
 from service.messages.timestamps import Time
 
@@ -70,7 +71,15 @@ NOTHING_AROUND = Around()
 
 
 class Parser(Protocol):
-    """Parses records to rows of `Parsed`."""
+    """Parses records to rows of `Parsed`.
+
+    Attributes:
+        flat: reads the usual ones in compiled code; None where there is no such code for them.
+    """
+
+    @property
+    def flat(self) -> FlatText | None:
+        """See above."""
 
     def parse(
         self,

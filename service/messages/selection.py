@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster import chosen
 from service.messages.decode import Decoded
 
 
@@ -33,7 +34,7 @@ def with_events(decoded: Decoded, at: NDArray[np.int64]) -> Decoded:
     kept, value = at.tolist(), decoded.value[at]
     return replace(
         decoded,
-        series=[decoded.series[i] for i in kept],
+        series=chosen(decoded.series, at),
         timestamp_ms=decoded.timestamp_ms[at],
         value=value,
         covariates=None if decoded.covariates is None else decoded.covariates[at],

@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster.flat_text import LOW, MIDDLE
 from service.config.input import DateOrder, TimeUnit
 from service.messages.dates import parse_date
 
@@ -146,13 +147,14 @@ def plain_milliseconds(unit: TimeUnit) -> tuple[int, int]:
     return (EARLIEST_MS, LATEST_MS) if unit == "ms" else (0, -1)
 
 
-def on_both_sides(times: Sequence[Time]) -> bool:
-    """Returns whether a column has integers that are interpreted as milliseconds and others that are seconds."""
-    numbers = [time for time in times if type(time) is int]
-    if not numbers or min(numbers) >= _SECONDS[0]:
-        return False
-    sizes = list(map(abs, numbers))
-    return min(sizes) < _SECONDS[0] and any(_SECONDS[0] <= size < _SECONDS[1] for size in sizes)
+def sizes_of(times: Sequence[Time]) -> int:
+    """Returns which integers a column has, bits of `forecaster.flat_text`: `LOW` in milliseconds, `MIDDLE` in seconds.
+
+    Others are not told apart; a column with both has numbers whose unit is not certain.
+    """
+    sizes = [abs(time) for time in times if type(time) is int]
+    low = LOW if min(sizes, default=_SECONDS[0]) < _SECONDS[0] else 0
+    return low | (MIDDLE if any(_SECONDS[0] <= size < _SECONDS[1] for size in sizes) else 0)
 
 
 def count_clock_changes(times: Sequence[Time], zone: str, order: DateOrder = "ymd") -> int:

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from forecaster import SeriesLookup
 from service.publication import SeriesKey
 
 SILENT_ROUNDS: Final = 64
@@ -33,6 +35,7 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self.index: dict[str, dict[str, int]] = {}
+        self._lookups: dict[str, SeriesLookup] = {}
         self.free = list(range(count))[::-1]
         self.seen, self.taken = np.zeros(count, np.int64), 0
         self.subscribed = np.zeros(count, np.bool_)
@@ -45,6 +48,12 @@ class Slots:
     def of(self, key: SeriesKey) -> int | None:
         """Returns the slot of a series, if it has one."""
         return self.index.get(key[0], {}).get(key[1])
+
+    def of_events(self, partition: str, series: Sequence[str]) -> NDArray[np.int64]:
+        """Returns the slot of the series of every event, shape (n,), -1 where it has none."""
+        if partition not in self._lookups:
+            self._lookups[partition] = SeriesLookup(self.index.setdefault(partition, {}))
+        return self._lookups[partition].slots(series, keeps_misses=True)
 
     def join(self, partition: str, names: Iterable[str]) -> list[int]:
         """Assigns free slots to series without one; returns the slots assigned."""
@@ -76,6 +85,7 @@ class Slots:
     def _settle(self, key: SeriesKey) -> int:
         slot = self.free.pop()
         self.index.setdefault(key[0], {})[key[1]] = slot
+        self._changed(key[0])
         self._owner[slot], self.seen[slot] = key, self.taken
         self.subscribed[slot] = key in self._listeners
         return slot
@@ -84,9 +94,14 @@ class Slots:
         """Releases the slot of a series."""
         slot = self.index.get(key[0], {}).pop(key[1], None)
         if slot is not None:
+            self._changed(key[0])
             self.free.append(slot)
             self._owner[slot], self.subscribed[slot] = None, False
             self._asked.pop(key, None)
+
+    def _changed(self, partition: str) -> None:
+        if (lookup := self._lookups.get(partition)) is not None:
+            lookup.forget()
 
     def drop_partition(self, partition: str) -> None:
         """Releases the slots of all series of a partition."""

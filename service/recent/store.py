@@ -135,10 +135,10 @@ class RecentStore(Listener):
             groups = self._forecasters.get(partition, {"": forecaster}).values()
             slots.drop_silent(sum(one.series_count for one in groups))
             get = slots.index.setdefault(partition, {}).get
-            slot = np.array([get(name, -1) for name in names], np.int64)
+            slot = slots.of_events(partition, names)
             if slots.free and (new := np.flatnonzero((slot < 0) & answered)).size:
                 self._clear(slots.join(partition, [names[i] for i in new.tolist()]))
-                slot = np.array([get(name, -1) for name in names], np.int64)
+                slot = slots.of_events(partition, names)
             kept = np.flatnonzero((slot >= 0) & answered)
             rows = slot[kept]
             columns: dict[str, NDArray[Any]] = {

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
+import numpy as np
+
+from forecaster import SeriesLookup, chosen
 from service.messages.compact import context_of
 
 MOST_NAMES: Final = 100_000
@@ -42,23 +45,30 @@ class GivenNumbers(Generic[Database]):
     ) -> None:
         self._of_series, self._of_context = of_series, of_context
         self._series: dict[str, int] = {}
+        self._lookup = SeriesLookup(self._series)
         self._contexts: dict[tuple[str, bytes], int] = {}
 
     def forget(self) -> None:
         """Forgets all: those of a transaction that was rolled back, or of names that were deleted."""
         self._series.clear()
+        self._lookup.forget()
         self._contexts.clear()
 
     def series(self, database: Database, names: Sequence[str]) -> list[int]:
         """Returns the numbers of series, in the order of their names."""
-        missing = {name for name in names if name not in self._series}
-        if missing:
+        found = self._lookup.slots(names)
+        new = np.flatnonzero(found < 0)
+        if len(new):
+            missing = set(chosen(names, new))
             if len(self._series) + len(missing) > MOST_NAMES:
                 self._series.clear()
+                self._lookup.forget()
                 missing = set(names)
             # Sorted, so that new numbers do not depend on the order of a set.
-            self._series |= self._of_series(database, sorted(missing))
-        return [self._series[name] for name in names]
+            self._series.update(self._of_series(database, sorted(missing)))
+            found = self._lookup.slots(names)
+        numbers: list[int] = found.tolist()
+        return numbers
 
     def context(self, database: Database, partition: str, context: bytes) -> int:
         """Returns the number of a partition, a model and its levels.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import NamedTuple
+
+import numpy as np
 
 from service.config.csv_start import USUAL_START, CsvStart
 from service.sources.byte_source import ByteSource
@@ -126,7 +127,8 @@ class Lines:
         self._end_tail(start + first_end)
         last_end = block.rfind(b"\n")
         if last_end > first_end:
-            self._add(block[first_end + 1 : last_end].split(b"\n"), start + first_end + 1, quotes=b'"' in block)
+            parts = block[first_end + 1 : last_end].split(b"\n")
+            self._add(parts, start + first_end + 1, quotes=b'"' in block, returns=b"\r" in block)
         self._extend_tail(block[last_end + 1 :])
         return True
 
@@ -228,10 +230,16 @@ class Lines:
         self._positions.append(position)
         self._values.append(value)
 
-    def _add(self, parts: list[bytes], position: int, *, quotes: bool) -> None:
-        """Adds complete lines, the first of which starts at `position`; `quotes`: whether they may contain quotes."""
-        ends = accumulate(map(len, parts), lambda end, length: end + length + 1, initial=position)
-        starts = list(ends)[:-1]
+    def _add(self, parts: list[bytes], position: int, *, quotes: bool, returns: bool) -> None:
+        """Adds complete lines, the first of which starts at `position`.
+
+        Args:
+            parts: the lines. position: of the first one.
+            quotes, returns: whether they may contain quotes, and carriage returns.
+        """
+        lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+        ends = np.cumsum(lengths + 1) + position
+        starts: list[int] = (ends - lengths - 1).tolist()
         most = self._max_bytes + 1
         quoted = self._quoted
         if (
@@ -242,12 +250,12 @@ class Lines:
             quoted.add(Line(at, part[:most], len(part)) for at, part in zip(starts, parts, strict=True))
             self._take_quoted()
             return
-        if self._header_wanted or max(map(len, parts)) >= most:
+        if self._header_wanted or lengths.max() >= most:
             for part, start in zip(parts, starts, strict=True):
                 self._extend_tail(part)
                 self._end_tail(start + len(part))
             return
-        if any(part.endswith(b"\r") for part in parts):
+        if returns and any(part.endswith(b"\r") for part in parts):
             parts = [part.removesuffix(b"\r") for part in parts]
         if not all(parts):
             starts = [start for start, part in zip(starts, parts, strict=True) if part]

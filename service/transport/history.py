@@ -27,6 +27,7 @@ from service.sources.pipes import kind_of
 from service.sources.prometheus_client import PrometheusClient
 from service.sources.prometheus_pages import FIELDS, PrometheusPages, delete_pages, pages_glob
 
+_LEAST_NAMES: Final = 4096  # series whose numbers a decoder keeps
 _FORM: Final = frozenset({"format", "separator", "header", "skip_lines", "envelope"})
 """Keys of `[bootstrap]` that say of its files what those of `[input]` say of the live ones."""
 
@@ -149,11 +150,13 @@ def after_history(config: Config) -> KafkaConfig:
 
 def decoder_of(config: Config, frames: Frames | None = None) -> Decodes:
     """Returns the decoder of the live records, and of those of the history where there is one."""
-    horizon = config.longest_horizon
-    live = Decoder(config.input, horizon, frames)
+    horizon, names = config.longest_horizon, max(_LEAST_NAMES, 2 * config.state.max_series)
+    live = Decoder(config.input, horizon, frames, names)
     if not config.bootstrap.is_set:
         return live
-    decoders = {begin_of(at): Decoder(own, horizon) for at, (_, own) in enumerate(history_settings(config))}
+    decoders = {
+        begin_of(at): Decoder(own, horizon, most_names=names) for at, (_, own) in enumerate(history_settings(config))
+    }
     return HistoryDecoder(live, decoders)
 
 
