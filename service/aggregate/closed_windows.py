@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.messages.decode import Aggregated, Decoded, numbers_within
+from service.messages.decode import Aggregated, Decoded
+from service.messages.decoded_rows import numbers_within
 from service.messages.parsed import Problem
 
 

@@ -30,7 +30,7 @@ from forecaster import Batch, SeriesColumn, SeriesNames
 from forecaster.flat_text import LOW, MIDDLE, FlatColumns, FlatNames, FlatText, joined_columns
 from service.config.input import InputConfig
 from service.messages.controls import Exclude, Tombstone, series_of_key
-from service.messages.decoded_rows import DecodedRows
+from service.messages.decoded_rows import DecodedRows, as_float32, numbers_within, positions_of
 from service.messages.event_bounds import EventBounds
 from service.messages.frames import Frames
 from service.messages.parse_access_log import AccessLogParser
@@ -333,12 +333,12 @@ class Decoder:
             series,
             rows.time_ms,
             value,
-            _as_float32(rows.values[:, 1:]) if self._covariates else None,
-            _positions_of(records, index),
+            as_float32(rows.values[:, 1:]) if self._covariates else None,
+            positions_of(records, index),
             index,
             [reject_of(records, i, rejected[i]) for i in sorted(rejected) if i not in records.tombstones],
             len(value) - int(finite.sum()),
-            None if rows.future is None else _as_float32(rows.future),
+            None if rows.future is None else as_float32(rows.future),
             [replace(one, position=records.positions[one.position]) for one in parsed.controls],
             [self._tombstone(records, i, bisect_left(index, i)) for i in sorted(records.tombstones)],
             self._unit == "auto" and sizes == LOW | MIDDLE,
@@ -378,37 +378,6 @@ class Decoder:
                 if ahead:
                     out[at, name, : len(ahead)] = [math.nan if item is None else item for item in ahead]
         return out
-
-
-def _positions_of(records: Records, index: Sequence[int]) -> list[int]:
-    """Returns the positions of the records of rows: in the usual batch, each record has one."""
-    positions = records.positions
-    if len(index) == len(positions) and index == list(range(len(index))):
-        return list(positions)
-    return [positions[i] for i in index]
-
-
-def numbers_within(index: Sequence[int]) -> list[int] | None:
-    """Returns the index of every row among those of its record, -1 for a single one; None if all are single.
-
-    Args:
-        index: of the record of every row, not falling.
-    """
-    rows = np.array(index, np.int64)
-    first = np.flatnonzero(np.diff(rows, prepend=-1) != 0)
-    if len(first) == len(rows):
-        return None
-    counts = np.diff(first, append=len(rows))
-    within = np.arange(len(rows)) - np.repeat(first, counts)
-    within[np.repeat(counts == 1, counts)] = -1
-    found: list[int] = within.tolist()
-    return found
-
-
-def _as_float32(covariates: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Converts covariates to float32; values outside of its range count as missing."""
-    covariates[~(np.abs(covariates) <= np.finfo(np.float32).max)] = np.nan
-    return covariates.astype(np.float32)
 
 
 def _describe(code: str, length: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.flat_text import FlatColumns
+from service.ports import Records
 
 
 class DecodedRows(NamedTuple):
@@ -43,3 +45,34 @@ class DecodedRows(NamedTuple):
             within,
             None,
         )
+
+
+def numbers_within(index: Sequence[int]) -> list[int] | None:
+    """Returns the index of every row among those of its record, -1 for a single one; None if all are single.
+
+    Args:
+        index: of the record of every row, not falling.
+    """
+    rows = np.array(index, np.int64)
+    first = np.flatnonzero(np.diff(rows, prepend=-1) != 0)
+    if len(first) == len(rows):
+        return None
+    counts = np.diff(first, append=len(rows))
+    within = np.arange(len(rows)) - np.repeat(first, counts)
+    within[np.repeat(counts == 1, counts)] = -1
+    found: list[int] = within.tolist()
+    return found
+
+
+def positions_of(records: Records, index: Sequence[int]) -> list[int]:
+    """Returns the positions of the records of rows: in the usual batch, each record has one."""
+    positions = records.positions
+    if len(index) == len(positions) and index == list(range(len(index))):
+        return list(positions)
+    return [positions[i] for i in index]
+
+
+def as_float32(covariates: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Converts covariates to float32; values outside of its range count as missing."""
+    covariates[~(np.abs(covariates) <= np.finfo(np.float32).max)] = np.nan
+    return covariates.astype(np.float32)

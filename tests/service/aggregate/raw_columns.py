@@ -15,7 +15,8 @@ from service.aggregate.closed_windows import ClosedWindows
 from service.aggregate.number_arrays import from_bytes, to_bytes
 from service.config.aggregate import AggregateConfig
 from service.messages.controls import Tombstone
-from service.messages.decode import Decoded, numbers_within
+from service.messages.decode import Decoded
+from service.messages.decoded_rows import numbers_within
 
 TICK = "~tick"
 """The begin of the names of series whose events only move the watermark."""

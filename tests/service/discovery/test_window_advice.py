@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from service.aggregate.aggregator import Aggregator
 from service.config.aggregate import AggregateConfig
 from service.discovery.window_advice import Series, advise, kind_of
-from service.messages.decode import Decoded, numbers_within
+from service.messages.decode import Decoded
+from service.messages.decoded_rows import numbers_within
 
 T0 = 1_767_571_200_000
 SEEDS = st.integers(0, 1 << 30)
