@@ -76,8 +76,8 @@ def test_records() -> None:
     """Every shape of records is decoded, without a reject, and has a figure."""
     rows = [line.strip("| ").split(" | ") for line in records.decoding_table(400).splitlines()[2:]]
     assert len(rows) == 9
-    assert rows[0][0::2] == ["JSON, flat", "1.00"]
-    assert all(float(row[1]) > 0 for row in rows)
+    assert rows[0][0::3] == ["JSON, flat", "1.00"]
+    assert all(float(row[1]) > 0 < float(row[2]) for row in rows)
 
 
 def test_records_through_the_daemon() -> None:

@@ -342,7 +342,7 @@ class Decoder:
             [replace(one, position=records.positions[one.position]) for one in parsed.controls],
             [self._tombstone(records, i, bisect_left(index, i)) for i in sorted(records.tombstones)],
             self._unit == "auto" and sizes == LOW | MIDDLE,
-            None if rows.within is None else rows.within.tolist(),
+            None if rows.within is None or not len(index) else rows.within.tolist(),
             count_clock_changes(parsed.times, self._zone, self._order),
             [(records.positions[i], count) for i, count in parsed.filtered.items()],
         )

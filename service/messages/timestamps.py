@@ -150,7 +150,7 @@ def plain_milliseconds(unit: TimeUnit) -> tuple[int, int]:
 def sizes_of(times: Sequence[Time]) -> int:
     """Returns which integers a column has, bits of `forecaster.flat_text`: `LOW` in milliseconds, `MIDDLE` in seconds.
 
-    Others are not told apart; a column with both has numbers whose unit is not certain.
+    Larger ones are not distinguished; a column with both has numbers whose unit is not certain.
     """
     sizes = [abs(time) for time in times if type(time) is int]
     low = LOW if min(sizes, default=_SECONDS[0]) < _SECONDS[0] else 0

@@ -145,7 +145,7 @@ def test_json(number: int, keyed: bool) -> None:
     random = Random(number)
     config = settings(**CONFIGS[number])
     values = [one_record(random) for _ in range(1500)]
-    assert both(config, values, keyed=keyed) > 100
+    assert both(config, values, keyed=keyed) > 20  # most times are too far ahead of those of keyed records
     for at in range(0, 150, 3):
         both(config, values[at : at + 3], keyed=keyed)
 
