@@ -5,8 +5,8 @@
 The same events are written as each shape, and decoded in batches of 4,096 records, as the daemon does, once by the
 parsers alone, as in the first seconds on a machine, and once with the code that reads usual records, compiled; the
 processor time of the best of seven runs of all shapes in turns counts. With `--daemon` they are read from a file by a
-daemon that forecasts them into SQLite; its processor time counts, of all threads and without its first batch, the best of three
-runs of all shapes in turns. The figures are in docs/performance.md.
+daemon that forecasts them into SQLite; its processor time counts, of all threads and without its first batch, the best
+of three runs of all shapes in turns. The figures are in docs/performance.md.
 """
 
 from __future__ import annotations
