@@ -109,8 +109,6 @@ def test_a_series_that_starts_again_has_no_old_scores() -> None:
     found = live.recent_scores()
     assert found is not None
     assert found.scored[found.series.index("s0")] <= 1
-    live.adopt(
-        Forecaster(ModelConfig(hidden_size=16, head_size=16, horizon=5, seasons=(SEASON,), interval_ms=1000)).model
-    )
+    live.adopt(Forecaster(dataclasses.replace(CONFIG, horizon=5)).model)
     assert (again := live.recent_scores()) is not None
     assert again.scored.sum() == 0
