@@ -25,12 +25,12 @@ export function plot(element, spec, data) {
   let range = null;
   const axis = { stroke: () => colour("quiet"), font: FONT, grid: { stroke: () => colour("line", 0.6), width: 1 }, ticks: { show: false } };
   const chart = new uPlot({
-    width: width(element), height: spec.height, padding: [8, 14, 0, 0], tzDate: (second) => uPlot.tzDate(new Date(second * 1000), zoneInUse()),
+    width: width(element), height: spec.height, padding: [8, 30, 0, 0], tzDate: (second) => uPlot.tzDate(new Date(second * 1000), zoneInUse()),
     ms: 1e-3, legend: { show: false },
     cursor: { y: false, drag: { x: !spec.small, y: false, setScale: true }, points: { show: !spec.small, size: 7 }, ...(spec.small ? { show: false } : {}) },
     scales: { x: { time: true }, y: { range: (_, low, high) => padded(low, high) } },
     axes: [
-      { ...axis, space: spec.small ? 90 : 75, values: (_, splits, __, ___, step) => timeTexts(splits, step), size: spec.small ? 34 : 40,
+      { ...axis, space: spec.small ? 80 : 66, values: (_, splits, __, ___, step) => timeTexts(splits, step), size: spec.small ? 34 : 40,
         ...(spec.small ? {} : { label: `time (${zoneName(last(data))})`, labelFont: FONT, labelSize: 18 }) },
       { ...axis, space: spec.small ? 36 : 40, values: (_, splits) => tickTexts(splits, spec.unit),
         size: (_, texts) => 14 + LETTER * Math.max(3, ...(texts ?? []).map((text) => text.length)),

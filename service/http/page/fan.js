@@ -2,7 +2,7 @@
 
 import { plot } from "./charts.js";
 import { make } from "./elements.js";
-import { number, percent, time } from "./format.js";
+import { number, time } from "./format.js";
 
 const HEIGHT = 340;
 
@@ -23,7 +23,7 @@ export function steps(forecast) {
 
 /** Names the interval between two levels. */
 export function intervalName(low, high) {
-  return `${percent(high - low, (high - low) * 100 % 1 > 1e-6 ? 1 : 0)} interval`;
+  return `${Number((100 * (high - low)).toFixed(2))} % interval`;
 }
 
 /** Returns the range of the values, which sets the precision of their texts. */

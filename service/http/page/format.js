@@ -28,11 +28,12 @@ export function scaleOf(top, unit = "") {
     const [by, suffix] = BINARY.find(([from]) => size >= from) ?? [1, "B"];
     return { by, suffix: ` ${suffix}` };
   }
-  if (unit === "seconds" && size >= 1) return { by: 1, suffix: " s" };
-  // 10,000 is read more easily than 10 k; from there on prefixes are shorter.
-  if (size === 0 || (size >= 1e-3 && size < 1e4)) return { by: 1, suffix: unit === "seconds" ? (size ? "" : " s") || " s" : "" };
+  const seconds = unit === "seconds" ? "s" : "";
+  // 1,234 and 0.05 are read more easily than 1.234 k and 50 m.
+  const plain = seconds ? size >= 1 : size >= 1e-3 && size < 1e4;
+  if (size === 0 || plain) return { by: 1, suffix: seconds && " s" };
   const [by, prefix] = PREFIXES.find(([from]) => size >= from) ?? PREFIXES.at(-1);
-  return { by, suffix: unit === "seconds" ? ` ${prefix}s` : prefix && ` ${prefix}` };
+  return { by, suffix: prefix || seconds ? ` ${prefix}${seconds}` : "" };
 }
 
 /** Returns the decimals that tell multiples of `step` apart. */
@@ -51,7 +52,7 @@ export function tickTexts(values, unit = "") {
   const { by, suffix } = scaleOf(Math.max(...values.map(Math.abs)), unit);
   const step = values.length > 1 ? Math.abs(values[1] - values[0]) : Math.abs(values[0]);
   const digits = decimalsFor(step / by);
-  return values.map((value) => `${grouped((value / by).toFixed(digits))}${suffix}`);
+  return values.map((value) => (value === 0 && !unit ? "0" : `${grouped((value / by).toFixed(digits))}${suffix}`));
 }
 
 /**
@@ -67,6 +68,35 @@ export function number(value, unit = "", span = 0) {
   const digits = Math.min(MOST_DECIMALS, Math.max(0, 4 - whole, fine));
   const text = scaled.toFixed(digits);
   return `${grouped(text.includes(".") ? text.replace(/\.?0+$/, "") : text)}${suffix}`;
+}
+
+/** Formats a skill, with a sign that tells it from a share. */
+export function skillText(skill) {
+  return skill === null || !Number.isFinite(skill) ? "–" : skill.toFixed(2).replace("-", "−");
+}
+
+/** Formats a count in full. */
+export function count(value) {
+  return Math.round(value).toLocaleString("en");
+}
+
+/**
+ * Returns the time that a person has written in the zone in use: "2026-12-01", "2026-12-01 14:00" or with seconds.
+ * undefined where it is none, null where the text is empty.
+ */
+export function timeOf(text) {
+  const trimmed = text.trim();
+  if (!trimmed) return null;
+  const found = /^(\d{4})-(\d{1,2})-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2}))?)?$/.exec(trimmed);
+  if (!found) return undefined;
+  const [year, month, day, hour, minute, second] = found.slice(1).map((part) => Number(part ?? 0));
+  const wanted = Date.UTC(year, month - 1, day, hour, minute, second);
+  let ms = wanted;
+  for (let round = 0; round < 2; round += 1) { // the second round where a change of the clock lies between
+    const at = fields(ms);
+    ms += wanted - Date.UTC(at.year, at.month - 1, at.day, at.hour, at.minute, at.second);
+  }
+  return ms;
 }
 
 /** Formats a share as per cent. */
@@ -122,7 +152,7 @@ export function time(ms, step = 1000) {
   if (step >= 1000 * DAY && at.hour === "00" && at.minute === "00") return day;
   const clock = `${at.hour}:${at.minute}`;
   if (step >= 60_000 && at.second === "00") return `${day} ${clock}`;
-  const fine = step < 1000 || ms % 1000 ? `.${String(((ms % 1000) + 1000) % 1000).padStart(3, "0")}` : "";
+  const fine = step < 1000 ? `.${String(((ms % 1000) + 1000) % 1000).padStart(3, "0")}` : "";
   return `${day} ${clock}:${at.second}${fine}`;
 }
 

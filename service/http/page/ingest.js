@@ -2,7 +2,7 @@
 
 import { plot } from "./charts.js";
 import { bars, make, quiet } from "./elements.js";
-import { number, percent } from "./format.js";
+import { count, number, percent } from "./format.js";
 
 const KEPT = 600; // status messages, one a second
 const samples = { at: [], events: [], lag: [] };
@@ -19,11 +19,11 @@ export function showEngine(element, pill, status, rate, latency) {
     phase: status.phase ?? status.health.phase,
     model: status.model ? status.model.slice(0, 12) : "none",
     partitions: partitions.length,
-    series: number(sum("series")),
-    events: number(sum("events")),
+    series: count(sum("series")),
+    events: count(sum("events")),
     "events per second": rate === null ? "–" : number(rate),
     "mean time per event": number(latency, "seconds"),
-    "lag (records or bytes)": number(sum("lag")),
+    "lag (records or bytes)": count(sum("lag")),
     training: status.training.running ? "running" : "not running",
   };
   element.replaceChildren(...Object.entries(facts).flatMap(([key, value]) =>
@@ -54,17 +54,17 @@ export function redrawFlow() {
 /** Shows events by status, and rejected records by reason with examples. */
 export function showIngest(statuses, rejected, found) {
   const total = Object.values(found.events).reduce((a, b) => a + b, 0) + found.rejected.reduce((a, row) => a + row.count, 0) + found.filtered;
-  const share = (count) => (total ? count / total : 0);
-  const row = (name, count) => ({ name, share: share(count), text: `${number(count)} (${percent(share(count), 1)})` });
+  const share = (times) => (total ? times / total : 0);
+  const row = (name, times) => ({ name, share: share(times), text: `${count(times)} (${percent(share(times), 1)})` });
   bars(statuses, total ? [
-    ...Object.entries(found.events).filter(([name, count]) => count || name === "ok" || name === "late").map(([name, count]) => row(name, count)),
+    ...Object.entries(found.events).filter(([name, times]) => times || name === "ok" || name === "late").map(([name, times]) => row(name, times)),
     row("rejected", found.rejected.reduce((a, each) => a + each.count, 0)),
     ...(found.filtered ? [row("filtered", found.filtered)] : []),
   ] : []);
   const open = new Set([...rejected.querySelectorAll("details[open]")].map((each) => each.dataset.reason));
   rejected.replaceChildren(...(found.rejected.length ? found.rejected.map((each) => {
     const details = make("details", { open: open.has(each.reason) },
-      make("summary", { textContent: `${number(each.count)} ${each.reason}: ${each.meaning}` }),
+      make("summary", { textContent: `${count(each.count)} ${each.reason}: ${each.meaning}` }),
       make("ul", {}, ...each.examples.map((one) => make("li", { textContent: `${one.partition} at ${one.position}: ${one.detail}` }))));
     details.dataset.reason = each.reason;
     return details;

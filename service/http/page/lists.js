@@ -2,7 +2,7 @@
 
 import { request } from "./data.js";
 import { make } from "./elements.js";
-import { number, percent, time } from "./format.js";
+import { count, percent, skillText, time } from "./format.js";
 
 const PAGE = 50;
 const TYPING = 150; // milliseconds after the last key
@@ -13,7 +13,7 @@ export function figure(row, sort) {
   if (!found) return "";
   if (sort === "newest") return time(found.newest_ms);
   if (sort === "coverage") return found.coverage === null ? "" : `${percent(found.coverage)} of ${percent(found.nominal)}`;
-  const skill = found.skill === null ? "" : `skill ${number(Number(found.skill.toFixed(2)))}`;
+  const skill = found.skill === null ? "" : `skill ${skillText(found.skill)}`;
   if (sort === "skill") return skill;
   const flagged = found.flagged >= 0.0005 ? `${percent(found.flagged, 1)} flagged` : "";
   return sort === "flagged" ? flagged : [flagged, skill].filter(Boolean).join(", ");
@@ -42,7 +42,7 @@ export function seriesList(choose) {
     rows = further ? [...rows, ...page.series] : page.series;
     next = page.next;
     more.hidden = next === null;
-    found.textContent = page.total ? `${rows.length} of ${page.total.toLocaleString("en")}` : "no matching series";
+    found.textContent = page.total ? `${count(rows.length)} of ${count(page.total)}` : "no matching series";
     if (!further) active = -1;
     list.replaceChildren(...rows.map((row, i) => make("li", { id: `series-${i}`, role: "option" },
       make("span", { className: "name", textContent: row.id }), make("span", { className: "figure", textContent: figure(row, sort.value) }))));

@@ -1,12 +1,13 @@
 // The page: the chosen series, its recorded events, and live updates.
 
 import { meanSeconds, request, requestSeries } from "./data.js";
+import { make, quiet } from "./elements.js";
 import { listen } from "./events.js";
 import { columns, drawFan, fillTables, intervalName, median, readout, spanOf } from "./fan.js";
-import { duration, number, time, unitOf, UNITS, useZone, zoneInUse } from "./format.js";
+import { duration, number, time, timeOf, unitOf, UNITS, useZone, zoneInUse } from "./format.js";
+import { explainer } from "./explained.js";
 import { redrawFlow, sampleFlow, showEngine, showIngest } from "./ingest.js";
 import { seriesList } from "./lists.js";
-import { make, quiet } from "./elements.js";
 import { qualityText, showReliability, showSkill, showWeights } from "./panels.js";
 import { several } from "./several.js";
 import { showAlerts, showAnomalies, showModels } from "./timeline.js";
@@ -109,10 +110,12 @@ function redraw() {
 /** Returns the query for the history: the newest events, or those of the entered times. */
 function historyOptions(at) {
   const options = { limit: $("range").value, horizon: $("horizon").value || 1 };
-  const [from, to] = [$("from"), $("to")].map((field) => (field.value ? new Date(`${field.value}${zoneInUse() === "UTC" ? "Z" : ""}`) : null));
-  if (from) options.from = from.getTime();
-  if (to) options.to = to.getTime();
-  if (at) Object.assign(options, { limit: 20_000, from: 0 });
+  for (const id of ["from", "to"]) {
+    const ms = timeOf($(id).value);
+    $(id).setAttribute("aria-invalid", String(ms === undefined));
+    if (Number.isFinite(ms)) options[id] = ms;
+  }
+  if (at) return { limit: 20_000, horizon: options.horizon };
   return options;
 }
 
@@ -153,27 +156,35 @@ function showPlace(ms) {
 
 /** Updates slowly changing data: models, anomalies, alerts, ingest; weights, skill and coverage of the series. */
 async function updateSlow() {
-  const series = state.series;
-  const [models, anomalies, alerts, ingest, latency] = await Promise.all([
-    request("models", { limit: 100 }), request("anomalies", { limit: 20 }), request("alerts", { limit: 20 }), request("ingest"),
-    meanSeconds("forecaster_event_duration_seconds"),
+  await Promise.all([
+    ...(state.series ? aboutSeries(state.series) : []),
+    request("anomalies", { limit: 20 }).then((found) => {
+      state.anomalies = found.anomalies;
+      showAnomalies($("anomalies"), state.anomalies, go);
+    }),
+    request("alerts", { limit: 20 }).then((found) => showAlerts($("alerts"), found, go)),
+    request("models", { limit: 100 }).then((found) => showModels($("decisions"), $("models"), found)),
+    request("ingest").then((found) => showIngest($("statuses"), $("rejected"), found)),
+    meanSeconds("forecaster_event_duration_seconds").then((found) => {
+      state.latency = found;
+    }),
   ]);
-  state.latency = latency;
-  showModels($("decisions"), $("models"), models);
-  showAlerts($("alerts"), alerts, go);
-  state.anomalies = anomalies.anomalies;
-  showAnomalies($("anomalies"), state.anomalies, go);
-  showIngest($("statuses"), $("rejected"), ingest);
-  if (!series) return;
-  const [weights, reliability, now] = await Promise.all([
-    requestSeries(series, "weights"), requestSeries(series, "calibration"), requestSeries(series, "forecast"),
-  ]);
-  if (state.series !== series) return;
-  state.quality = now.quality;
-  showWeights($("weights"), weights);
-  showReliability($("reliability"), reliability);
-  showSkill($("skill"), reliability, shown().unit);
-  describe(shown());
+}
+
+/** Updates the panels about one series; returns the promises. */
+function aboutSeries(series) {
+  const current = (showing) => (found) => state.series === series && showing(found);
+  return [
+    requestSeries(series, "calibration").then(current((found) => {
+      showReliability($("reliability"), found);
+      showSkill($("skill"), found, shown().unit);
+    })),
+    requestSeries(series, "weights").then(current((found) => showWeights($("weights"), found))),
+    requestSeries(series, "forecast").then(current((found) => {
+      state.quality = found.quality;
+      describe(shown());
+    })),
+  ];
 }
 
 const handlers = {
@@ -195,6 +206,7 @@ const handlers = {
     const one = state.forecast?.interval_ms && $("horizon").value === "1" ? state.forecast.quantiles[0] : null;
     state.forecast = event.forecast;
     if (event.forecast) state.levels = event.forecast.levels;
+    explained.newEvent();
     if (!$("to").value) state.events = [...state.events, { ...event, forecasts: [one] }].slice(-Number($("range").value));
     redraw();
   },
@@ -238,6 +250,7 @@ function choose(series, at = 0) {
   $("fan").replaceChildren();
   document.title = `${series.id} – forecaster`;
   list.mark(series);
+  explained.of(state.series);
   history.replaceState(null, "", `#${new URLSearchParams({ series: series.id, partition: series.partition })}`);
   stop();
   stop = listen(state.series, handlers);
@@ -264,6 +277,7 @@ function theme(dark) {
 
 const list = seriesList(choose);
 const compared = several(choose, list.rows);
+const explained = explainer();
 const preferred = matchMedia("(prefers-color-scheme: dark)");
 theme(localStorage.getItem("theme") ? localStorage.getItem("theme") === "dark" : preferred.matches);
 preferred.addEventListener("change", () => localStorage.getItem("theme") || theme(preferred.matches));

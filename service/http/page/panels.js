@@ -1,7 +1,7 @@
 // The panels about one series: skill beside seasonal naive, interval coverage, ensemble weights.
 
 import { bars, make, quiet, table } from "./elements.js";
-import { number, percent } from "./format.js";
+import { number, percent, skillText } from "./format.js";
 
 /** Shows the errors of the forecasts beside those of seasonal naive, by horizon. */
 export function showSkill(element, found, unit) {
@@ -12,9 +12,9 @@ export function showSkill(element, found, unit) {
   }
   element.replaceChildren(make("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Skill by horizon" },
     table(`Mean absolute errors over the ${Math.max(...rows.map((row) => row.paired))} recorded events`,
-      ["steps ahead", "forecast", "seasonal naive", "skill"],
+      ["ahead", "forecast", "seasonal naive", "skill"],
       rows.map((row) => [row.horizon, number(row.error, unit), number(row.naive_error, unit),
-        row.naive_error > 0 ? (1 - row.error / row.naive_error).toFixed(2).replace("-", "−") : "–"]))));
+        skillText(row.naive_error > 0 ? 1 - row.error / row.naive_error : null)]))));
 }
 
 /** Shows observed and nominal interval coverage at the smallest and the largest horizon. */
@@ -41,7 +41,7 @@ export function qualityText(quality, unit) {
   if (!quality || !quality.scored) return "";
   const parts = [];
   if (quality.skill !== null) {
-    parts.push(`1 step ahead: mean error ${number(quality.error, unit)}, seasonal naive ${number(quality.naive_error, unit)}: skill ${quality.skill.toFixed(2).replace("-", "−")}`);
+    parts.push(`1 step ahead: mean error ${number(quality.error, unit)}, seasonal naive ${number(quality.naive_error, unit)}: skill ${skillText(quality.skill)}`);
   }
   if (quality.coverage !== null) parts.push(`${percent(quality.coverage)} of the values inside the ${percent(quality.nominal)} interval`);
   parts.push(`${percent(quality.flagged, 1)} flagged`);

@@ -1,7 +1,7 @@
 // What happened: trainings and decisions on models as a timeline, alerts, anomalies with links to their places.
 
 import { button, make, moment, quiet } from "./elements.js";
-import { number, time } from "./format.js";
+import { number, time, unitOf } from "./format.js";
 
 const KINDS = {
   initial: ["start", "first model"], promoted: ["good", "training: promoted"], shadow: ["trial", "training: on trial as shadow"],
@@ -42,7 +42,7 @@ export function showAlerts(element, found, go) {
   const said = { ack: "acknowledged", mute: "muted", confirm: "confirmed" };
   const items = found.alerts.map((each) => {
     const facts = [`${each.name} (${each.severity})`, each.summary];
-    if (each.expected_low !== null) facts.push(`expected ${number(each.expected_low)} to ${number(each.expected_high)}`);
+    if (each.expected_low !== null) facts.push(`expected ${number(each.expected_low, unitOf(each.series))} to ${number(each.expected_high, unitOf(each.series))}`);
     if (each.feedback) facts.push(each.feedback_reason ? `${said[each.feedback]}: ${each.feedback_reason}` : said[each.feedback]);
     if (each.ends_ms !== null) facts.push(`over at ${time(each.ends_ms)}`);
     const link = each.series ? [" ", place({ id: each.series, partition: each.partition }, each.starts_ms, go)] : [];
@@ -60,9 +60,10 @@ function place(series, ms, go) {
 /** Shows the anomalies of all series, newest first, with the expected range. */
 export function showAnomalies(element, rows, go) {
   const items = rows.slice(0, SHOWN).map((each) => {
-    const facts = each.kind === "silence" ? ["silent"] : [number(each.value), `score ${number(each.score)}`];
+    const text = (value) => number(value, unitOf(each.series));
+    const facts = each.kind === "silence" ? ["silent"] : [text(each.value), `score ${number(each.score)}`];
     if (each.kind === "silence" && each.expected_ms) facts.push(`expected at ${time(each.expected_ms)}`);
-    if (each.expected_low !== null && each.expected_low !== undefined) facts.splice(1, 0, `expected ${number(each.expected_low)} to ${number(each.expected_high)}`);
+    if (each.expected_low !== null && each.expected_low !== undefined) facts.splice(1, 0, `expected ${text(each.expected_low)} to ${text(each.expected_high)}`);
     const link = button(each.series, () => go({ id: each.series, partition: each.partition }, each.timestamp_ms), { className: "link" });
     return make("li", {}, moment(each.timestamp_ms, time(each.timestamp_ms)), " ", link, ` ${facts.join(", ")}`);
   });
