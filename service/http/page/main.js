@@ -189,8 +189,8 @@ function aboutSeries(series) {
 
 const handlers = {
   open() {
+    if (!$("banner").hidden) begin(); // the list of a daemon that has started again
     banner("");
-    begin();
     // A daemon that has just started has no recorded events of a series before its next event; the chart stays until then.
     if (state.series) load(state.series, state.at).catch((error) => error.status === 404 || banner(error.message));
     state.at = 0;

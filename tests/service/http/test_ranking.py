@@ -38,6 +38,7 @@ def live_of(parts: list[list[tuple[int, int, float, float, float]]]) -> RecentSt
     return cast("RecentStore", SimpleNamespace(scores=lambda _: found))
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(FIGURES, max_size=12), min_size=1, max_size=3), st.sampled_from([s for s in SORTS if s != "name"])
 )
