@@ -11,7 +11,8 @@ over a sample. Every figure is a mean over about the last `WINDOW` scored events
     flagged      x = 1 where the event is flagged; over all observed events
 
 An event is scored where the step before it has a forecast. Errors count for the skill where there is a seasonal naive
-forecast as well, and an event counts as `LARGEST` recent naive errors at most. Scores are no part of the state: they
+forecast as well, and an event counts as `LARGEST` recent naive errors at most. Differences within the rounding of
+float32, in which values and most forecasts are kept, are no errors. Scores are no part of the state: they
 start empty, cost one call per batch, and change no forecast.
 """
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 WINDOW: Final = 200.0
 UNKNOWN: Final = int(Status.UNKNOWN)
 LARGEST: Final = 64.0
+ROUNDING: Final = 2.0**-22  # of float32 numbers, relative: a series that repeats its season exactly has no error
 SAME_STEP, MOVED = int(Note.SAME_STEP), int(Note.NEW_INTERVAL | Note.REOPENED | Note.RENUMBERED)
 MEDIAN, LOW, HIGH = 0, 1, 2  # columns of `waiting`
 SEEN, SCORED, PAIRED = 0, 1, 2  # columns of `counts`
@@ -111,6 +113,8 @@ def _score_events(events: Any, picked: Any, state: Any, ring: Any, season: int) 
                 counts[r, PAIRED] += 1
                 rate = max(1.0 / counts[r, PAIRED], 1.0 / WINDOW)
                 naive, error = abs(y - before), abs(y - median)
+                rounding = abs(y) * ROUNDING if as_single else 0.0
+                naive, error = naive if naive > rounding else 0.0, error if error > rounding else 0.0
                 if counts[r, PAIRED] > 1 and means[r, NAIVE] > 0.0:
                     most = LARGEST * means[r, NAIVE]
                     naive, error = min(naive, most), min(error, most)
