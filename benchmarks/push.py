@@ -91,7 +91,7 @@ def remembered() -> None:
     print(" series  observe   encode  remember  share")
     for series in (1, 100, 1000, 20_000):
         forecaster, live = Forecaster(config, history_events=0), RecentStore(200, 500)
-        live.serve({"0": forecaster})
+        live.serve({"0": {"": forecaster}})
         spent, counted = np.zeros(3), 0
         for batch in range(40):
             at = batch * n + np.arange(n)

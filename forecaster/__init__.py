@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from forecaster.kernels.setting import use_kernels, used_kernels
     from forecaster.model import Model, load_model, same_shape, save_model
     from forecaster.observe.kernel import kernel_form
+    from forecaster.observe.series_scores import RecentScores
     from forecaster.pretrained.start import is_pretrained, start_model, transferred
     from forecaster.rollout import rollout
     from forecaster.sequences.batch import Sequences, padded
@@ -133,6 +134,7 @@ _MODULES = {
         "save_model",
     ),
     "observe.kernel": ("kernel_form",),
+    "observe.series_scores": ("RecentScores",),
     "pretrained.start": (
         "is_pretrained",
         "start_model",
@@ -216,6 +218,7 @@ __all__ = [
     "NothingToLearnError",
     "Quality",
     "QualityWatch",
+    "RecentScores",
     "Retraining",
     "Scores",
     "SequenceConfig",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from forecaster.observe.row_rules import NumbersOf
+    from forecaster.observe.series_scores import RecentScores
     from forecaster.state.table import Table
     from forecaster.training.loop import FitProgress, FitReport
 
@@ -201,7 +202,10 @@ class Forecaster:
             self._observed.use(model)
             return
         broadcast = carried(self._broadcast, self.config, broadcast_of(self.broadcast, model.config), model.config)
+        scored = self._observed.scorer is not None
         self._observed = rebuilt(self._observed, model, self.anomaly, beat=beat)
+        if scored:
+            self._observed.score_series()
         self._broadcast = broadcast
 
     def sample(self, model: Model, limit: int) -> Self:
@@ -239,6 +243,22 @@ class Forecaster:
         if self._broadcast.series:
             return self._broadcast.observe(batch, forget, self.config, self._observed.observe)
         return self._observed.observe(batch, forget)
+
+    def score_series(self) -> None:
+        """Scores the 1-step-ahead forecasts of all series from the next event on, for `recent_scores`.
+
+        It changes no forecast and is not part of the state. With a network of another shape the scores start anew.
+        """
+        self._observed.score_series()
+
+    def recent_scores(self, series: Sequence[str] | None = None) -> RecentScores | None:
+        """Returns recent coverage, errors, skill and flagged share of series; None without `score_series`.
+
+        Args:
+            series: some series; those that have a row are returned. None: all of them.
+        """
+        scorer = self._observed.scorer
+        return None if scorer is None else scorer.read(series)
 
     def forget(self, series: Iterable[str]) -> int:
         """Forgets series: clears and frees their rows; the next event of such a series starts it anew.

@@ -23,6 +23,7 @@ import history
 import late_events
 import long_seasons
 import mixed_cadences
+import page_load
 import parquet_output
 import postgres_output
 import prometheus_page
@@ -179,6 +180,16 @@ def test_shape_search(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_page_load() -> None:
+    """The page of a daemon of some series is painted, and every order of the list has a figure."""
+    if shutil.which("chromium") is None:
+        assert not os.environ.get("CI"), "got no chromium under CI, expected the Debian package: run `make system`"
+        pytest.skip("no chromium here: `make system` installs it")
+    rows = [line.strip("| ").split(" | ") for line in page_load.table(120, 1).splitlines()[2:]]
+    assert [row[0] for row in rows[-4:]] == [f"first 50 of 120 by {sort}" for sort in page_load.SORTS]
+    assert all(float(row[1]) > 0 for row in rows if "beyond" not in row[0])
+
+
 def test_prometheus_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three days of 24 steps through a real Prometheus, by the page: each day after the first has a score."""
     if shutil.which("prometheus") is None:

@@ -26,6 +26,7 @@ from forecaster.observe.buffers import make_scratch
 from forecaster.observe.forecast import LARGEST
 from forecaster.observe.late_events import LateEvents, ObservedState
 from forecaster.observe.row_rules import NumbersOf, RowRules
+from forecaster.observe.series_scores import SeriesScorer
 from forecaster.state.calendar_rows import CalendarWatch
 from forecaster.state.history import History, HistoryRing
 from forecaster.state.late_rows import LateRows
@@ -53,6 +54,7 @@ class ObservedRows:
         row_rules: the anomaly rules of every row.
         prior: that of young series (ensemble/prior.py), overwritten by events.
         events_total: number of events observed.
+        scorer: scores of the series, None where they are not kept.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ObservedRows:
         self.silences = SilenceWatch(table, anomaly.silent_after, self.calendars, config.timezone)
         self.history = HistoryRing(history_events, len(config.covariates), self._ahead)
         self.events_total = 0
+        self.scorer: SeriesScorer | None = None
         self._late = self._late_events(late_within) if late_within else None
 
     def _late_events(self, within: int) -> LateEvents:
@@ -110,7 +113,15 @@ class ObservedRows:
             self.table.forget(name)
             start = at
         self._observe_part(batch, rows, taken, out, start, n)
+        if self.scorer is not None:
+            self.scorer.observe(rows, taken[1], out)
         return out
+
+    def score_series(self) -> None:
+        """Scores the 1-step-ahead forecasts of all series from the next event on; see series_scores.py."""
+        if self.scorer is None:
+            config = self.model.config
+            self.scorer = SeriesScorer(self.table, config.quantiles, config.seasons)
 
     def _observe_part(
         self, batch: Batch, rows: NDArray[np.int64], taken: Columns, out: Forecasts, start: int, end: int

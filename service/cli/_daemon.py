@@ -39,7 +39,7 @@ from service.monitoring.log_limits import LogLimits
 from service.monitoring.metrics import Metrics
 from service.monitoring.run_summary import RunSummary
 from service.publication import Listener
-from service.recent import AlertLog, RecentStore
+from service.recent import AlertLog, IngestLog, RecentStore
 from service.registry.feedback import FeedbackStore
 from service.registry.models import Registry
 from service.reload import ReloadableConfig
@@ -99,7 +99,7 @@ class Daemon:
         self._pushed = push_log(config)
         seen = RecentStore(config.http.recent_series, config.http.recent_events, metrics.recent_failures.inc)
         where = exchange(config)
-        alerts = AlertLog(seen.expected)
+        alerts, ingest = AlertLog(seen.expected), IngestLog()
         said = FeedbackStore(folder / "feedback")
         shared = None if where is None else SharedSnapshots(where, config.kafka.share_snapshots, metrics, clock)
         self._health = Health(clock)
@@ -117,6 +117,7 @@ class Daemon:
             listeners=[
                 seen,
                 alerts,
+                ingest,
                 *listeners,
                 Deliveries(
                     folder / "deliveries",
@@ -140,6 +141,7 @@ class Daemon:
             seen, registry, self._health, lambda: self._engine.status, self._hub,
             lambda: live.config.model_dump(mode="json"),
             alerts=AlertViews(alerts, config, lambda partition: said.known(feedback_file(partition))),
+            ingest=ingest,
         )  # fmt: skip
         self._push = push = Push(self._pushed, config.input, metrics, clock, _frames_of(config, metrics))
         app = create_app(

@@ -16,10 +16,11 @@ from service.http import views
 from service.http.alert_views import AlertViews
 from service.http.endpoint import Endpoint
 from service.http.parameters import Parameter
+from service.http.ranking import SORTS
 from service.http.stream import EventStream, Hub
 from service.http.views import RequestError
 from service.monitoring.health import Health
-from service.recent import RecentStore
+from service.recent import IngestLog, RecentStore
 from service.registry.models import Registry
 
 PARTITION = Parameter(
@@ -46,6 +47,7 @@ class Api:
         hub: the clients of the event stream.
         settings: returns the settings in force as JSON values, with secrets masked.
         alerts: the answers on alerts; None: there are none.
+        ingest: counts of records; None: nothing is counted.
     """
 
     def __init__(
@@ -58,8 +60,9 @@ class Api:
         settings: Callable[[], Mapping[str, Any]] = dict,
         *,
         alerts: AlertViews | None = None,
+        ingest: IngestLog | None = None,
     ) -> None:
-        self._alerts = alerts
+        self._alerts, self._ingest = alerts, IngestLog() if ingest is None else ingest
         self._live, self._registry, self._health = live, registry, health
         self._status, self._hub, self._settings = status, hub, settings
 
@@ -70,6 +73,8 @@ class Api:
         search = Parameter(
             "search", "A part of the identifier, case-insensitive, or a glob (* ? [).", default="", most=512
         )
+        orders = "; ".join(f"{name}: {meaning}" for name, meaning in SORTS.items())
+        sort = Parameter("sort", f"Order, reversed after a minus sign: {orders}.", default="name", most=16)
         after = Parameter("after", "`next` of the previous page.", default="")
         only_partition = Parameter("partition", "Only series of this partition.", default="")
         newest = Parameter("limit", "Largest number of events; the newest are returned.", "number", 200, 1, 20_000)
@@ -89,8 +94,8 @@ class Api:
             16,
         )
         return [
-            Endpoint("/series", "Series that have state: search and pagination.", self.series,
-                     answers.SeriesPage, (search, only_partition, LIMIT, after)),
+            Endpoint("/series", "Series that have state: search, order and pagination.", self.series,
+                     answers.SeriesPage, (search, only_partition, sort, LIMIT, after)),
             Endpoint("/series/{id}/forecast", "The newest forecast of a series.", self.forecast,
                      answers.SeriesForecast, (PARTITION,), failures=one),
             Endpoint("/series/{id}/history", "Recent events, with the forecasts made for them.", self.history,
@@ -108,6 +113,8 @@ class Api:
                      answers.AlertPage, (only_partition, state, LIMIT), failures=(503,)),
             Endpoint("/models", "Champion, challengers and the decisions about them.", self.models,
                      answers.Models, (LIMIT, group), failures=one),
+            Endpoint("/ingest", "Events by status, and rejected records by reason, with examples.", self.ingest,
+                     answers.IngestAnswer),
             Endpoint("/status", "The state of the daemon.", self.status, answers.StatusAnswer),
             Endpoint("/config", "The settings in force, with secrets masked.", self.config, "application/json"),
             Endpoint("/events", _EVENTS, self.events, "text/event-stream", (subscribed, PARTITION), failures=(503,)),
@@ -115,7 +122,7 @@ class Api:
 
     async def series(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Returns a page of series."""
-        asked = found["search"], found["partition"], found["limit"], found["after"]
+        asked = found["search"], found["partition"], found["limit"], found["after"], found["sort"]
         return await asyncio.to_thread(views.series_page, self._live, *asked)
 
     async def forecast(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
@@ -131,11 +138,13 @@ class Api:
     async def anomalies_of(self, request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Returns recent anomalies of a series."""
         series, partition = self._one(request, found)
-        return views.anomalies(self._live.anomalies(partition, series), found["limit"])
+        flagged = self._live.anomalies(partition, series)
+        return await asyncio.to_thread(views.anomalies, self._live, flagged, found["limit"])
 
     async def anomalies(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Returns recent anomalies of all series."""
-        return views.anomalies(self._live.anomalies(found["partition"]), found["limit"])
+        flagged = self._live.anomalies(found["partition"])
+        return await asyncio.to_thread(views.anomalies, self._live, flagged, found["limit"])
 
     async def alerts(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Returns the alerts."""
@@ -157,6 +166,10 @@ class Api:
     async def models(self, _request: Request, found: Mapping[str, Any]) -> BaseModel:
         """Returns models and decisions, read from the folder of the registry."""
         return await asyncio.to_thread(views.models, self._registry, found["limit"], found["group"])
+
+    async def ingest(self, _request: Request, _found: Mapping[str, Any]) -> BaseModel:
+        """Returns what became of the records."""
+        return views.ingest(self._ingest)
 
     async def status(self, _request: Request, _found: Mapping[str, Any]) -> BaseModel:
         """Returns the status of the engine and the health."""

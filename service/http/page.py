@@ -6,7 +6,9 @@ All files are local, so that the page works without internet access; its content
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Final
 
 from starlette.requests import Request
@@ -26,13 +28,21 @@ _POLICY: Final = (
 
 
 def page_routes() -> list[Route]:
-    """Creates a route per file; `index.html` is the page itself. The files are read once."""
-    folder = files("service.http") / "page"
-    found = {file.name: file.read_bytes() for file in folder.iterdir() if file.name[file.name.rfind(".") :] in _TYPES}
+    """Creates a route per file of the folder `page`; `index.html` is the page itself. The files are read once."""
+    found = dict(_files(files("service.http") / "page", "/page"))
     return [
-        _file("/" if name == "index.html" else f"/page/{name}", _TYPES[name[name.rfind(".") :]], data)
-        for name, data in sorted(found.items())
+        _file("/" if path == "/page/index.html" else path, _TYPES[path[path.rfind(".") :]], data)
+        for path, data in sorted(found.items())
     ]
+
+
+def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    """Yields the paths and contents of the files of a folder and of those in it, as far as they have a type."""
+    for file in folder.iterdir():
+        if file.is_dir():
+            yield from _files(file, f"{path}/{file.name}")
+        elif file.name[file.name.rfind(".") :] in _TYPES:
+            yield f"{path}/{file.name}", file.read_bytes()
 
 
 def _file(path: str, media_type: str, data: bytes) -> Route:

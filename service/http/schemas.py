@@ -41,6 +41,21 @@ class Last(Answer):
     )
 
 
+class SeriesQuality(Answer):
+    """Quality of the 1-step-ahead forecasts of a series, as means over about its last 200 scored events."""
+
+    scored: int = Field(description="Events that were scored since the start, or since the series began.")
+    skill: float | None = Field(
+        description="1 - error / naive_error: 0 is as good as seasonal naive, 1 perfect; null while unknown."
+    )
+    error: float | None = Field(description="Mean absolute error of the median, in units of the values.")
+    naive_error: float | None = Field(description="That of seasonal naive, at the same events.")
+    coverage: float | None = Field(description="Share of the actuals inside the widest interval.")
+    nominal: float = Field(description="Nominal coverage of that interval.")
+    flagged: float = Field(description="Share of the events that were flagged as anomalies.")
+    newest_ms: int = Field(description="Time of the newest event.")
+
+
 class SeriesRow(Answer):
     """A series that has state."""
 
@@ -52,10 +67,11 @@ class SeriesRow(Answer):
     )
     last: Last | None = Field(description="null where its events are not recorded.")
     group: str | None = Field(None, description="The [[group]] of the series, or default; null without groups.")
+    quality: SeriesQuality | None = Field(None, description="null where nothing is recorded (`http.recent_series`).")
 
 
 class SeriesPage(Answer):
-    """Series ordered by identifier."""
+    """Series in the requested order."""
 
     series: list[SeriesRow]
     total: int = Field(description="Number of series that match the search, on all pages.")
@@ -88,6 +104,7 @@ class SeriesForecast(Of):
     """The newest forecast."""
 
     last: Last | None
+    quality: SeriesQuality | None = Field(None, description="null where nothing is recorded.")
     forecast: Forecast | None = Field(description="null until the next event, and while the series has no forecast.")
 
 
@@ -127,6 +144,10 @@ class AnomalyRow(Answer):
     score: float | None
     expected_ms: int | None = Field(description="For a silence: the time at which the next event was expected.")
     position: int
+    expected_low: float | None = Field(
+        None, description="Lowest quantile of the forecast made for the event; null where it was not recorded."
+    )
+    expected_high: float | None = Field(None, description="The highest one.")
 
 
 class AnomalyList(Answer):
@@ -200,6 +221,11 @@ class HorizonCalibration(Answer):
 
     horizon: int
     scored: int = Field(description="Events whose forecast is recorded (verified forecasts).")
+    error: float | None = Field(None, description="Mean absolute error of the median over `paired` events.")
+    naive_error: float | None = Field(
+        None, description="That of seasonal naive, with the shortest season (the last value without one)."
+    )
+    paired: int = Field(0, description="Scored events that have a seasonal naive forecast.")
     levels: list[LevelCount]
     intervals: list[IntervalCount] = Field(description="Widest first.")
 
@@ -276,6 +302,31 @@ class StatusAnswer(Answer):
     partitions: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     quality: dict[str, Any] = Field(default_factory=dict)
+
+
+class RejectedRecord(Answer):
+    """A rejected record."""
+
+    partition: str
+    position: int
+    detail: str = Field(description="What was received, and what was expected.")
+
+
+class RejectReason(Answer):
+    """Rejected records of one reason."""
+
+    reason: str
+    meaning: str
+    count: int = Field(description="Number of records since the start.")
+    examples: list[RejectedRecord] = Field(description="The newest ones.")
+
+
+class IngestAnswer(Answer):
+    """What became of the records since the start of the process."""
+
+    events: dict[str, int] = Field(description="Events by status: ok, missing, duplicate, late, repaired, ...")
+    rejected: list[RejectReason] = Field(description="The most frequent reason first.")
+    filtered: int = Field(description="Records, or elements of arrays in them, that do not meet `input.where`.")
 
 
 class LiveEvent(Answer):

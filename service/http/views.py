@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fnmatch
 import heapq
 import math
-import re
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from forecaster import calendar_name, member_names, mixture_weights, step_times, tracked_horizons
 from service.config.groups import DEFAULT_GROUP, shown_group
 from service.errors import ServiceError
+from service.http import ranking
 from service.http import schemas as answers
+from service.messages.decode import REASONS
 from service.messages.digits import narrow, plain
 from service.publication import SeriesKey
-from service.recent import Anomaly, Detail, RecentStore
+from service.recent import Anomaly, Detail, IngestLog, RecentStore
 from service.registry.models import Registry
 
 
@@ -64,32 +66,59 @@ def last_of(newest: tuple[int, float, float] | None) -> answers.Last | None:
     return answers.Last(timestamp_ms=at, value=number(value), anomaly=number(score))
 
 
-def series_page(live: RecentStore, search: str, partition: str, limit: int, after: str) -> answers.SeriesPage:
-    """Returns the series whose identifier matches, in order. `search` is a case-insensitive substring, or a glob."""
+def series_page(
+    live: RecentStore, search: str, partition: str, limit: int, after: str, sort: str = "name"
+) -> answers.SeriesPage:
+    """Returns one page of the series that match `search`, in an order of `ranking.SORTS`."""
+    if sort.removeprefix("-") not in ranking.SORTS:
+        raise RequestError(400, "bad_request", f"sort: got {sort[:80]!r}, expected one of {', '.join(ranking.SORTS)}")
+    if sort == "name":
+        return _by_name(live, search, partition, limit, after)
+    start = _unplace(after) if after else 0
+    keys, figures, total = ranking.ranked(live, sort, search, partition, slice(start, start + limit))
+    further = str(start + limit) if start + limit < total else None
+    return answers.SeriesPage(series=_rows(live, keys, figures), total=total, next=further)
+
+
+def _by_name(live: RecentStore, search: str, partition: str, limit: int, after: str) -> answers.SeriesPage:
     keys = [(series, name) for name, series in live.series() if partition in ("", name)]
     if search:
-        low = search.lower()
-        if any(sign in search for sign in "*?["):
-            # Not fnmatchcase: it caches every requested pattern, thousands of them, permanently.
-            fits = re.compile(fnmatch.translate(low)).fullmatch
-            keys = [key for key in keys if fits(key[0].lower())]
-        else:
-            keys = [key for key in keys if low in key[0].lower()]
+        fits = ranking.matching(search)
+        keys = [key for key in keys if fits(key[0])]
     total = len(keys)
     if after:
         start = _uncursor(after)
         keys = [key for key in keys if key > start]
     # Not sorted completely: sorting 100,000 names would block the interpreter, and with it the engine, for too long.
     page = heapq.nsmallest(limit, keys)
-    newest = live.newest([(name, series) for series, name in page])
-    rows = [
+    found = [(name, series) for series, name in page]
+    rows = _rows(live, found, [quality(live, series, name) for series, name in page])
+    return answers.SeriesPage(series=rows, total=total, next=_cursor(page[-1]) if len(keys) > limit else None)
+
+
+def _rows(
+    live: RecentStore, keys: Sequence[SeriesKey], figures: Sequence[answers.SeriesQuality | None]
+) -> list[answers.SeriesRow]:
+    return [
         answers.SeriesRow(
-            id=series, partition=name, detailed=one is not None, last=last_of(one),
+            id=series, partition=name, detailed=one is not None, last=last_of(one), quality=figure,
             group=None if (group := live.group_of(name, series)) is None else shown_group(group),
         )
-        for (series, name), one in zip(page, newest, strict=True)
+        for (name, series), one, figure in zip(keys, live.newest(keys), figures, strict=True)
     ]  # fmt: skip
-    return answers.SeriesPage(series=rows, total=total, next=_cursor(page[-1]) if len(keys) > limit else None)
+
+
+def quality(live: RecentStore, series: str, partition: str) -> answers.SeriesQuality | None:
+    """Returns the recent figures of a series; None where there are none."""
+    found = live.scores_of(partition, series)
+    return None if found is None else ranking.quality_of(found, 0)
+
+
+def _unplace(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 9:
+        return int(text)
+    msg = f"after: got {text[:80]!r}, expected the field `next` of an answer in the same order"
+    raise RequestError(400, "bad_request", msg)
 
 
 def _cursor(key: SeriesKey) -> str:
@@ -131,7 +160,10 @@ def forecast(live: RecentStore, series: str, partition: str) -> answers.SeriesFo
             model=detail.model,
         )
     (newest,) = live.newest([(partition, series)])
-    return answers.SeriesForecast(**_of(series, partition, detail), last=last_of(newest), forecast=found)
+    return answers.SeriesForecast(
+        **_of(series, partition, detail), last=last_of(newest), quality=quality(live, series, partition),
+        forecast=found,
+    )  # fmt: skip
 
 
 def steps_ahead(origin_ms: int, interval_ms: int, calendar: int, horizon: int, timezone: str) -> dict[str, Any]:
@@ -179,23 +211,35 @@ def history(
     )  # fmt: skip
 
 
-def anomalies(found: Sequence[Anomaly], limit: int) -> answers.AnomalyList:
-    """Returns the newest anomalies first."""
-    rows = [anomaly_row(one) for one in reversed(found[-limit:])]
+def anomalies(live: RecentStore, found: Sequence[Anomaly], limit: int) -> answers.AnomalyList:
+    """Returns the newest anomalies first, with the range that was expected where it is recorded."""
+    shown = found[-limit:]
+    by_series = defaultdict[SeriesKey, list[int]](list)
+    for at, one in enumerate(shown):
+        if one.kind == "flagged":
+            by_series[one.partition, one.series].append(at)
+    expected: list[tuple[float, float] | None] = [None] * len(shown)
+    for key, places in by_series.items():
+        for at, range_of in zip(places, live.expected_of(*key, [shown[at].position for at in places]), strict=True):
+            expected[at] = range_of
+    rows = [anomaly_row(*one) for one in zip(reversed(shown), reversed(expected), strict=True)]
     return answers.AnomalyList(anomalies=rows, more=len(found) > limit)
 
 
-def anomaly_row(one: Anomaly) -> answers.AnomalyRow:
-    """Converts an anomaly to an answer."""
+def anomaly_row(one: Anomaly, expected: tuple[float, float] | None = None) -> answers.AnomalyRow:
+    """Converts an anomaly to an answer; `expected` are the outermost quantiles of the forecast for its event."""
+    low, high = expected or (None, None)
     return answers.AnomalyRow(
         kind=one.kind, series=one.series, partition=one.partition, timestamp_ms=one.timestamp_ms,
         value=number(one.value), score=number(one.score), expected_ms=one.expected_ms or None, position=one.position,
+        expected_low=low, expected_high=high,
     )  # fmt: skip
 
 
 def calibration(live: RecentStore, series: str, partition: str) -> answers.SeriesCalibration:
     """Counts actuals against the recorded forecasts of all recorded events."""
     detail, found = live.detail(partition, series), []
+    season = live.season(partition, series)
     for horizon in detail.tracked if detail is not None else ():
         if detail is None:
             break
@@ -214,8 +258,47 @@ def calibration(live: RecentStore, series: str, partition: str) -> answers.Serie
             inside = int(((q[:, [j]] <= y) & (y <= q[:, [last - j]])).sum())
             nominal = round(detail.levels[last - j] - detail.levels[j], 6)
             intervals.append(answers.IntervalCount(nominal=nominal, inside=inside, share=inside / n if n else None))
-        found.append(answers.HorizonCalibration(horizon=horizon, scored=n, levels=levels, intervals=intervals))
+        paired, error, naive = _errors(detail, horizon, quantiles, season)
+        found.append(
+            answers.HorizonCalibration(
+                horizon=horizon, scored=n, levels=levels, intervals=intervals, paired=paired, error=error,
+                naive_error=naive,
+            )
+        )  # fmt: skip
     return answers.SeriesCalibration(**_of(series, partition, detail), horizons=found)
+
+
+def _errors(
+    detail: Detail, horizon: int, quantiles: NDArray[np.float64], season: int
+) -> tuple[int, float | None, float | None]:
+    """Returns the number of events with both forecasts, and the mean absolute errors of median and seasonal naive."""
+    before = detail.value_before(-(-horizon // season) * season)
+    median = quantiles[:, detail.levels.index(0.5)]
+    both = np.isfinite(median) & np.isfinite(before) & np.isfinite(detail.value)
+    if not both.any():
+        return 0, None, None
+    value = detail.value[both]
+    error, naive = (float(np.abs(value - one[both]).mean()) for one in (median, before))
+    return int(both.sum()), error, naive
+
+
+def ingest(log: IngestLog) -> answers.IngestAnswer:
+    """Returns what became of the records."""
+    counts = log.counts()
+    reasons = sorted(counts.rejected, key=lambda reason: (-counts.rejected[reason], reason))
+    return answers.IngestAnswer(
+        events=counts.events,
+        filtered=counts.filtered,
+        rejected=[
+            answers.RejectReason(
+                reason=reason, meaning=REASONS.get(reason, reason), count=counts.rejected[reason],
+                examples=[
+                    answers.RejectedRecord(**one._asdict()) for one in reversed(counts.examples.get(reason, []))
+                ],
+            )
+            for reason in reasons
+        ],
+    )  # fmt: skip
 
 
 def weights(live: RecentStore, series: str, partition: str) -> answers.SeriesWeights:

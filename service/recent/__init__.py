@@ -2,7 +2,8 @@
 
 from service.recent.alert_log import AlertLog, LoggedAlert
 from service.recent.anomalies import Anomaly
+from service.recent.ingest_log import IngestCounts, IngestLog
 from service.recent.series_history import Detail
 from service.recent.store import BatchUpdate, RecentStore
 
-__all__ = ["AlertLog", "Anomaly", "BatchUpdate", "Detail", "LoggedAlert", "RecentStore"]
+__all__ = ["AlertLog", "Anomaly", "BatchUpdate", "Detail", "IngestCounts", "IngestLog", "LoggedAlert", "RecentStore"]

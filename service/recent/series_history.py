@@ -53,14 +53,25 @@ class Detail:
             (n, Q) quantiles. They never depend on the value of the event or a later one.
         """
         found = np.full((len(self), len(self.levels)), np.nan)
-        if not len(self):
-            return found
-        # A series whose state was removed counts its steps from zero again; each such period is handled separately.
-        life = np.cumsum(np.diff(self.step, prepend=self.step[0] - 1) < 0)
-        width = int(self.step.max()) + horizon + 1
-        keys = life * width + self.step
-        wanted = np.where(self.step >= horizon, keys - horizon, -1)
-        at = np.maximum(np.searchsorted(keys, wanted, side="right") - 1, 0)  # the last event of that step
-        hit = (keys[at] == wanted) & (life[at] == life)
+        hit, at = self._back(horizon)
         found[hit] = self.quantiles[at[hit], self.tracked.index(horizon)]
         return found
+
+    def value_before(self, steps: int) -> NDArray[np.float64]:
+        """Returns for every event the value so many steps before it, shape (n,); nan where not recorded."""
+        found = np.full(len(self), np.nan)
+        hit, at = self._back(steps)
+        found[hit] = self.value[at[hit]]
+        return found
+
+    def _back(self, steps: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Returns for every event whether the one so many steps before it is recorded, and its index."""
+        if not len(self):
+            return np.zeros(0, np.bool_), np.zeros(0, np.int64)
+        # A series whose state was removed counts its steps from zero again; each such period is handled separately.
+        life = np.cumsum(np.diff(self.step, prepend=self.step[0] - 1) < 0)
+        width = int(self.step.max()) + steps + 1
+        keys = life * width + self.step
+        wanted = np.where(self.step >= steps, keys - steps, -1)
+        at = np.maximum(np.searchsorted(keys, wanted, side="right") - 1, 0)  # the last event of that step
+        return (keys[at] == wanted) & (life[at] == life), at

@@ -24,7 +24,7 @@ from service.recent.series_history import Detail
 from service.recent.slots import Slots
 
 if TYPE_CHECKING:
-    from forecaster import Forecaster
+    from forecaster import Forecaster, RecentScores
     from service.messages.decode import Decoded
 
 _log = structlog.get_logger()
@@ -105,6 +105,9 @@ class RecentStore(Listener):
         for partition in sorted(new) if self._count else ():
             for forecaster in forecasters[partition].values():
                 self._guarded(self._recall, partition, forecaster)
+        for groups in forecasters.values() if self._count else ():
+            for forecaster in groups.values():
+                forecaster.score_series()
 
     def record(self, partition: str, decoded: Decoded, forecasts: Forecasts, forecaster: Forecaster) -> None:
         """Records a published batch. Never raises."""
@@ -234,6 +237,23 @@ class RecentStore(Listener):
             for one in found.series
         ]
 
+    def scores(self, partition: str = "") -> list[tuple[str, RecentScores]]:
+        """Returns the recent scores of all series, by partition and group; of one partition, or of all."""
+        found = [
+            (name, scores)
+            for name, groups in self._forecasters.items()
+            if partition in ("", name)
+            for one in groups.values()
+            if (scores := one.recent_scores()) is not None and len(scores.series)
+        ]
+        return sorted(found, key=lambda one: one[0])
+
+    def scores_of(self, partition: str, series: str) -> RecentScores | None:
+        """Returns the recent scores of one series; None where there are none."""
+        found = self._state_of(partition, series)
+        scores = None if found is None else found.recent_scores([series])
+        return scores if scores is not None and len(scores.series) else None
+
     def partition_of(self, series: str, partition: str = "") -> str | None:
         """Returns the partition of a series, the first by name where several have it; None where none has."""
         for name in sorted(self._forecasters):
@@ -257,6 +277,11 @@ class RecentStore(Listener):
         groups = self._forecasters.get(partition, {})
         found = next((name for name, one in groups.items() if one.row_of(series) is not None), None)
         return found if len(groups) > 1 else None
+
+    def season(self, partition: str, series: str) -> int:
+        """Returns the steps of the season of seasonal naive forecasts: the shortest one, 1 without any."""
+        found = self.forecaster(partition, series)
+        return 1 if found is None else min(found.config.seasons, default=1)
 
     def timezone(self, partition: str, series: str) -> str:
         """Returns the timezone of the calendar steps of a series."""
@@ -292,17 +317,22 @@ class RecentStore(Listener):
 
         Requests no slot.
         """
+        return self.expected_of(partition, series, [position])[0]
+
+    def expected_of(self, partition: str, series: str, positions: Sequence[int]) -> list[tuple[float, float] | None]:
+        """Returns the same for several events of a series."""
         with self._lock:
             slot = self._slots.of((partition, series))
             rings = None if slot is None else self._ring_of[slot]
             if slot is None or rings is None:
-                return None
+                return [None] * len(positions)
             detail = rings.detail(slot, partition, series, "")
-        at = np.flatnonzero(detail.position == position)
-        if not len(at):
-            return None
-        found = detail.forecast_for(1)[at[-1]]
-        return (float(found[0]), float(found[-1])) if np.isfinite(found).all() else None
+        forecasts, out = detail.forecast_for(1), list[tuple[float, float] | None]()
+        for position in positions:
+            at = np.flatnonzero(detail.position == position)
+            found = forecasts[at[-1]] if len(at) else np.array([np.nan])
+            out.append((float(found[0]), float(found[-1])) if np.isfinite(found).all() else None)
+        return out
 
     def _ask(self, key: SeriesKey) -> int | None:
         if not self._rings:

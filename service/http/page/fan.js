@@ -1,14 +1,10 @@
-// The chart of one series: observations, their 1-step-ahead forecasts, and the fan of the newest forecast.
+// The chart of one series: observations, their forecasts of one horizon, and the fan of the newest forecast.
 
-import { clock, draw, make, path, picture, scale, short, ticks } from "./svg.js";
+import { plot } from "./charts.js";
+import { make } from "./elements.js";
+import { number, time } from "./format.js";
 
-const NARROWEST = 300;
-const HEIGHT = 320;
-const LEFT = 56; // minimum; longer tick labels need more
-const DIGIT = 7; // width of a digit of a tick label
-const RIGHT = 12;
-const TOP = 10;
-const BOTTOM = 26;
+const HEIGHT = 340;
 
 /** Returns the quantile whose level is nearest to 0.5. */
 export function median(levels, row) {
@@ -25,90 +21,97 @@ export function steps(forecast) {
   return forecast.quantiles.map((row, h) => ({ at: forecast.targets_ms[h], row }));
 }
 
-/** Returns the range of the values in the chart, which sets the precision of its numbers. */
-export function spanOf(levels, events, forecast) {
-  const numbers = shown(levels, events, steps(forecast));
-  return numbers.length ? Math.max(...numbers) - Math.min(...numbers) : 0;
+/** Names the interval between two levels. */
+export function intervalName(low, high) {
+  return `${Number((100 * (high - low)).toFixed(2))} % interval`;
 }
 
-function shown(levels, events, ahead) {
-  return [
-    ...events.map((event) => event.value),
-    ...events.map((event) => (event.forecasts[0] ? median(levels, event.forecasts[0]) : null)),
-    ...ahead.flatMap((step) => [step.row[0], step.row[step.row.length - 1]]),
-  ].filter((value) => value !== null && Number.isFinite(value));
+/** Returns the range of the values, which sets the precision of their texts. */
+export function spanOf(events) {
+  const values = events.map((event) => event.value).filter((value) => value !== null);
+  return values.length ? Math.max(...values) - Math.min(...values) : 0;
 }
 
-/** Replaces the content of the element by the chart. */
-export function drawFan(element, name, levels, events, forecast) {
-  const ahead = steps(forecast);
-  const numbers = shown(levels, events, ahead);
-  if (!numbers.length) {
-    element.replaceChildren(make("p", { className: "quiet", textContent: "No events recorded yet." }));
-    return;
+/** Returns the columns of the chart: time, observed, anomalies, past median, low and high, median ahead, pairs ahead. */
+export function columns(levels, events, forecast) {
+  const past = [...events].sort((a, b) => a.timestamp_ms - b.timestamp_ms);
+  const newest = past.findLast((event) => event.value !== null);
+  const ahead = steps(forecast).filter((step) => !past.length || step.at > past.at(-1).timestamp_ms);
+  const times = [...past.map((event) => event.timestamp_ms / 1000), ...ahead.map((step) => step.at / 1000)];
+  const behind = (pick) => [...past.map(pick), ...ahead.map(() => null)];
+  const joined = (pick) => [
+    ...past.map((event) => (ahead.length && event === newest && event === past.at(-1) ? event.value : null)),
+    ...ahead.map((step) => pick(step.row)),
+  ];
+  const made = (pick) => (event) => (event.forecasts[0] ? pick(event.forecasts[0]) : null);
+  const found = [
+    times, behind((event) => event.value), behind((event) => (event.flagged ? event.value : null)),
+    behind(made((row) => median(levels, row))), behind(made((row) => row[0])), behind(made((row) => row.at(-1))),
+    joined((row) => median(levels, row)),
+  ];
+  for (let j = 0; j < Math.floor(levels.length / 2); j += 1) {
+    found.push(joined((row) => row[levels.length - 1 - j]), joined((row) => row[j]));
   }
-  const width = Math.max(NARROWEST, element.clientWidth); // one unit is one pixel, so that text stays readable on a phone
-  const times = [...events.map((event) => event.timestamp_ms), ...ahead.map((step) => step.at)];
-  const low = Math.min(...numbers);
-  const high = Math.max(...numbers);
-  const span = high - low;
-  const pad = 0.05 * (span || Math.abs(high) || 1);
-  const grid = ticks(low - pad, high + pad, 5);
-  const left = Math.max(LEFT, 12 + DIGIT * Math.max(0, ...grid.map((tick) => short(tick, span).length)));
-  const x = scale(Math.min(...times), Math.max(...times), left, width - RIGHT);
-  const y = scale(low - pad, high + pad, HEIGHT - BOTTOM, TOP);
-  const chart = picture(width, HEIGHT, `History and forecast of ${name}`, "The table below has the same values");
+  return found;
+}
 
-  for (const tick of grid) {
-    chart.append(draw("path", { class: "grid", d: `M${left} ${y(tick)}H${width - RIGHT}` }));
-    chart.append(draw("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick, span)));
+/** Creates the chart of a series; see `plot` of charts.js for what it returns. */
+export function drawFan(element, shown, on) {
+  const pairs = Math.floor(shown.levels.length / 2);
+  const hidden = { width: 0 };
+  return plot(element, {
+    name: shown.name, unit: shown.unit, height: HEIGHT, readout: on.readout, zoomed: on.zoomed,
+    lines: [
+      { label: "observed", colour: "text", width: 1.6 },
+      { label: "anomaly", colour: "anomaly", dots: true },
+      { label: "forecast", colour: "past", width: 1.3, dash: [4, 3] },
+      hidden, hidden,
+      { label: "ahead", colour: "band", width: 2 },
+      ...Array(2 * pairs).fill(hidden),
+    ],
+    bands: [
+      { upper: 5, lower: 4, colour: "past", opacity: 0.14 },
+      ...[...Array(pairs).keys()].map((j) => ({ upper: 7 + 2 * j, lower: 8 + 2 * j, colour: "band", opacity: 0.18 })),
+    ],
+  }, columns(shown.levels, shown.events, shown.forecast));
+}
+
+/** Describes one place of the chart in words. */
+export function readout(shown, index) {
+  const past = [...shown.events].sort((a, b) => a.timestamp_ms - b.timestamp_ms);
+  const ahead = steps(shown.forecast).filter((step) => !past.length || step.at > past.at(-1).timestamp_ms);
+  const text = (value) => number(value, shown.unit, shown.span);
+  const name = shown.levels.length > 1 ? intervalName(shown.levels[0], shown.levels.at(-1)) : "";
+  const between = (row) => (name ? `, ${name} ${text(row[0])} to ${text(row.at(-1))}` : "");
+  if (index >= past.length) {
+    const step = ahead[index - past.length];
+    if (!step) return "";
+    return `${time(step.at, shown.step)}: ${text(median(shown.levels, step.row))} forecast ${index - past.length + 1} ahead${between(step.row)}`;
   }
-  const first = Math.min(...times);
-  const last = Math.max(...times);
-  const marks = Math.max(1, Math.min(4, Math.floor(width / 180)));
-  for (let i = 0; i <= marks; i += 1) {
-    const at = first + ((last - first) * i) / marks;
-    const anchor = i === 0 ? "start" : i === marks ? "end" : "middle";
-    chart.append(draw("text", { x: x(at), y: HEIGHT - 8, "text-anchor": anchor }, clock(at)));
-  }
-  if (ahead.length) {
-    const newest = events.findLast((event) => event.value !== null);
-    const from = newest ? [{ at: newest.timestamp_ms, row: levels.map(() => newest.value) }] : [];
-    const fan = [...from, ...ahead];
-    for (let j = 0; j < Math.floor(levels.length / 2); j += 1) {
-      const upper = fan.map((step) => [x(step.at), y(step.row[levels.length - 1 - j])]);
-      const lower = fan.map((step) => [x(step.at), y(step.row[j])]).reverse();
-      chart.append(draw("path", { class: "band", d: `${path([...upper, ...lower])}Z` }));
-    }
-    chart.append(draw("path", { class: "ahead-line", d: path(fan.map((step) => [x(step.at), y(median(levels, step.row))])) }));
-  }
-  const past = events.map((event) => (event.forecasts[0] ? [x(event.timestamp_ms), y(median(levels, event.forecasts[0]))] : null));
-  chart.append(draw("path", { class: "past-line", d: path(past) }));
-  const observed = events.map((event) => (event.value === null ? null : [x(event.timestamp_ms), y(event.value)]));
-  chart.append(draw("path", { class: "observed-line", d: path(observed) }));
-  for (const event of events.filter((each) => each.flagged && each.value !== null)) {
-    chart.append(draw("circle", { class: "anomaly-dot", r: 5, cx: x(event.timestamp_ms), cy: y(event.value) },
-      draw("title", {}, `anomaly ${short(event.anomaly)}, ${short(event.value, span)} at ${clock(event.timestamp_ms, true)}`)));
-  }
-  element.replaceChildren(chart);
+  const event = past[index];
+  const row = event.forecasts[0];
+  const parts = [`${time(event.timestamp_ms, shown.step)}: observed ${text(event.value)}`];
+  if (row) parts.push(`forecast ${shown.horizon} before ${text(median(shown.levels, row))}${between(row)}`);
+  if (event.anomaly !== null) parts.push(`anomaly score ${number(event.anomaly)}${event.flagged ? ", flagged" : ""}`);
+  return parts.join("; ");
 }
 
 /** Fills both tables with the values of the chart. */
-export function fillTables(ahead, past, levels, events, forecast) {
-  const span = spanOf(levels, events, forecast);
-  const head = levels.map((level) => make("th", { scope: "col", textContent: `${short(100 * level)} %` }));
+export function fillTables(ahead, past, shown) {
+  const { levels, unit, span } = shown;
+  const head = levels.map((level) => make("th", { scope: "col", textContent: `${Number((100 * level).toFixed(2))} %` }));
   ahead.tHead.replaceChildren(make("tr", {}, make("th", { scope: "col", textContent: "time" }), ...head));
-  ahead.tBodies[0].replaceChildren(...steps(forecast).map((step) =>
-    make("tr", {}, make("th", { scope: "row", textContent: clock(step.at, true) }),
-      ...step.row.map((value) => numbered(value, span)))));
-  past.tBodies[0].replaceChildren(...events.slice(-50).reverse().map((event) =>
-    make("tr", {}, make("th", { scope: "row", textContent: clock(event.timestamp_ms, true) }), numbered(event.value, span),
-      numbered(event.forecasts[0] ? median(levels, event.forecasts[0]) : null, span),
-      make("td", { textContent: `${short(event.anomaly)}${event.flagged ? " flagged" : ""}` }))));
+  ahead.tBodies[0].replaceChildren(...steps(shown.forecast).map((step) =>
+    make("tr", {}, make("th", { scope: "row", textContent: time(step.at, shown.step) }),
+      ...step.row.map((value) => cell(value, unit, span)))));
+  past.tBodies[0].replaceChildren(...shown.events.slice(-50).reverse().map((event) =>
+    make("tr", {}, make("th", { scope: "row", textContent: time(event.timestamp_ms, shown.step) }), cell(event.value, unit, span),
+      cell(event.forecasts[0] ? median(levels, event.forecasts[0]) : null, unit, span),
+      make("td", { textContent: `${number(event.anomaly)}${event.flagged ? " flagged" : ""}` }))));
 }
 
-function numbered(value, span) {
-  const cell = make("td", { textContent: short(value, span) });
-  if (value !== null) cell.dataset.value = value;
-  return cell;
+function cell(value, unit, span) {
+  const found = make("td", { textContent: number(value, unit, span) });
+  if (value !== null) found.dataset.value = value;
+  return found;
 }

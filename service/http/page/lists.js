@@ -1,14 +1,28 @@
-// The list of series: search while typing, pagination, keyboard and pointer.
+// The list of series: search while typing, order by quality, pages made by the daemon, keyboard and pointer.
 
-import { request } from "./api.js";
-import { make } from "./svg.js";
+import { request } from "./data.js";
+import { make } from "./elements.js";
+import { count, percent, skillText, time } from "./format.js";
 
 const PAGE = 50;
 const TYPING = 150; // milliseconds after the last key
 
-/** Starts the picker, which calls `choose(series)` with { id, partition }. Returns { load, mark }. */
-export function picker(choose) {
+/** Describes the figure by which the list is ordered. */
+export function figure(row, sort) {
+  const found = row.quality;
+  if (!found) return "";
+  if (sort === "newest") return time(found.newest_ms);
+  if (sort === "coverage") return found.coverage === null ? "" : `${percent(found.coverage)} of ${percent(found.nominal)}`;
+  const skill = found.skill === null ? "" : `skill ${skillText(found.skill)}`;
+  if (sort === "skill") return skill;
+  const flagged = found.flagged >= 0.0005 ? `${percent(found.flagged, 1)} flagged` : "";
+  return sort === "flagged" ? flagged : [flagged, skill].filter(Boolean).join(", ");
+}
+
+/** Starts the list, which calls `choose(series)` with { id, partition }. Returns { load, mark, rows }. */
+export function seriesList(choose) {
   const search = document.getElementById("search");
+  const sort = document.getElementById("sort");
   const list = document.getElementById("series");
   const found = document.getElementById("found");
   const more = document.getElementById("more");
@@ -21,16 +35,17 @@ export function picker(choose) {
 
   async function load(further = false) {
     requests += 1;
-    const number = requests;
-    const options = { limit: PAGE, search: search.value, ...(further && next ? { after: next } : {}) };
+    const mine = requests;
+    const options = { limit: PAGE, search: search.value, sort: sort.value, ...(further && next ? { after: next } : {}) };
     const page = await request("series", options);
-    if (number !== requests) return rows; // a newer request was made
+    if (mine !== requests) return rows; // a newer request was made
     rows = further ? [...rows, ...page.series] : page.series;
     next = page.next;
     more.hidden = next === null;
-    found.textContent = page.total ? `${rows.length} of ${page.total}` : "no matching series";
+    found.textContent = page.total ? `${count(rows.length)} of ${count(page.total)}` : "no matching series";
     if (!further) active = -1;
-    list.replaceChildren(...rows.map((row, i) => make("li", { id: `series-${i}`, role: "option", textContent: row.id })));
+    list.replaceChildren(...rows.map((row, i) => make("li", { id: `series-${i}`, role: "option" },
+      make("span", { className: "name", textContent: row.id }), make("span", { className: "figure", textContent: figure(row, sort.value) }))));
     show();
     return rows;
   }
@@ -53,6 +68,7 @@ export function picker(choose) {
     show();
   }
 
+  sort.addEventListener("change", () => load().catch(() => {}));
   search.addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(() => load().catch(() => {}), TYPING);
@@ -72,7 +88,7 @@ export function picker(choose) {
     }
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "/" && document.activeElement !== search) {
+    if (event.key === "/" && !event.target.closest?.("input, select, textarea")) {
       search.focus();
       event.preventDefault();
     }
@@ -82,5 +98,5 @@ export function picker(choose) {
     if (item) choose(rows[[...list.children].indexOf(item)]);
   });
   more.addEventListener("click", () => load(true).catch(() => {}));
-  return { load, mark };
+  return { load, mark, rows: () => rows };
 }
