@@ -3,6 +3,17 @@
 from service.recent.alert_log import AlertLog, LoggedAlert
 from service.recent.anomalies import Anomaly
 from service.recent.series_history import Detail
+from service.recent.situations import BoundedSituation, NoAnswerError, Situations
 from service.recent.store import BatchUpdate, RecentStore
 
-__all__ = ["AlertLog", "Anomaly", "BatchUpdate", "Detail", "LoggedAlert", "RecentStore"]
+__all__ = [
+    "AlertLog",
+    "Anomaly",
+    "BatchUpdate",
+    "BoundedSituation",
+    "Detail",
+    "LoggedAlert",
+    "NoAnswerError",
+    "RecentStore",
+    "Situations",
+]
