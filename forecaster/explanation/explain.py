@@ -17,6 +17,7 @@ from forecaster.explanation.similar import PastSituation, similar
 from forecaster.explanation.situation import Situation
 from forecaster.explanation.terms import Terms, terms_of
 from forecaster.features.calendar_steps import step_times
+from forecaster.observe.forecast import LARGEST
 
 PRIOR = "prior"
 """Member of a series that has no scale yet: its newest value, widened by what other series vary (ensemble/prior.py)."""
@@ -162,18 +163,17 @@ def _known(situation: Situation, values: Mapping[str, float | Sequence[float | N
             msg = f"got values of {name[:80]!r}, expected one of the known future covariates: {', '.join(names)}"
             raise BatchError(msg)
         row = known[names.index(name)]
-        if isinstance(given, int | float):
-            row[:] = given
-            continue
-        if not 1 <= len(given) <= horizon:
-            msg = f"{name}: got {len(given)} values, expected 1 to {horizon}: one per step ahead, up to the horizon"
+        listed = [given] * horizon if isinstance(given, int | float) else given
+        if not 1 <= len(listed) <= horizon:
+            msg = f"{name}: got {len(listed)} values, expected 1 to {horizon}: one per step ahead, up to the horizon"
             raise BatchError(msg)
-        for step, value in enumerate(given):
-            if value is not None:
-                row[step] = value
-    if not np.isfinite(known[~np.isnan(known)]).all():
-        msg = "got a value beyond float32, expected numbers up to 3.4e38"
-        raise BatchError(msg)
+        for step, value in enumerate(listed):
+            if value is None:
+                continue
+            if not abs(value) <= LARGEST:
+                msg = f"{name}: got {value}, expected a number that float32 can hold"
+                raise BatchError(msg)
+            row[step] = value
     return known
 
 

@@ -100,11 +100,15 @@ class Terms:
             for late in range(count):
                 part = self.factors[late, :, first:last].astype(np.float64)
                 total[first:last] += np.einsum("mh,mq->hq", part, self.offsets[index + late].astype(np.float64))
-        return float(self.scale) * total
+        total *= float(self.scale)
+        return total
 
     def mixture(self) -> NDArray[np.float64]:
         """Returns base + sum of weight (member - base), in the unit of the data, (H, Q)."""
-        return self.base + np.einsum("mh,mhq->hq", self.weights.astype(np.float64), self.members() - self.base)
+        total: NDArray[np.float64] = np.einsum(
+            "mh,mhq->hq", self.weights.astype(np.float64), self.members() - self.base
+        )
+        return self.base + total
 
     def recombined(self) -> NDArray[np.float64]:
         """Returns the forecast in the unit of the data, (H, Q), by the operations of the kernel in their order."""
@@ -130,7 +134,7 @@ class Terms:
         return found
 
     def _ranges(self) -> list[tuple[int, int, int, int]]:
-        """Returns, per tracked horizon, the horizons up to the next one, from 0 on, its index, and 2 (1 for the last)."""
+        """Returns of every tracked horizon: the horizons up to the next one, from 0 on; its index; 2, of the last 1."""
         last = len(self.tracked) - 1
         return (
             [

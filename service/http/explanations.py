@@ -221,11 +221,11 @@ def explanation_of(
         level=situation.level,
         scale=situation.scale,
         members=[
-            answers.MemberForecast(name=name, weights=plain(weights), quantiles=plain(member))
+            answers.MemberForecast(name=name, weights=weights.tolist(), quantiles=member.tolist())
             for name, weights, member in zip(found.names, found.weights, found.members, strict=True)
         ],
-        correction=plain(found.correction),
-        adjustment=plain(found.adjustment + (quantiles - found.quantiles)),
+        correction=found.correction.tolist(),
+        adjustment=(found.adjustment + (quantiles - found.quantiles)).tolist(),
         read=[answers.ReadValueRow(**one._asdict() | {"value": views.number(one.value)}) for one in found.read],
         similar=[
             answers.PastSituationRow(
@@ -234,7 +234,7 @@ def explanation_of(
             for one in found.similar
         ],
         left_out=[
-            answers.LeftOutRow(kind=one.kind, name=one.name, median=plain(one.median), effect=plain(one.effect))
+            answers.LeftOutRow(kind=one.kind, name=one.name, median=one.median.tolist(), effect=one.effect.tolist())
             for one in found.left_out
         ],
         covariates=list(config.covariates),
