@@ -22,7 +22,6 @@ from forecaster.state.history import HistoryRing
 
 MOST_EVENTS: Final = 4096
 """Events of the series that are copied from the history, the newest ones."""
-_BLOCK: Final = 65_536  # events of all series that are searched at a time
 
 
 @dataclass(frozen=True)
@@ -137,14 +136,12 @@ def _newest(
     history: HistoryRing, serial: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32] | None]:
     """Returns times and robust values of the newest events of a series, oldest first, and known values of the last."""
-    columns, parts, count = history.columns, list[NDArray[np.int64]](), 0
-    end, oldest = history.written, max(0, history.written - history.capacity)
-    while end > oldest and count < MOST_EVENTS:
-        first = max(oldest, end - _BLOCK)
-        places = np.arange(first, end) % history.capacity
-        found = places[columns["series"][places] == serial]
-        parts.append(found[-(MOST_EVENTS - count) :])
-        count, end = count + len(parts[-1]), first
-    at = np.concatenate([*reversed(parts), np.zeros(0, np.int64)])
+    columns, used = history.columns, min(history.written, history.capacity)
+    next_one = history.written % history.capacity if used else 0
+    series = columns["series"]
+    at = np.flatnonzero(series[:next_one] == serial)[-MOST_EVENTS:]
+    if len(at) < MOST_EVENTS:  # the older part of the ring
+        older = np.flatnonzero(series[next_one:used] == serial) + next_one
+        at = np.concatenate((older[max(0, len(older) + len(at) - MOST_EVENTS) :], at))
     known = columns["future"][at[-1]].copy() if "future" in columns and len(at) else None
     return columns["timestamp_ms"][at], columns["robust"][at], known

@@ -61,9 +61,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         for at, series in enumerate(("a", "b"))
     ]
     (folder / "load.csv").write_text("\n".join(["series,timestamp,value,rain", *lines]) + "\n")
-    (folder / "forecaster.toml").write_text(
-        SETTINGS.format(folder=folder, form=request.param, every=250 * (request.param == "compact"))
-    )
+    values = {"folder": folder, "form": request.param, "every": 250 * (request.param == "compact")}
+    (folder / "forecaster.toml").write_text(SETTINGS.format(**values))
     done = CliRunner().invoke(main, ["run", "--config", str(folder / "forecaster.toml")])
     assert done.exit_code == 0, done.output
     return folder
