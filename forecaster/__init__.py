@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from forecaster.evaluation.scores import Scores, at_levels, score
     from forecaster.evaluation.seasons import calendar_seasons, detect_seasons, on_grid
     from forecaster.evaluation.shadow import Shadow
+    from forecaster.explanation.explain import Explanation, WhatIf, explain, what_if
+    from forecaster.explanation.left_out import LeftOut
+    from forecaster.explanation.read_values import ReadValue
+    from forecaster.explanation.row_twin import RowTwin
+    from forecaster.explanation.similar import PastSituation
+    from forecaster.explanation.situation import Situation
     from forecaster.features.calendar import calendar_table
     from forecaster.features.calendar_steps import (
         cadence_months,
@@ -106,6 +112,17 @@ _MODULES = {
         "on_grid",
     ),
     "evaluation.shadow": ("Shadow",),
+    "explanation.explain": (
+        "Explanation",
+        "WhatIf",
+        "explain",
+        "what_if",
+    ),
+    "explanation.left_out": ("LeftOut",),
+    "explanation.read_values": ("ReadValue",),
+    "explanation.row_twin": ("RowTwin",),
+    "explanation.similar": ("PastSituation",),
+    "explanation.situation": ("Situation",),
     "features.calendar": ("calendar_table",),
     "features.calendar_steps": (
         "cadence_months",
@@ -205,21 +222,26 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "DriftTest",
+    "Explanation",
     "FitProgress",
     "FitReport",
     "Forecaster",
     "ForecasterError",
     "Forecasts",
     "History",
+    "LeftOut",
     "MissingExtraError",
     "Model",
     "ModelConfig",
     "Note",
     "NothingToLearnError",
+    "PastSituation",
     "Quality",
     "QualityWatch",
+    "ReadValue",
     "RecentScores",
     "Retraining",
+    "RowTwin",
     "Scores",
     "SequenceConfig",
     "SequenceModel",
@@ -232,9 +254,11 @@ __all__ = [
     "SeriesNames",
     "Shadow",
     "Silence",
+    "Situation",
     "Status",
     "TrainConfig",
     "TrainingError",
+    "WhatIf",
     "at_levels",
     "backtest",
     "cadence_months",
@@ -248,6 +272,7 @@ __all__ = [
     "chosen",
     "compare",
     "detect_seasons",
+    "explain",
     "fit",
     "fit_from",
     "fit_sequences",
@@ -277,5 +302,6 @@ __all__ = [
     "transferred",
     "use_kernels",
     "used_kernels",
+    "what_if",
     "with_profile",
 ]

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from forecaster.explanation.explain import Explanation, WhatIf
+    from forecaster.explanation.situation import Situation
     from forecaster.observe.row_rules import NumbersOf
     from forecaster.observe.series_scores import RecentScores
     from forecaster.state.table import Table
@@ -306,6 +308,40 @@ class Forecaster:
         twin = type(self)(self.model, max_series=count, history_events=0)
         twin._observed.copy_row(self._observed, self._table.index[series], count)  # noqa: SLF001 - of the same class
         return twin
+
+    def situation(self, series: str) -> Situation:
+        """Copies what the newest forecast of a series was computed from, for `explain` and `what_if` in any thread.
+
+        Raises:
+            BatchError: the series has no row, or no forecast of steps ahead yet.
+        """
+        from forecaster.explanation.situation import situation_of  # noqa: PLC0415 - loaded only where it is used
+
+        return situation_of(self._observed, series)
+
+    def explain(self, series: str) -> Explanation:
+        """Explains the newest forecast of a series; changes nothing.
+
+        Raises:
+            BatchError: as of `situation`.
+        """
+        from forecaster.explanation.explain import explain  # noqa: PLC0415 - as above
+
+        return explain(self.situation(series))
+
+    def what_if(self, series: str, values: Mapping[str, float | Sequence[float | None]]) -> WhatIf:
+        """Computes the newest forecast of a series for other known future values; changes nothing.
+
+        Args:
+            series: its identifier.
+            values: by covariate, see `explanation.explain.what_if`.
+
+        Raises:
+            BatchError: as of `situation`; or the network has no such covariate, or there are too many values.
+        """
+        from forecaster.explanation.explain import what_if  # noqa: PLC0415 - as above
+
+        return what_if(self.situation(series), values)
 
     def header(self) -> dict[str, Any]:
         """Returns the JSON-able metadata that belong to `state()`."""

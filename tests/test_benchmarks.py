@@ -35,6 +35,7 @@ import shape_search
 import sqlite_output
 import table as compared
 import trend
+import what_if
 import window_snapshots
 import without_hints
 
@@ -53,6 +54,15 @@ def test_trend() -> None:
     assert int(rows["linear"][0]) > 0
     assert float(rows["linear"][1]) <= 1.0
     assert all(rows[shape][5] == "0.0%" for shape in ("linear", "sawtooth", "still", "walk"))
+
+
+def test_what_if(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each part has a figure, and both forecasts of an answer take well under a millisecond."""
+    monkeypatch.setattr(sys, "argv", ["what_if.py", "--events", "600", "--series", "20", "--times", "20"])
+    what_if.main()
+    found = {line[:32].strip(): float(line[32:].split()[0]) for line in capsys.readouterr().out.splitlines()}
+    assert found.keys() == {"copy of the row, in the loop", "what if: both forecasts", "explanation"}
+    assert found["what if: both forecasts"] < 1000
 
 
 def test_long_seasons() -> None:

@@ -6,7 +6,8 @@ The daemon needs the ensemble weights alone; other names are imported on first a
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from forecaster.inspection.mixture_weights import member_names, mixture_weights
+from forecaster.ensemble.names import member_names
+from forecaster.inspection.mixture_weights import mixture_weights
 
 if TYPE_CHECKING:
     from forecaster.inspection.gradients import gradient_by_lag, plot_gradients, stream_gradient_by_lag

@@ -7,20 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.config import ModelConfig
 from forecaster.ensemble.combine import ensemble_constants
+from forecaster.ensemble.names import member_names
 from forecaster.ensemble.weights import gather_losses, tracked_horizons, weigh
 from forecaster.features.counters import STEPS
 from forecaster.forecaster import Forecaster
 from forecaster.kernels.jit import kernel
-
-
-def member_names(config: ModelConfig) -> tuple[str, ...]:
-    """Returns the members of `config`, in the order of `mixture_weights`; ("network",) without an ensemble."""
-    if not config.mixture:
-        return ("network",)
-    kinds = ("seasonal_naive", "seasonal_level", "two_seasons")
-    return ("network", "trend", *(f"{kind}_{season}" for season in config.seasons for kind in kinds))
 
 
 @kernel

@@ -14,6 +14,7 @@ COMMANDS = {
     "inspect": Entry("inspect", "inspect", "Show how an input would be read, and the configuration for it."),
     "forecast": Entry("forecast", "forecast", "Forecast what follows in a file, once, for every series."),
     "forecasts": Entry("forecasts", "forecasts", "Show forecasts that a daemon has stored, beside the actuals."),
+    "explain": Entry("explain", "explain", "Explain a forecast: members, weights, calibration, what it read, effects."),
     "retrain": Entry("retrain", "retrain", "Train a new model on recent history; promote it if it is better."),
     "backtest": Entry("backtest", "backtest", "Backtest: forecast the events of a file in time order, and score it."),
     "tune": Entry("tune", "tune", "Search for hyperparameters that forecast a history better."),

@@ -23,6 +23,7 @@ from service.file_watcher import FileWatcher
 from service.http import (
     AlertViews,
     Api,
+    Explanations,
     Hub,
     OtlpPush,
     Push,
@@ -143,6 +144,7 @@ class Daemon:
             alerts=AlertViews(alerts, config, lambda partition: said.known(feedback_file(partition))),
             ingest=ingest,
         )  # fmt: skip
+        explanations = Explanations(seen, self._engine.situations)
         self._push = push = Push(self._pushed, config.input, metrics, clock, _frames_of(config, metrics))
         app = create_app(
             metrics,
@@ -150,7 +152,7 @@ class Daemon:
             lambda: self._engine.status,
             routes=[
                 *page_routes(),
-                *api_routes([*api.endpoints(), *push.endpoints()]),
+                *api_routes([*api.endpoints(), *explanations.endpoints(), *push.endpoints()]),
                 *OtlpPush(push, config.input).routes(),
             ],
         )

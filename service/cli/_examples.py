@@ -25,6 +25,10 @@ EXAMPLES = {
         "forecaster forecasts --series 'shop.*'",
         "forecaster forecasts --at 2026-11-22T10:00:00Z --last 24 --as csv --to yesterday.csv",
     ),
+    "explain": (
+        "forecaster explain shop.north --at 2026-11-22T10:00:00Z --config forecaster.toml",
+        "forecaster explain shop.north --horizon 24 --as json | jq .left_out",
+    ),
     "retrain": (
         "forecaster retrain --config forecaster.toml",
         "forecaster retrain --config forecaster.toml --group shop",

@@ -33,6 +33,11 @@ class Limits:
         bounds = [(-math.inf, math.inf), *(limit.bounds for limit in limits)]
         self._least, self._greatest = np.array(bounds, np.float64).T
 
+    def bounds_of(self, series: str) -> tuple[float, float]:
+        """Returns the least and the greatest value of forecasts of a series; infinite without bounds."""
+        which = int(self._patterns.first([series])[0])
+        return float(self._least[which]), float(self._greatest[which])
+
     def applied(self, series: Sequence[str], forecasts: Forecasts) -> Forecasts:
         """Returns the forecasts with their quantiles clipped to the bounds; the input is not changed.
 

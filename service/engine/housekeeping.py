@@ -1,6 +1,7 @@
 """The work of the engine between batches: some of it in every iteration, most of it once a second.
 
-every iteration   heartbeat, trainings that have ended or were requested, settings that have changed
+every iteration   heartbeat, trainings that have ended or were requested, settings that have changed, questions about
+                  the situation of a series
 every second      anomaly rules, champion, trials, gauges and status, left partitions, memory, kernels, feedback,
                   retention
 """
@@ -19,6 +20,7 @@ from service.engine.literal_kernels import LiteralKernels
 from service.engine.malloc_trim import MallocTrimmer
 from service.engine.partition_set import PartitionSet
 from service.engine.retention import Retention
+from service.engine.situation_answers import SituationAnswers
 from service.engine.snapshot_timer import SnapshotTimer
 from service.engine.status import show
 from service.monitoring.exported_series import ExportedSeries
@@ -43,6 +45,7 @@ class Kept:
     trimmer: MallocTrimmer
     kernels: LiteralKernels
     feedback: FeedbackIntake
+    answers: SituationAnswers
 
 
 class Housekeeping:
@@ -83,6 +86,7 @@ class Housekeeping:
             group.training.run(partitions.served.values(), ended=ended, asked=asked)
         if self._wanted is not self.config:
             self._put_in_force(self._wanted, partitions)
+        self._kept.answers.run(partitions.served)
         if self._clock.monotonic() >= self._due:
             self._due = self._clock.monotonic() + PERIOD_SECONDS
             self._run_periodic(partitions, transport)

@@ -41,6 +41,7 @@ from service.engine.replayed_units import ReplayedUnits
 from service.engine.restore import Restorer
 from service.engine.retention import Retention
 from service.engine.schema_lookups import SchemaLookups
+from service.engine.situation_answers import SituationAnswers
 from service.engine.snapshot_timer import SnapshotTimer
 from service.errors import (
     SinkClosedError,
@@ -116,6 +117,7 @@ class Engine:
 
     Attributes:
         summary: counts of the records that this process published.
+        situations: where other threads ask what the newest forecast of a series was computed from.
         regrouping: whether `run` ended because series need other groups, with which it is to be started again.
     """
 
@@ -161,8 +163,9 @@ class Engine:
             [*self._groups.values()], conditions, exported, self._retention, self._snapshots, trainer,
             MallocTrimmer(clock), LiteralKernels(clock, parses=lambda: self._decoder.waits),
             FeedbackIntake(FeedbackStore(config.state.data_dir / "feedback"), metrics),
+            SituationAnswers([*self._groups.values()]),
         )  # fmt: skip
-        self._kernels = kept.kernels
+        self._kernels, self.situations = kept.kernels, kept.answers.situations
         self._housekeeping = Housekeeping(config, kept, metrics, health, clock)
         self.summary = summary or RunSummary(inspection(config))
         published_from = {name: config.of_group(name).output.publish_from_ms for name in config.group_names}

@@ -3,6 +3,7 @@
 from service.http.alert_views import AlertViews
 from service.http.api import Api, status_of
 from service.http.app import create_app
+from service.http.explanations import Explanations
 from service.http.guard import Guard
 from service.http.openapi import api_routes, openapi_document
 from service.http.otlp_push import OtlpPush
@@ -15,6 +16,7 @@ from service.http.tls_reload import ReloadableTls
 __all__ = [
     "AlertViews",
     "Api",
+    "Explanations",
     "Guard",
     "HttpServer",
     "Hub",

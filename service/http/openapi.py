@@ -17,13 +17,14 @@ from starlette.routing import BaseRoute, Route
 from service.config.input import InputConfig
 from service.http.api import Api
 from service.http.endpoint import BASE, Endpoint
+from service.http.explanations import Explanations
 from service.http.push import Push
 from service.http.schemas import Failure, LiveEvent, LiveLost
 from service.http.stream import Hub
 from service.lifecycle import SystemClock
 from service.monitoring.health import Health
 from service.monitoring.metrics import Metrics
-from service.recent import RecentStore
+from service.recent import RecentStore, Situations
 from service.registry.models import Registry
 
 _TEXTS: Final = {
@@ -76,9 +77,8 @@ def openapi_document() -> dict[str, Any]:
     live = RecentStore(0, 1)
     hub = Hub(live, lambda: LiveLost(messages=0), 0, metrics)
     reading = Api(live, Registry(Path(), SystemClock()), health, dict, hub)
-    return openapi(
-        [*reading.endpoints(), *Push(None, InputConfig.model_validate({}), metrics, SystemClock()).endpoints()]
-    )
+    push = Push(None, InputConfig.model_validate({}), metrics, SystemClock())
+    return openapi([*reading.endpoints(), *Explanations(live, Situations()).endpoints(), *push.endpoints()])
 
 
 def api_routes(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:

@@ -28,6 +28,13 @@ WHERE series = ? AND origin_ms <= ? AND status <> 'unknown' ORDER BY origin_ms D
 # A record with several events may have corrected a forecast several times: these have the same targets.
 _TARGETS: Final = """
 SELECT step, target FROM steps WHERE series = ? AND origin_ms = ? AND partition = ? AND position = ?"""
+_NEWEST_MADE: Final = """
+SELECT origin_ms, position, partition, model, quantiles FROM forecasts
+WHERE series = ? AND origin_ms <= ? AND status <> 'unknown' AND revision = 0 ORDER BY origin_ms DESC, id DESC LIMIT 1"""
+_CODES: Final = """
+SELECT f.quantiles, f.least, f.greatest, f.digits
+FROM stored_forecasts AS f JOIN series_names AS n ON n.id = f.series
+WHERE n.name = ? AND f.origin_ms = ? AND f.position = ? AND f.steps > 0 ORDER BY f.id LIMIT 1"""
 _ACTUALS: Final = """
 SELECT step, actual FROM verified WHERE series = ? AND origin_ms = ? AND partition = ? AND position = ?"""
 
@@ -41,6 +48,25 @@ FROM stored_silences AS s JOIN contexts AS c ON c.id = s.context JOIN series_nam
 WHERE s.id > ? ORDER BY s.id LIMIT ?"""
 _BATCHES_AFTER: Final = "SELECT rowid, partition, position = next_position, forecasts FROM batches WHERE rowid > ?"
 _OF_STORED: Final = tuple(name for name in CompactForecast._fields if name not in ("context", "more", "quantiles"))
+
+
+class StoredOrigin(NamedTuple):
+    """A stored forecast, and the event that it was made at.
+
+    Attributes:
+        series, origin_ms: of the event. partition, position: of its record.
+        model: the first digits of its sha256.
+        quantiles: as text shows them.
+        codes: as they are stored: codes, least, greatest, digits (`CompactForecast`); None where they are JSON.
+    """
+
+    series: str
+    origin_ms: int
+    partition: str
+    position: int
+    model: str
+    quantiles: list[list[float]]
+    codes: tuple[bytes, float, float, int | None] | None
 
 
 class _Place(NamedTuple):
@@ -97,6 +123,24 @@ class SqliteForecasts(SqliteReader, StoredOutputs):
         except sqlite3.Error as error:
             msg = f"{self._path}: cannot be read ({error}); expected the SQLite output of a daemon"
             raise SinkFormatError(msg) from error
+
+    def made_up_to(self, series: str, until_ms: int) -> StoredOrigin | None:
+        """Returns the newest forecast of a series up to an event time, without corrections; None without one.
+
+        Raises:
+            SinkFormatError: the file is none of this program.
+        """
+
+        def read(database: sqlite3.Connection, _name: str, _tables: frozenset[str]) -> StoredOrigin | None:
+            found = database.execute(_NEWEST_MADE, (series, until_ms)).fetchone()
+            if found is None:
+                return None
+            origin_ms, position, partition, model, quantiles = found
+            row = database.execute(_CODES, (series, origin_ms, position)).fetchone()
+            codes = None if row is None or row[0] is None else (bytes(row[0]), *row[1:])
+            return StoredOrigin(series, origin_ms, partition, position, model, json.loads(quantiles), codes)
+
+        return self.read(read, None)
 
     # Following -----------------------------------------------------------------------------------------------
 

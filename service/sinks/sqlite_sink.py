@@ -103,6 +103,24 @@ class SqliteSink(Sink):
             self.close()
             raise
 
+    def open_to_read(self) -> None:
+        """Opens the file to read what is committed now, also while a daemon writes it; takes no lock.
+
+        Raises:
+            SinkFormatError: there is no such file, or it was not written by this program.
+        """
+        self.close()
+        try:
+            place = f"{self.path.absolute().as_uri()}?mode=ro"
+            self._database = sqlite3.connect(place, uri=True, isolation_level=None)
+            self._database.execute("BEGIN")  # all queries see the same commit
+            self._note_tables()
+            self._starts = self._read_starts()
+        except sqlite3.Error as error:
+            self.close()
+            msg = f"{self.path}: cannot be read ({error}); expected the SQLite output of a daemon"
+            raise SinkFormatError(msg) from error
+
     def _take_lock(self) -> None:
         try:
             self._lock.take()

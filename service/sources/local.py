@@ -102,6 +102,11 @@ class LocalSource(Source):
             reader.open([entry for entry in sink.files(name) if entry.base >= 0], committed)  # not of a history before
             self._published[name] = reader.position
 
+    def open_to_replay(self, sink: CommittedPositions) -> None:
+        """Opens the files to replay only: nothing is spooled, and no lock is taken."""
+        for name, reader in self._readers.items():
+            reader.open([entry for entry in sink.files(name) if entry.base >= 0], sink.committed(name))
+
     def partitions(self) -> Sequence[str]:
         """Returns the entries of `input.files`; standard input is "stdin", pushed events are "push"."""
         return list(self._readers)

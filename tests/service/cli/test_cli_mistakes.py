@@ -60,6 +60,8 @@ MISTAKES = [
     Mistake("retrain --data-dir damaged", 1, (f"{NAME}.safetensors", "restore the file")),
     Mistake("forecast", 2, ("Missing argument 'DATA'",)),
     Mistake("forecasts --data-dir nowhere", 1, ("forecasts.sqlite: cannot be read", "expected the SQLite output")),
+    Mistake("explain a --input events.csv --data-dir nowhere", 1, ("has no forecast of series 'a' up to that time",)),
+    Mistake("explain a --at noon", 2, ("--at", "got 'noon'", "expected a time like 2026-11-22T10:00:00Z")),
     Mistake("forecasts --as parquet", 2, ("--as parquet without --to", "expected a file to write")),
     Mistake("forecasts --at noon", 2, ("--at", "got 'noon'", "expected a time like 2026-11-22T10:00:00Z")),
     Mistake("forecasts --last 0", 2, ("--last", "0 is not in the range")),
