@@ -6,6 +6,7 @@ missing one names the extra that contains it.
 
 from forecaster.interop.estimator import FrameForecaster
 from forecaster.interop.frames import batch_from_frame, forecast_frame
+from forecaster.interop.keyed import KeyedForecaster
 from forecaster.interop.online import OnlineForecaster
 from forecaster.interop.onnx_graph import export_onnx
 from forecaster.interop.plots import plot
@@ -13,6 +14,7 @@ from forecaster.interop.torch_weights import from_torch, to_torch
 
 __all__ = [
     "FrameForecaster",
+    "KeyedForecaster",
     "OnlineForecaster",
     "batch_from_frame",
     "export_onnx",
