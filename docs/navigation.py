@@ -11,7 +11,7 @@ SECTIONS = {
     "How to": [
         "files", "kafka", "parquet", "postgres", "history", "raw-events", "prometheus-only", "remote-write", "groups",
         "retraining", "shapes", "seasons", "covariates", "data", "anomalies", "alerts", "backtest", "recurrent", "page",
-        "scaling", "autoscaling", "deploying", "operations", "security", "upgrading",
+        "engines", "scaling", "autoscaling", "deploying", "operations", "security", "upgrading",
     ],
     "Reference": [
         "cli", "configuration", "metrics", "logs", "messages", "forms", "kinds", "api", "library", "reference",

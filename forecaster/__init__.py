@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from forecaster.forecaster import Forecaster
     from forecaster.inspection import member_names, mixture_weights
+    from forecaster.interop.reading import read
     from forecaster.kernels.setting import use_kernels, used_kernels
     from forecaster.model import Model, load_model, same_shape, save_model
     from forecaster.observe.kernel import kernel_form
@@ -121,6 +122,7 @@ _MODULES = {
         "member_names",
         "mixture_weights",
     ),
+    "interop.reading": ("read",),
     "kernels.setting": (
         "use_kernels",
         "used_kernels",
@@ -248,6 +250,7 @@ __all__ = [
     "mixture_weights",
     "on_grid",
     "padded",
+    "read",
     "retrained",
     "rollout",
     "same_shape",

@@ -56,7 +56,7 @@ def daemon_forecasts(folder: Path) -> Quantiles:
 def check_equal(found: Quantiles, expected: Quantiles) -> None:
     """Checks that the quantiles, printed as the daemon prints them, are the daemon's.
 
-    Its digits identify a float32, which the quantiles are but for the first values of a series (service.messages.digits).
+    Its digits identify a float32, which the quantiles are but for the first values of a series.
     """
     assert found.keys() == expected.keys()
     for key, quantiles in found.items():

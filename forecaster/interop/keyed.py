@@ -172,7 +172,7 @@ class KeyedForecaster:
         """
         magic, shape, checksum = _HEAD.unpack_from(state) if len(state) >= _HEAD.size else (b"", b"", 0)
         if magic != _MAGIC:
-            msg = f"got {len(state)} bytes that begin with {state[:8]!r}, expected the state of a key; None for a new key"
+            msg = f"got {len(state)} bytes that begin with {state[:8]!r}, expected the state of a key, or None"
             raise CheckpointError(msg)
         if shape != self._shape:
             msg = (

@@ -61,6 +61,8 @@ class RegularSeries:
             ConfigError: the horizon is longer than the network's.
         """
         if horizon > self.config.horizon:
-            expected = f"at most {self.config.horizon}, the horizon of the network: pass a ModelConfig with a longer one"
+            expected = (
+                f"at most {self.config.horizon}, the horizon of the network; pass a ModelConfig with a longer one"
+            )
             raise ConfigError("horizon", horizon, expected)
         return at_levels(self._ahead[:horizon], self.config.quantiles, levels)

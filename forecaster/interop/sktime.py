@@ -27,6 +27,11 @@ class SktimeForecaster(_base.BaseForecaster):  # type: ignore[misc, name-defined
 
     Args:
         model: a trained network, or its configuration; None: the pretrained weights, 24 steps ahead.
+
+    Examples:
+        >>> from sktime.datasets import load_airline
+        >>> from forecaster.interop import SktimeForecaster
+        >>> ahead = SktimeForecaster().fit(load_airline()).predict(fh=[1, 2, 3])
     """
 
     _tags = {  # noqa: RUF012 - sktime's way to describe a class

@@ -51,7 +51,7 @@ def test_quix_streams(python: Path, bootstrap: str, admin: KafkaAdminClient, tmp
     (tmp_path / "application.py").write_text(code)
 
     topics = [f"{name}-demand", f"{name}-forecasts"]
-    admin.create_topics(dict.fromkeys(topics, {"num_partitions": 1, "replication_factor": 1}))
+    admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1} for topic in topics})
     admin.wait_for_topics(topics)
 
     def send(events: list[list[str]]) -> None:

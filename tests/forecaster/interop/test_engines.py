@@ -68,7 +68,9 @@ def test_spark(folder: Path, expected: Quantiles, monkeypatch: pytest.MonkeyPatc
         exec(compile(example("Spark Structured Streaming"), "docs/engines.md", "exec"), {})  # noqa: S102 - of the page
         rows = session.read.parquet("forecasts").selectExpr("series", "unix_millis(origin) AS ms", "quantiles")
         found = {
-            (row.series, f"{dt.datetime.fromtimestamp(row.ms / 1000, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"): np.array(row.quantiles)
+            (row.series, f"{dt.datetime.fromtimestamp(row.ms / 1000, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"): np.array(
+                row.quantiles
+            )
             for row in rows.collect()
         }
     finally:

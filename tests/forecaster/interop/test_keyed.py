@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle  # what stream processors send to their workers
 from dataclasses import replace
 from typing import Any
@@ -60,7 +61,7 @@ class TestLaw:
 
     @each_model
     @each_bound
-    @settings(max_examples=40, deadline=None, derandomize=True)
+    @settings(max_examples=20, deadline=None, derandomize=True)
     @given(stream=STREAMS, cuts=st.lists(st.integers(0, 90), max_size=6))
     def test_equals_a_forecaster_of_the_key(
         self, model: Model, late_within: int, stream: list[tuple[str, int, float]], cuts: list[int]
@@ -73,21 +74,23 @@ class TestLaw:
             state, once = keyed.observe(None, part.timestamp_ms, part.value)
             assert equal(once, alone)
             resumed, places = None, [0, *sorted(cut for cut in cuts if cut <= len(part)), len(part)]
-            for start, end in zip(places, places[1:], strict=False):
+            for start, end in itertools.pairwise(places):
                 resumed, some = keyed.observe(resumed, part.timestamp_ms[start:end], part.value[start:end])
                 assert row_of(some, slice(None)) == row_of(alone, slice(start, end))
             assert resumed == state
             assert len(state) == keyed.state_bytes
 
     @each_model
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(max_examples=25, deadline=None, derandomize=True)
     @given(stream=STREAMS)
     def test_equals_a_forecaster_of_all_keys(self, model: Model, stream: list[tuple[str, int, float]]) -> None:
         """From the second different value of a key on, its forecasts are those among other keys."""
         batch, keyed = events_of(stream), KeyedForecaster(model)
         together, states, known = Forecaster(model).observe(batch), dict[str, bytes](), dict[str, list[float]]()
         for at, name in enumerate(batch.series):
-            states[name], one = keyed.observe(states.get(name), batch.timestamp_ms[at : at + 1], batch.value[at : at + 1])
+            states[name], one = keyed.observe(
+                states.get(name), batch.timestamp_ms[at : at + 1], batch.value[at : at + 1]
+            )
             columns = ("status", "origin_ms", "interval_ms", "steps", "notes", "noted_ms")
             assert row_of(one, 0, columns) == row_of(together, at, columns)
             values = known.setdefault(name, [])
@@ -188,7 +191,7 @@ class TestState:
         keyed = KeyedForecaster(MODELS["gru"], late_within=3)
         sent = pickle.dumps(keyed)
         assert len(sent) < keyed.model.params.nbytes + 8_000
-        copy = pickle.loads(sent)
+        copy = pickle.loads(sent)  # noqa: S301 - as above
         state, _ = keyed.observe(None, [cases.T0], [3.0])
         one, other = (each.observe(state, [cases.T0 + cases.STEP_MS], [4.0]) for each in (keyed, copy))
         assert one[0] == other[0]

@@ -41,7 +41,7 @@ class TestRegularSeries:
         assert np.isnan(fitted[0][0]).all()
 
     def test_left_out_steps_are_missing(self) -> None:
-        """A step that is left out is a missing value; the time since the value before is an input, and changes little."""
+        """A step that is left out is a missing value; the time since the last value is an input, and changes little."""
         kept = np.flatnonzero(np.arange(96) % 7 > 0)
         one, other = RegularSeries(CONFIG), RegularSeries(CONFIG)
         one.observe(kept, VALUES[kept])
