@@ -54,7 +54,8 @@ class SktimeForecaster(_base.BaseForecaster):  # type: ignore[misc, name-defined
         super().__init__()
 
     def _fit(self, y: Any, X: Any, fh: Any) -> SktimeForecaster:  # noqa: ARG002 - sktime's signature
-        self._series, self._newest = RegularSeries(self.model or ModelConfig()), None
+        self._series = RegularSeries(self.model or ModelConfig())
+        self._newest: int | None = None
         self._freq = _frequency(y.index)
         return self._observe(y)
 

@@ -169,8 +169,8 @@ def _files(entry: str) -> list[Path]:
 
 def _check_names(sample: InputSample, settings: InputConfig, table: Any) -> None:
     """Refuses rows without the name of their series, of which the choice would take another field, or reject them."""
-    named = settings.fields.series if "series" in settings.fields.model_fields_set else []
-    fields = {named} if isinstance(named, str) else set(named)
+    named = settings.fields.series if "series" in settings.fields.model_fields_set else ()
+    fields = {named} if isinstance(named, str) else {*named}
     fields = fields or {path for path in sample.paths if path.rpartition(".")[2].lower() in KNOWN["series"]}
     for field in sorted(fields & set(sample.paths)):
         cells = [row.get(field) for row in sample.rows] if table is None else table[field].to_pylist()
