@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from forecaster.forecaster import Forecaster
     from forecaster.inspection import member_names, mixture_weights
+    from forecaster.interop.reading import read
     from forecaster.kernels.setting import use_kernels, used_kernels
     from forecaster.model import Model, load_model, same_shape, save_model
     from forecaster.observe.kernel import kernel_form
@@ -140,6 +141,7 @@ _MODULES = {
         "member_names",
         "mixture_weights",
     ),
+    "interop.reading": ("read",),
     "kernels.setting": (
         "use_kernels",
         "used_kernels",
@@ -287,6 +289,7 @@ __all__ = [
     "mixture_weights",
     "on_grid",
     "padded",
+    "read",
     "retrained",
     "rollout",
     "same_shape",

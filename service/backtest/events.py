@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +84,11 @@ def read_file(path: Path, config: Config) -> EventTable:
 
 
 def read_events(
-    path: Path, settings: InputConfig, horizon: int = 1, aggregator: Aggregator | None = None
+    path: Path,
+    settings: InputConfig,
+    horizon: int = 1,
+    aggregator: Aggregator | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> EventTable:
     """Reads a file in any format of `input.format`, and sorts its events by time.
 
@@ -92,6 +96,8 @@ def read_events(
     by `forecaster run` (`service.discovery.choice`). `horizon` steps of known future values are read. With an
     aggregator, the events are the windows that the records of the file close, in its order, as in the daemon: of a
     window that late events revise, the last value; windows with equal begins are in the order of their names.
+
+    `progress` is called with the number of events so far, 0 for the unknown number of all, and "reading".
 
     Raises:
         ConfigurationError: format or columns cannot be determined.
@@ -131,6 +137,8 @@ def read_events(
                     future.append(decoded.future)
                 rejects += len(rejected)
                 example = example or next(iter(rejected), None)
+                if progress is not None:
+                    progress(sum(map(len, times)), 0, "reading")
         if damage := source.damage():
             msg = f"{path}: {damage}"
             raise ServiceError(msg)
@@ -146,6 +154,20 @@ def read_events(
         keep = _last_values(names.ranked()[1][numbers], columns[0], np.concatenate(revises))
         numbers, columns = numbers[keep], (columns[0][keep], columns[1][keep])
     return _in_time_order(names, numbers, *columns, covariates, future, rejects, example)
+
+
+def joined(tables: Sequence[EventTable]) -> EventTable:
+    """Returns the events of one table or several, in time order; those of equal time in the order of the tables."""
+    if len(tables) == 1:
+        return tables[0]
+    names = _Names()
+    numbers = [names.numbers(table.names)[table.series] for table in tables]
+    times, values = (np.concatenate([getattr(table, name) for table in tables]) for name in ("timestamp_ms", "value"))
+    covariates, future = ([one for table in tables if (one := getattr(table, name)) is not None]
+                          for name in ("covariates", "future"))  # fmt: skip
+    rejects = sum(table.rejects for table in tables)
+    example = next((table.example for table in tables if table.example is not None), None)
+    return _in_time_order(names, np.concatenate(numbers), times, values, covariates, future, rejects, example)
 
 
 def _revises(decoded: Decoded) -> NDArray[np.bool_]:

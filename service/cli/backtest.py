@@ -13,9 +13,9 @@ import orjson
 
 from service.cli._errors import FAILED, Failed
 from service.cli._options import OutFile, with_config, without_groups
-from service.cli._progress import events_bar
 from service.config.sections import Config
 from service.errors import ConfigurationError
+from service.notebook.progress import events_bar
 
 if TYPE_CHECKING:
     from service.backtest.events import EventTable

@@ -14,11 +14,11 @@ import orjson
 
 from service.cli._errors import FAILED, Failed
 from service.cli._options import with_config, without_groups
-from service.cli._progress import events_bar
 from service.cli.tail import interval_cells
 from service.config.sections import Config
 from service.messages.digits import plain
 from service.messages.timestamps import LATEST_MS, format_times
+from service.notebook.progress import events_bar
 
 if TYPE_CHECKING:
     from service.backtest.latest import Latest
