@@ -75,7 +75,7 @@ def by_step(methods: Mapping[str, Scored], step: str) -> str:
         axis.plot(steps, scores.by_step, label=name, marker="o" if len(steps) == 1 else "", **style)
     axis.set(xlabel=xlabel, ylabel="sCRPS", ylim=(0, None))
     axis.xaxis.get_major_locator().set_params(integer=True)
-    _legend(axis)
+    _legend_below(figure, axis)
     return svg(figure, "Error by steps ahead, for each method")
 
 
@@ -92,7 +92,7 @@ def coverage_by_step(scores: Scored, step: str) -> str:
     axis.set(xlabel=xlabel, ylabel="% of the actuals")
     axis.set_ylim(min(70.0, axis.get_ylim()[0]), 100.0)
     axis.xaxis.get_major_locator().set_params(integer=True)
-    _legend(axis)
+    _legend_below(figure, axis)
     return svg(figure, "Coverage of the 80 % and the 90 % interval by steps ahead")
 
 
@@ -121,7 +121,7 @@ def by_time(methods: Mapping[str, Scored], timezone: str) -> str:
     if days:
         next(left).set(xlabel=f"weekday of the target ({timezone})", ylim=(0, None), ylabel="" if hours else "sCRPS",
                        xticks=range(7), xticklabels=WEEKDAYS)  # fmt: skip
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    _legend_below(figure, axes[0])
     return svg(figure, "Error by the hour and the weekday of the target, for each method")
 
 
@@ -136,7 +136,7 @@ def calibration(scores: Scored) -> str:
     left.plot([0, 1], [0, 1], color=SOFT, linewidth=1, label="calibrated")
     left.plot(LEVELS, scores.below, color=OWN, marker="o", markersize=3, label="forecaster")
     left.set(xlabel="level of the quantile", ylabel="share of actuals at or below", xlim=(0, 1), ylim=(0, 1))
-    _legend(left)
+    left.legend(frameon=False, fontsize=8)
     edges = [0.0, *LEVELS]
     right.bar(edges, scores.pit / 0.05, width=0.05, align="edge", color=OWN, edgecolor="white")
     right.axhline(1.0, color=SOFT, linewidth=1)
@@ -213,9 +213,9 @@ def retrainings(decisions: Sequence[Retraining], times: Sequence[dt.datetime], t
     )
     axis.set(xlabel=f"time of the training in the data ({timezone})", ylabel="held-out loss / naive")
     _dates(axis, timezone)
-    _legend(axis)
+    _legend_below(figure, axis)
     return svg(figure, "Held-out losses of the model in use and of the trained model at every retraining")
 
 
-def _legend(axis: Any) -> None:
-    axis.legend(frameon=False, fontsize=8)
+def _legend_below(figure: Figure, axis: Any) -> None:
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)

@@ -26,9 +26,10 @@ STYLE = """body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;background:#fff
 padding:0 1rem}h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem}table{border-collapse:collapse}
 th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #e2e8f0;vertical-align:top}
 th:first-child,td:first-child,.words td:nth-child(n+4),.words th:nth-child(n+4){text-align:left}
-tr.own{font-weight:600}p.note{color:#52606d}svg{max-width:100%;height:auto}.wide{overflow-x:auto}
+.words td:nth-child(-n+4){white-space:nowrap}tr.own{font-weight:600}p.note{color:#52606d}
+svg{max-width:100%;height:auto}.wide{overflow-x:auto}nav a{margin-right:1rem}.ranking{max-height:32rem;overflow:auto}
 .fans{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}
-.ranking{max-height:32rem;overflow:auto}.ranking th{position:sticky;top:0;background:#fff}nav a{margin-right:1rem}"""
+.ranking th{position:sticky;top:0;background:#fff}"""
 
 
 SCORES_NOTE = """Errors relative to the mean absolute seasonal difference of the first 30 % of each series, averaged
@@ -91,7 +92,7 @@ def write_report(
                       *_fans(own, series, quantiles, step), "</div>"],
         "Trainings": [plots.retrainings(decisions, when, zone), _decisions(decisions, dates),
                       f'<p class="note">{TRAINING_NOTE}</p>'] if decisions else ["<p>None.</p>"],
-        "Series, the hardest first": _ranking(methods),
+        "Ranking of series": _ranking(methods),
     }  # fmt: skip
     if not sections["Error by hour and weekday"][0]:
         del sections["Error by hour and weekday"]
@@ -190,7 +191,7 @@ def _ranking(methods: Mapping[str, Scored]) -> list[str]:
                      f"{one.coverage_90:.0%}"])  # fmt: skip
     worse = sum(float(row[4] or 0) > 1 for row in rows)
     text = (
-        f"<p>{len(order):,} series by sCRPS"
+        f"<p>{len(order):,} series by sCRPS, the hardest first"
         + (f"; the {HARDEST} hardest and the {EASIEST} easiest of them" if left_out else "")
         + ". Search a name with the search of the browser. Of the best simple method: the sCRPS divided by that of "
         f"the best of the others above on this series; more than 1 on {worse} of these {len(rows)}.</p>"
