@@ -7,7 +7,7 @@ from typing import Any
 
 DOCS = Path(__file__).parent
 SECTIONS = {
-    "Start": ["index", "tutorial", "comparison"],
+    "Start": ["index", "tutorial", "guide-prometheus", "guide-kafka", "guide-postgres", "comparison"],
     "How to": [
         "files", "kafka", "parquet", "postgres", "history", "raw-events", "prometheus-only", "remote-write", "groups",
         "retraining", "shapes", "seasons", "covariates", "data", "anomalies", "explain", "alerts", "backtest",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster import grid_code, steps_between
+from forecaster import grid_code, step_times, steps_between
 from service.backtest.events import EventTable
 from service.backtest.origins import WARM_SHARE
 
@@ -22,7 +22,8 @@ class Grid:
         name: of the series.
         y: (steps,) float64 values on the grid, nan where missing.
         start_ms, interval_ms: time of the first step, and between two.
-        calendar, timezone: of the steps where they are calendar months, see `forecaster.Forecasts`.
+        calendar: of the steps where they are calendar months, see `forecaster.Forecasts`.
+        timezone: of the network: of these months, and of hours and weekdays.
         origin: (n,) int64, step of each forecast.
         at: (n,) int64, index of each forecast among all kept ones.
         scale: mean absolute seasonal difference within the first 30 %; nan where there is none.
@@ -44,6 +45,11 @@ class Grid:
         found = self.y[np.minimum(steps, len(self.y) - 1)]
         return np.where(steps < len(self.y), found, np.nan)
 
+    def target_times(self, horizon: int) -> NDArray[np.int64]:
+        """Returns the times (n, horizon) of the targets of each origin, epoch milliseconds."""
+        steps = self.origin[:, None] + np.arange(1, horizon + 1)
+        return step_times(self.start_ms, self.interval_ms, self.calendar, steps, self.timezone)
+
 
 def grids(
     events: EventTable,
@@ -60,7 +66,7 @@ def grids(
         kept: (n,) index of the event of each forecast.
         interval_ms: (n,) of each forecast.
         seasons: of the network; the scale uses the first one.
-        months: of a calendar step, else 0. timezone: of the months.
+        months: of a calendar step, else 0. timezone: of the network.
     """
     found = []
     order = np.argsort(events.series, kind="stable")

@@ -111,7 +111,7 @@ def backtest(
     series, methods = assess(outcome, events, quantiles, compare=report is not None)
     facts = summary(outcome, len(events), len(events.names), absent) | figures(methods)
     if report:
-        write_report(report, data.name, facts, methods, result.retrainings, series, quantiles)
+        write_report(report, data.name, facts, methods, result.retrainings, series, quantiles, events.timestamp_ms)
     _print_result(facts, as_json=as_json)
 
 
@@ -157,6 +157,7 @@ def summary(outcome: BacktestOutcome, events: int, series: int, absent: int) -> 
         "interval_ms": result.forecaster.config.interval_ms,
         "interval_months": result.forecaster.config.interval_months,
         "seasons": list(result.forecaster.config.seasons),
+        "timezone": result.forecaster.config.timezone,
         "retrainings": len(result.retrainings),
         "promoted": sum(retraining.promoted for retraining in result.retrainings),
         "seconds": round(outcome.seconds, 3),
@@ -185,10 +186,13 @@ def _print_result(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(facts))
         return
+    from service.backtest.report import season_names, step_name  # noqa: PLC0415 - as above
+
     click.echo(
         f"{facts['forecasts']} forecasts from {facts['events']} events of {facts['series']} series in "
         f"{facts['seconds']:.1f} s, {facts['training_seconds']:.1f} s of them training ({facts['promoted']} of "
-        f"{facts['retrainings']} retrainings promoted), {facts['events_per_second']:.0f} events/s"
+        f"{facts['retrainings']} retrainings promoted), {facts['events_per_second']:.0f} events/s\n"
+        f"steps of {step_name(facts)}, {season_names(facts)}"
         + (
             f"\nMASE {facts['mase']:.3f}, sCRPS {facts['scrps']:.3f}, {facts['coverage_80']:.1%} of actuals in the 80 "
             f"% interval, {facts['coverage_90']:.1%} in the 90 %"

@@ -8,6 +8,7 @@ forecast exactly, which holds for most series, and float64 values (`double preci
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -31,7 +32,8 @@ class ArrayFormat(CompactFormat):
         """Returns quantiles (n, S, L) as float32 elements; `usable` where these are exact."""
         n = len(quantiles)
         with np.errstate(over="ignore", invalid="ignore"):
-            codes = np.frombuffer(_elements(quantiles, _NARROW), np.uint8).reshape(n, -1)
+            elements = np.frombuffer(_elements(quantiles, _NARROW), np.uint8)
+        codes = elements.reshape(n, math.prod(quantiles.shape[1:]) * _NARROW.itemsize)  # n is 0 in a history
         zeros = np.zeros(n)
         return PackedQuantiles(
             codes, zeros, zeros, np.full(n, NO_DIGITS, np.int64), np.array(exact_in_float32(quantiles), np.bool_)
