@@ -20,6 +20,7 @@ IDLE_KILLS ?= 200
 ALERT_KILLS ?= 200
 REMOTE_WRITE_KILLS ?= 200
 SHAPE_KILLS ?= 100
+SQLITE_KILLS ?= 200
 PARQUET_KILLS ?= 200
 POSTGRES_KILLS ?= 200
 CHAOS_SECONDS ?= inf
@@ -53,14 +54,15 @@ check: $(VENV)/.test-installed ## lint, format, types, import contracts
 	$(BIN)/lint-imports
 
 chaos: $(VENV)/.test-installed ## everything that can break, many times, against real brokers; prints a table (KILLS=1000)
-	CHAOS_ROUNDS=$(ROUNDS) CHAOS_KILLS=$(KILLS) CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_DELAYS=$(DELAYS) \
+	CHAOS_ROUNDS=$(ROUNDS) CHAOS_KILLS=$(KILLS) CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_DELAYS=$(DELAYS) CHAOS_PARQUET_KILLS=$(PARQUET_KILLS) \
 	$(BIN)/python -m pytest tests/broker/chaos --timeout 7200 $(ARGS)
-	CHAOS_WINDOW_KILLS=$(WINDOW_KILLS) $(BIN)/python -m pytest tests/e2e/test_kill.py tests/broker/test_raw_events.py -k "open_windows or random_moments"
+	CHAOS_WINDOW_KILLS=$(WINDOW_KILLS) CHAOS_SQLITE_KILLS=$(SQLITE_KILLS) $(BIN)/python -m pytest tests/e2e/test_kill.py tests/broker/test_raw_events.py -k "open_windows or random_moments"
 	CHAOS_POSTGRES_KILLS=$(POSTGRES_KILLS) CHAOS_POSTGRES_DOWN=60 $(BIN)/python -m pytest tests/postgres/test_postgres_kill.py
 	CHAOS_SHAPE_KILLS=$(SHAPE_KILLS) $(BIN)/python -m pytest tests/e2e/test_shape_kill.py -m ""
 	CHAOS_ALERT_KILLS=$(ALERT_KILLS) CHAOS_ALERT_DOWN=60 $(BIN)/python -m pytest tests/deploy/test_alert_kills.py -m ""
 	CHAOS_REMOTE_WRITE_KILLS=$(REMOTE_WRITE_KILLS) CHAOS_REMOTE_WRITE_DOWN=60 $(BIN)/python -m pytest tests/deploy/test_remote_write_kill.py
 	CHAOS_PARQUET_KILLS=$(PARQUET_KILLS) $(BIN)/python -m pytest tests/e2e/test_parquet_kill.py
+	CHAOS_OUTPUT_AWAY=60 $(BIN)/python -m pytest tests/e2e/test_output_away.py
 	CHAOS_IDLE_KILLS=$(IDLE_KILLS) $(BIN)/python -m pytest tests/e2e/test_idle_kill.py tests/broker/test_idle_kill_on_kafka.py
 
 late: $(VENV)/.test-installed ## so many late EndTxn per client and way, a part of `make chaos`; prints a table (DELAYS=200)

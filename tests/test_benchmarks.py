@@ -16,6 +16,7 @@ from forecaster import Model, ModelConfig
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import alert_deliveries
 import demo_skill
 import first_forecast
 import forecast_formats
@@ -237,6 +238,14 @@ def test_remote_write() -> None:
     assert len(rows) >= 3
     assert all(float(row[1]) > 0 for row in rows)
     assert {row[3].strip() for row in rows[3:]} <= {"2,048"}
+
+
+def test_alert_deliveries() -> None:
+    """Every way has a figure, and the receivers accept every alert."""
+    rows = [line.strip("| ").split(" | ") for line in alert_deliveries.table(300, 1).splitlines()[2:]]
+    assert len(rows) >= 3
+    assert all(float(row[2].replace(",", "")) > 0 for row in rows)
+    assert [row[4] for row in rows] == ["300", "300", "100"] * (len(rows) // 3)
 
 
 def test_parquet_output() -> None:

@@ -13,8 +13,9 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -27,6 +28,7 @@ from service.sinks.parquet_columns import SILENCE_SCHEMA, Tables, forecast_schem
 from service.sinks.parquet_pending import HOUR_MS, ParquetFile, PendingUnit, units
 
 KINDS: Final = ("forecasts", "silences")
+_REPLACED: Final = "another folder took its place"
 _CHUNK_BYTES: Final = 16 << 20  # of records, in a row group
 _PLAIN: Final = ("value", "anomaly", "position", "id")  # columns without repetitions, for which a dictionary is useless
 
@@ -99,7 +101,7 @@ def write_files(folder: Path, database: Path, file: ParquetFile) -> dict[str, in
         sizes = _write(root, chunks, file, {"forecasts": forecast_schema(levels), "silences": SILENCE_SCHEMA})
         status = os.fstat(root)
         if identity_of(folder) != (status.st_dev, status.st_ino):
-            raise OSError(errno.ESTALE, "another folder took its place")
+            raise OSError(errno.ESTALE, _REPLACED)
     return sizes
 
 
@@ -179,11 +181,12 @@ def _writer(out: Any, schema: pa.Schema) -> Any:
     return parquet.ParquetWriter(out, schema, compression="zstd", use_dictionary=coded)
 
 
-def write_views(folder: Path, kinds: frozenset[str]) -> None:
+def write_views(root: int, folder: Path, kinds: frozenset[str]) -> None:
     """Writes the file of SQL views.
 
     Args:
-        folder: of all files, with at least one of forecasts.
+        root: the descriptor of the folder, see `own_folder`.
+        folder: its path, of which the views read, with at least one file of forecasts.
         kinds: those of `KINDS` that have files.
 
     Raises:
@@ -194,9 +197,48 @@ def write_views(folder: Path, kinds: frozenset[str]) -> None:
     for kind, view in views.items():
         files = str(folder.absolute() / kind / "*" / "*" / "*.parquet").replace("'", "''")
         text += view.format(files=f"'{files}'")
-    path = folder / "views.sql"
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    temporary = folder / ".views.sql.tmp"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    wanted, temporary = text.encode(), Path(".views.sql.tmp")
+    with suppress(FileNotFoundError), open("views.sql", "rb", opener=partial(os.open, dir_fd=root)) as there:
+        if there.read() == wanted:
+            return
+    with _created(root, temporary) as out:
+        out.write(wanted)
+    os.replace(temporary, "views.sql", src_dir_fd=root, dst_dir_fd=root)
+
+
+@contextmanager
+def own_folder(folder: Path, identity: tuple[int, int]) -> Iterator[int]:
+    """Opens the folder of an output; yields its descriptor, by which nothing is changed in one that takes its place.
+
+    Args:
+        folder: its path.
+        identity: what it had when the output was opened, see `identity_of`.
+
+    Raises:
+        OSError: it is away, or another folder is in its place.
+    """
+    with opened(folder) as root:
+        status = os.fstat(root)
+        if identity != (status.st_dev, status.st_ino):
+            raise OSError(errno.ESTALE, _REPLACED)
+        yield root
+
+
+def delete_file(root: int, file: ParquetFile) -> None:
+    """Deletes a file of each of `KINDS`, and folders of hours and days that have no other.
+
+    Args:
+        root: the descriptor of the folder of all files.
+        file: which one; nothing is done where it is not there.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    paths = [path_of(Path(), kind, file) for kind in KINDS]
+    for path in paths:
+        with suppress(FileNotFoundError):
+            os.unlink(path, dir_fd=root)
+    for path in paths:
+        for parent in list(path.parents)[:2]:
+            with suppress(OSError):  # not empty, or not there
+                os.rmdir(parent, dir_fd=root)

@@ -20,7 +20,7 @@ import structlog
 from service.errors import SinkFormatError, SinkUnavailableError, TransportError
 from service.ports import Unit
 from service.sinks.beside_sqlite import BesideSqlite
-from service.sinks.parquet_files import KINDS, path_of, write_files, write_views
+from service.sinks.parquet_files import KINDS, delete_file, own_folder, path_of, write_files, write_views
 from service.sinks.parquet_pending import HOUR_MS, TABLES, ParquetFile, State, add, delete_over, files
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources.manifest import FileEntry
@@ -355,16 +355,12 @@ class ParquetSink(BesideSqlite):
         kept = list[ParquetFile]()
         for file in self._expired_files:
             try:
-                for kind in KINDS:
-                    path_of(self._folder, kind, file).unlink(missing_ok=True)
+                with own_folder(self._folder, self._database.folder_identity) as root:
+                    delete_file(root, file)
             except OSError:
                 kept.append(file)
                 continue
             self._gone.append(file)
-            for kind in KINDS:
-                for parent in list(path_of(self._folder, kind, file).parents)[:2]:
-                    with contextlib.suppress(OSError):  # not empty, or not there
-                        parent.rmdir()
         self._expired_files = kept
 
     def _write_views(self) -> None:
@@ -373,7 +369,8 @@ class ParquetSink(BesideSqlite):
         if "forecasts" not in kinds:
             return
         try:
-            write_views(self._folder, frozenset(kinds))
+            with own_folder(self._folder, self._database.folder_identity) as root:
+                write_views(root, self._folder, frozenset(kinds))
         except OSError as error:
             _log.warning("views not written", folder=str(self._folder), error=str(error))
 

@@ -63,6 +63,9 @@ class SqliteSink(Sink):
     Args:
         path: the SQLite file; it and its folder are created when missing. `path`.lock is the lock file.
         retention: deletes the oldest outputs.
+
+    Attributes:
+        folder_identity: what the folder of the open file keeps when it is renamed, see `identity_of`.
     """
 
     def __init__(self, path: Path, retention: SqliteRetention | None = None) -> None:
@@ -71,7 +74,7 @@ class SqliteSink(Sink):
         self._stored = StoredRows()
         self._tables: frozenset[str] = _TABLES
         self._database: sqlite3.Connection | None = None
-        self._identity = self._folder_identity = (0, 0)  # of the open file and its folder
+        self._identity = self.folder_identity = (0, 0)  # of the open file and its folder
         self._starts: tuple[str, ...] = ()
         self._start = THIS_START  # of the process: all of its transports continue from its commits
         self._released: dict[str, int] = {}  # by partition: time marks before it go with the next unit
@@ -95,7 +98,7 @@ class SqliteSink(Sink):
             self._stored = StoredRows()
             self._note_tables()
             self._starts = self._read_starts()
-            self._identity, self._folder_identity = identity_of(self.path), identity_of(self.path.parent)
+            self._identity, self.folder_identity = identity_of(self.path), identity_of(self.path.parent)
         except (sqlite3.Error, UnicodeError) as error:
             self.close()
             raise self._translated(error) from error
@@ -333,7 +336,7 @@ class SqliteSink(Sink):
 
     def _check_folder(self) -> None:
         try:
-            is_there = identity_of(self.path.parent) == self._folder_identity
+            is_there = identity_of(self.path.parent) == self.folder_identity
         except OSError as error:
             raise self._away(error.strerror) from error
         if not is_there:

@@ -1,4 +1,7 @@
-"""A daemon that is killed at any moment leaves, byte for byte, the output of an undisturbed run."""
+"""A daemon that is killed at any moment leaves, byte for byte, the output of an undisturbed run.
+
+CHAOS_SQLITE_KILLS=200 pytest tests/e2e/test_kill.py -k random_moments     the long form
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from launchers import Launcher
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 KILLED = -9
+SQLITE_KILLS = int(os.environ.get("CHAOS_SQLITE_KILLS", "20"))
 TRAINING_STEPS = (6, 7)
 STEPS = (1, 2, 3, 4, 5)
 Content = dict[str, list[tuple[object, ...]]]
@@ -116,8 +120,9 @@ def assert_whole(folder: Path, expected: Content) -> None:
     assert [row[2] for row in got["adoptions"]] == [row[2] for row in expected["adoptions"]]
 
 
+@pytest.mark.timeout(400 + 20 * SQLITE_KILLS)
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """Twenty SIGKILLs at seeded random moments, over two partitions with bad input, do not change a byte."""
+    """SIGKILLs at seeded random moments, over two partitions with bad input, do not change a byte."""
     inputs = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
     for path in inputs:
         write_events(path, 9_000, bad=True)
@@ -133,7 +138,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
         assert start.run() == 0  # a second run, as the first may have compiled
         whole = time.monotonic() - begun
         kills = 0
-        while kills < 20:
+        while kills < SQLITE_KILLS:
             shutil.rmtree(tmp_path / "data")
             reach = 0.2 * whole  # scales with slow disks; grows, or a slow start would never progress
             while (status := start.run(rng.uniform(0.0, reach))) == KILLED:
@@ -141,6 +146,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
                 reach *= 1.1
             assert status == 0
             assert_whole(tmp_path, expected)
+    print(f"{kills} kills, {len(expected['forecasts'])} forecasts in each run")
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -469,6 +469,45 @@ def test_a_folder_that_is_away(make, how, writing):
     assert {one["event"] for one in logs} <= {"file of forecasts not written, retrying"}
 
 
+@pytest.mark.parametrize("keep_ms", [0, HOUR])
+def test_a_folder_that_goes_behind_a_commit(make, keep_ms):
+    """Where it goes between the transaction and what follows from it, another folder in its place is left as it is.
+
+    A file expires with this transaction (`keep_ms`), and the other folder has one of the same name.
+    """
+    with make(keep_ms=keep_ms) as output:
+        output.grow(4)
+        output.settle()
+        (old,) = output.folder.glob("forecasts/*/*/*.parquet")
+        output.now += 3 * HOUR
+        theirs, elsewhere = output.folder.with_name("theirs"), output.folder.with_name("elsewhere")
+        theirs.mkdir()
+        shutil.copytree(output.folder / "forecasts", theirs / "forecasts")
+        before = sorted(theirs.rglob("*"))
+        apply = output.sink._apply
+
+        def swapped(change):
+            output.folder.rename(elsewhere)
+            theirs.rename(output.folder)
+            try:
+                apply(change)
+            finally:
+                output.folder.rename(theirs)
+                elsewhere.rename(output.folder)
+
+        output.sink._apply = swapped
+        output.grow(1)
+        output.sink._apply = apply
+        assert sorted(theirs.rglob("*")) == before
+        for _ in range(2):  # the next file that expires takes it along
+            output.now += 3 * HOUR
+            output.grow(3)
+            output.settle()
+        assert old.exists() == (not keep_ms)
+        output.sink.close()
+        assert (output.folder / "views.sql").exists()
+
+
 @pytest.mark.parametrize("how", AWAY)
 def test_a_daemon_that_ends_while_its_folder_is_away(make, how):
     """What waits is in files after the next start with the folder."""
@@ -514,14 +553,14 @@ def test_a_folder_that_is_exchanged_while_a_file_is_written(make):
 def test_a_file_that_cannot_be_deleted_yet(make, monkeypatch, restart):
     """A file that is too old, and that the system refuses to delete, is deleted later; a start does not refuse it."""
     with make(age_ms=HOUR // 2, keep_ms=HOUR) as output:
-        unlink = Path.unlink
+        delete = parquet_files.os.unlink
 
-        def refuse(path: Path, *, missing_ok: bool = False) -> None:
-            if path.suffix == ".parquet":
+        def refuse(path: Path, *, dir_fd: int | None = None) -> None:
+            if Path(path).suffix == ".parquet":
                 raise OSError(errno.EROFS, "Read-only file system")
-            unlink(path, missing_ok=missing_ok)
+            delete(path, dir_fd=dir_fd)
 
-        monkeypatch.setattr(Path, "unlink", refuse)
+        monkeypatch.setattr(parquet_files.os, "unlink", refuse)
         for _ in range(6):
             output.grow(every_ms=HOUR)
             output.settle()
@@ -529,7 +568,7 @@ def test_a_file_that_cannot_be_deleted_yet(make, monkeypatch, restart):
         if restart:
             output.kill()
             output.start()
-        monkeypatch.setattr(Path, "unlink", unlink)
+        monkeypatch.setattr(parquet_files.os, "unlink", delete)
         for _ in range(2):
             output.grow(every_ms=HOUR)
             output.settle()
