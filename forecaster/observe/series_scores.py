@@ -113,8 +113,9 @@ def _score_events(events: Any, picked: Any, state: Any, ring: Any, season: int) 
                 counts[r, PAIRED] += 1
                 rate = max(1.0 / counts[r, PAIRED], 1.0 / WINDOW)
                 naive, error = abs(y - before), abs(y - median)
-                rounding = abs(y) * ROUNDING if as_single else 0.0
-                naive, error = naive if naive > rounding else 0.0, error if error > rounding else 0.0
+                rounding = abs(y) * (ROUNDING if as_single else 0.0)
+                naive *= 1.0 if naive > rounding else 0.0
+                error *= 1.0 if error > rounding else 0.0
                 if counts[r, PAIRED] > 1 and means[r, NAIVE] > 0.0:
                     most = LARGEST * means[r, NAIVE]
                     naive, error = min(naive, most), min(error, most)

@@ -57,15 +57,20 @@ export function explainer() {
   };
 }
 
+const drawn = new WeakMap(); // the chart in each container
+
 /** Draws fans and lines that start at the same time: { times, bands: [{ low, high }], lines: [{ values, label }] }. */
 export function fanOf(container, found) {
+  drawn.get(container)?.end();
   container.replaceChildren();
   const names = ["band", "past", "accent2", "good"].filter((name) => colour(name));
   const lines = found.lines.map((line, i) => ({ label: line.label, colour: names[i % names.length], width: 1.8 }));
   const first = 1 + lines.length;
-  return plot(container, {
+  const chart = plot(container, {
     name: found.lines.map((line) => line.label).join(" and "), unit: "", height: 260,
     lines: [...lines, ...found.bands.flatMap(() => [{}, {}])],
     bands: found.bands.map((band, i) => ({ upper: first + 2 * i, lower: first + 2 * i + 1, colour: names[(band.line ?? i) % names.length], opacity: 0.16 })),
   }, [found.times.map((ms) => ms / 1000), ...found.lines.map((line) => line.values), ...found.bands.flatMap((band) => [band.high, band.low])]);
+  drawn.set(container, chart);
+  return chart;
 }

@@ -22,6 +22,7 @@ let chart = null;
 let shape = "";
 let stop = () => {};
 let drawing = false;
+let beginning = false;
 
 function banner(text) {
   if ($("banner").textContent !== text) $("banner").textContent = text;
@@ -231,9 +232,13 @@ const handlers = {
 
 /** Loads the list, and chooses the series of the address, or the first of the list: the most interesting one. */
 function begin() {
+  if (beginning) return; // a newer request would replace one that takes longer than the time between two messages
+  beginning = true;
   list.load().then((rows) => {
     if (!state.series && (fromHash() ?? rows[0])) choose(fromHash() ?? rows[0]);
-  }).catch(() => {});
+  }).catch(() => {}).finally(() => {
+    beginning = false;
+  });
 }
 
 function choose(series, at = 0) {

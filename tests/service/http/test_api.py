@@ -159,6 +159,15 @@ class TestSeriesDetails:
         assert newest["events"] == whole["events"][-2:]
         assert newest["more"]
 
+    def test_expected_range_of_anomalies(self, face: Served) -> None:
+        """A flagged event has the outermost quantiles of the forecast that was made for it."""
+        events = {one["position"]: one for one in face.get("/series/a/history")["events"]}
+        rows = [one for one in face.get("/series/a/anomalies")["anomalies"] if one["kind"] == "flagged"]
+        assert rows
+        for row in rows:
+            forecast = events[row["position"]]["forecasts"][0]
+            assert (row["expected_low"], row["expected_high"]) == pytest.approx((forecast[0], forecast[-1]), rel=1e-6)
+
     def test_anomalies(self, face: Served) -> None:
         """The outlier is listed for its series and for all series, and flagged in the history."""
         (one,) = face.get("/series/a/anomalies")["anomalies"]
@@ -175,6 +184,50 @@ class TestSeriesDetails:
         assert found["scored"] == len(pairs) == STEPS - 3
         assert found["intervals"][0]["inside"] == sum(q[0] <= y <= q[2] for y, q in pairs)
         assert [one["at_or_below"] for one in found["levels"]] == [sum(y <= q[j] for y, q in pairs) for j in range(3)]
+
+    def test_errors_beside_naive(self, face: Served) -> None:
+        """Errors of median and seasonal naive equal those recomputed from the history."""
+        season = min(face.bench.config.of_group("").library_model().seasons, default=1)
+        events = face.get(f"/series/{quote(ODD, safe='')}/history", horizon=2)["events"]
+        (found,) = [
+            one
+            for one in face.get(f"/series/{quote(ODD, safe='')}/calibration")["horizons"]
+            if one["horizon"] == 2
+        ]  # fmt: skip
+        back = -(-2 // season) * season
+        pairs = [
+            (abs(one["value"] - one["forecasts"][0][1]), abs(one["value"] - events[at - back]["value"]))
+            for at, one in enumerate(events)
+            if at >= back and one["forecasts"][0] is not None
+        ]
+        assert found["paired"] == len(pairs) > 0
+        assert found["error"] == pytest.approx(sum(one for one, _ in pairs) / len(pairs))
+        assert found["naive_error"] == pytest.approx(sum(one for _, one in pairs) / len(pairs))
+
+    def test_quality(self, face: Served) -> None:
+        """The figures of a series are the same in every order of the list and with its forecast."""
+        for series in ("a", ODD):
+            rows = [
+                row["quality"]
+                for sort in ("name", "interest", "-skill", "coverage", "flagged", "newest")
+                for row in face.get("/series", sort=sort, limit=1000)["series"]
+                if row["id"] == series
+            ]
+            assert rows == [face.get(f"/series/{quote(series, safe='')}/forecast")["quality"]] * 6
+            assert rows[0]["scored"] > 30
+        found, after = [], ""
+        while after is not None:
+            page = face.get("/series", sort="flagged", limit=7, after=after)
+            found += [row["id"] for row in page["series"]]
+            after = page["next"]
+        assert len(found) == len(set(found)) == STEPS + 2
+        assert found[0] == "a"
+
+    def test_ingest(self, face: Served) -> None:
+        """Events are counted by status."""
+        found = face.get("/ingest")
+        assert set(found["events"]) >= {"ok", "missing", "late", "duplicate"}
+        assert found["rejected"] == []
 
     def test_weights(self, face: Served) -> None:
         """Ensemble weights add up to one at every horizon."""
@@ -218,6 +271,8 @@ class TestOthers:
             ("/series", {"search": "x" * 513}, 400, "bad_request", "search: got 513 characters, expected at most 512"),
             ("/series", {"limit": "1001"}, 400, "bad_request", "expected at most 1000"),
             ("/series", {"after": "x"}, 400, "bad_request", "`next`"),
+            ("/series", {"sort": "worst"}, 400, "bad_request", "sort: got 'worst', expected one of name, interest"),
+            ("/series", {"sort": "skill", "after": "x"}, 400, "bad_request", "`next` of an answer in the same order"),
             ("/series", {"serach": "x"}, 400, "bad_request", "got the parameter 'serach', expected search"),
         ],
     )
