@@ -10,8 +10,8 @@ SECTIONS = {
     "Start": ["index", "tutorial", "comparison"],
     "How to": [
         "files", "kafka", "parquet", "postgres", "history", "raw-events", "prometheus-only", "remote-write", "groups",
-        "retraining", "shapes", "seasons", "covariates", "explain", "data", "anomalies", "alerts", "backtest", "recurrent",
-        "page", "scaling", "autoscaling", "deploying", "operations", "security", "upgrading",
+        "retraining", "shapes", "seasons", "covariates", "explain", "data", "anomalies", "alerts", "backtest",
+        "recurrent", "page", "scaling", "autoscaling", "deploying", "operations", "security", "upgrading",
     ],
     "Reference": [
         "cli", "configuration", "metrics", "logs", "messages", "forms", "kinds", "api", "library", "reference",
