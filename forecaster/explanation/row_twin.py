@@ -81,7 +81,7 @@ class RowTwin:
         return self._run(situation, known, self.weights if weights is None else weights)
 
     def encoded_again(self, situation: Situation, weights: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Returns the float32 numbers of the row with a hidden state that is encoded from its newest steps anew.
+        """Returns the row, (n,) float32, with a hidden state that is encoded from its newest steps anew.
 
         That is what a row does under new weights: the state is cleared, and the steps of the ring are observed again,
         `layout.WARM_STEPS` at most. The ensemble stays as it is.

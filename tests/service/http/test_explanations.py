@@ -16,7 +16,7 @@ import orjson
 import pytest
 from parts import Bench, event
 
-from forecaster import Forecaster
+from forecaster import Forecaster, Model
 from service.http import Api, Explanations, HttpServer, Hub, api_routes, create_app, openapi_document, status_of
 from service.recent import NoAnswerError, RecentStore, Situations
 from service.transport.memory import MemoryLog
@@ -68,6 +68,9 @@ class Asked:
 def running(folder: Path, script: list[bytes], **sections: Any) -> Iterator[Asked]:
     """Runs an engine over a script in a thread, and serves the API while it waits for more."""
     bench = Bench(folder, MemoryLog({"0": script}, ends=False), sections)
+    initial = Model.initial(bench.config.library_model())
+    noise = np.random.default_rng(0).normal(0, 0.3, initial.params.shape).astype(np.float32)
+    bench.registry.promote(bench.registry.add(Model(initial.config, initial.params + noise)))  # uses all its inputs
     live = RecentStore(50, 200)
     bench.recent = live
     states: dict[str, Forecaster] = {}
@@ -148,6 +151,7 @@ def test_what_if(asked: Asked) -> None:
     assert asked.state() == before
     assert other["actual"] == published
     assert other["known"]["promotion"] == [1.0, 1.0, 1.0]
+    assert other["quantiles"] != published
     assert other["known"]["price"] == [50.0, *same["known_actual"]["price"][1:]]
     assert asked.ask("/series/a/explain")["as_published"] is True
 
