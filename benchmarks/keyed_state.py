@@ -2,8 +2,8 @@
 
     taskset -c 1 python benchmarks/keyed_state.py
 
-An event is one call with the state of its key: bytes in, bytes out. Beside it is the part of that which reads and
-writes the bytes, and `Forecaster.observe` of one event, which keeps its rows in memory. The three are measured in turns.
+An event is one call with the state of its key: bytes in, bytes out. Beside it are such a call without an event, and
+`Forecaster.observe` of one event, which keeps its rows in memory. The three are measured in turns.
 """
 
 from __future__ import annotations
