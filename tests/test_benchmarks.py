@@ -21,6 +21,7 @@ import demo_skill
 import first_forecast
 import forecast_formats
 import history
+import keyed_state
 import late_events
 import long_seasons
 import mixed_cadences
@@ -82,6 +83,14 @@ def test_long_seasons() -> None:
     losses = [line.split("|")[3] for line in long_seasons.accuracy_table(values, config, [1, 3]).splitlines()[2:]]
     assert all(0.0 < float(one) < 1.0 for one in losses)
     assert losses[0] != losses[1]
+
+
+def test_keyed_state() -> None:
+    """Every network has the size of a key's state, and the time of an event with its bytes."""
+    rows = [line.strip("| ").split(" | ") for line in keyed_state.table(5, 1).splitlines()[2:]]
+    assert [row[0] for row in rows] == list(keyed_state.NETWORKS)
+    assert [int(row[1].replace(",", "")) for row in rows] == [2428, 4860, 15884]
+    assert all(float(row[at].split()[0]) > 0 for row in rows for at in (2, 3, 4))
 
 
 def test_records() -> None:

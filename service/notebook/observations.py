@@ -1,4 +1,4 @@
-"""The observations of any table, with forecasts, plots and explanations: what `forecaster.read` returns in a notebook.
+"""The observations of any table, with forecasts and plots: what `forecaster.read` returns in a notebook.
 
 A table is read as `forecaster inspect` shows it, and forecast as by `forecaster forecast`: the same fields, the same
 seasons, one training near the end where there are enough events.

@@ -23,7 +23,7 @@ from forecaster.interop import reading
 from service.cli import main
 from service.notebook.observations import Observations, read_source
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FRAMES = {
     "pandas": lambda frame: frame,
     "pandas, indexed": lambda frame: frame.set_index("when"),
