@@ -21,7 +21,7 @@ LABELS = f'{{instance="127.0.0.1:{PORT}",job="shop"}}'
 def load(at: float) -> float:
     """Returns the requests per second at a time: 50 at night, 550 at noon."""
     noise = random.Random(int(at)).gauss(0.0, 6.0)
-    return 300 - 250 * math.cos(2 * math.pi * (at - BEGIN + 40) / DAY) + noise
+    return 300 - 250 * math.cos(2 * math.pi * (at - BEGIN + 44) / DAY) + noise
 
 
 class Metrics(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ import psycopg
 
 DAY, HISTORY = 60, 600
 BEGIN = int(time.time())
-SENSORS = {"bearing-1": 0.0, "bearing-2": 0.0, "bearing-3": 0.25}  # and the degrees per second by which it warms up
+SENSORS = {"bearing-1": 0.0, "bearing-2": 0.0, "bearing-3": 0.3}  # and the degrees per second by which it warms up
 
 
 def temperature(sensor: str, at: int) -> float:

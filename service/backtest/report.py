@@ -27,7 +27,8 @@ padding:0 1rem}h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem}table{
 th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #e2e8f0;vertical-align:top}
 th:first-child,td:first-child,.words td:nth-child(n+4),.words th:nth-child(n+4){text-align:left}
 .words td:nth-child(-n+4){white-space:nowrap}tr.own{font-weight:600}p.note{color:#52606d}
-svg{max-width:100%;height:auto}.wide{overflow-x:auto}nav a{margin-right:1rem}.ranking{max-height:32rem;overflow:auto}
+svg{max-width:100%;height:auto}.wide{overflow-x:auto}nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem}
+.ranking{max-height:32rem;overflow:auto}
 .fans{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}
 .ranking th{position:sticky;top:0;background:#fff}"""
 

@@ -217,9 +217,15 @@ def test_report(tmp_path: Path) -> None:
     assert f"<td>forecaster</td><td>{facts['mase']:.3f}</td><td>{facts['scrps']:.3f}</td>" in page
     assert "<td>naive</td>" in page
     assert "<td>seasonal naive (5)</td>" in page
-    assert page.count("<svg") == 3 + 6
+    assert page.count("<svg") == 5 + 6
     assert "<h1>Backtest of a &amp; b.csv</h1>" in page
     assert not re.findall(r"(?:src|href)=\"(?!#)", page)
+
+
+def test_terminal_line(tmp_path: Path) -> None:
+    """The terminal names the interval and the seasons that were used."""
+    done = run(write(tmp_path / "a.csv", rows(steps=60)), "--retrain-every", "0")
+    assert "\nsteps of 1m, a season of 5 steps\nMASE " in done.stdout
 
 
 def test_report_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
