@@ -32,10 +32,10 @@ from service.config.base import epoch_ms
 from service.http.remote_write import RemoteWrite
 from service.messages.prometheus_names import labels_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-
 LETTERS, CALM, PARTITIONS = "abc", 60, 2
 PHASES = int(os.environ.get("CHAOS_DELIVERY_PHASES", "2"))  # the first one is calm
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 + 300 * PHASES)]
+
 STEPS = ("step:3:1", "step:3:3", "step:4:1", "step:4:2", "step:4:4", "step:5:2")
 NAMES = ("one", "two")
 
