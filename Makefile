@@ -21,6 +21,7 @@ ALERT_KILLS ?= 200
 REMOTE_WRITE_KILLS ?= 200
 SHAPE_KILLS ?= 100
 SQLITE_KILLS ?= 200
+DELIVERY_PHASES ?= 8
 PARQUET_KILLS ?= 200
 POSTGRES_KILLS ?= 200
 CHAOS_SECONDS ?= inf
@@ -62,6 +63,7 @@ chaos: $(VENV)/.test-installed ## everything that can break, many times, against
 	CHAOS_ALERT_KILLS=$(ALERT_KILLS) CHAOS_ALERT_DOWN=60 $(BIN)/python -m pytest tests/deploy/test_alert_kills.py -m ""
 	CHAOS_REMOTE_WRITE_KILLS=$(REMOTE_WRITE_KILLS) CHAOS_REMOTE_WRITE_DOWN=60 $(BIN)/python -m pytest tests/deploy/test_remote_write_kill.py
 	CHAOS_PARQUET_KILLS=$(PARQUET_KILLS) $(BIN)/python -m pytest tests/e2e/test_parquet_kill.py
+	CHAOS_DELIVERY_PHASES=$(DELIVERY_PHASES) $(BIN)/python -m pytest tests/broker/test_deliveries_on_kafka.py -m ""
 	CHAOS_OUTPUT_AWAY=60 $(BIN)/python -m pytest tests/e2e/test_output_away.py
 	CHAOS_IDLE_KILLS=$(IDLE_KILLS) $(BIN)/python -m pytest tests/e2e/test_idle_kill.py tests/broker/test_idle_kill_on_kafka.py
 

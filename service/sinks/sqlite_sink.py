@@ -61,7 +61,7 @@ class SqliteSink(Sink):
     """Sink to a SQLite file. One thread at a time; exclusive between processes from `open` to `close` or exit.
 
     Args:
-        path: the SQLite file; it and its folder are created when missing. `path`.lock is the lock file.
+        path: the SQLite file; it and its folder are created when missing. its name with .lock is the lock file.
         retention: deletes the oldest outputs.
 
     Attributes:
@@ -78,7 +78,8 @@ class SqliteSink(Sink):
         self._starts: tuple[str, ...] = ()
         self._start = THIS_START  # of the process: all of its transports continue from its commits
         self._released: dict[str, int] = {}  # by partition: time marks before it go with the next unit
-        self._lock = FolderLock(path.with_name(path.name + ".lock"), path, "end it, or set another output.path")
+        there = path.resolve()  # a symbolic link leads to the lock of its file
+        self._lock = FolderLock(there.with_name(f"{there.name}.lock"), path, "end it, or set another output.path")
 
     def open(self) -> None:
         """Takes the lock, then opens or creates the file.

@@ -111,4 +111,4 @@ def test_the_pages_other_blocks() -> None:
     assert found.input.push
     assert found.step_ms * found.model.horizon == 6 * 3_600_000
     assert [rule.name for rule in found.alert] == ["DiskFullSoon"]
-    assert quote(NAME) in blocks("sh")[1]
+    assert quote(NAME) in blocks("sh")[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import SinkFormatError, SinkUnavailableError
+from service.errors import SinkFormatError, SinkUnavailableError, TransportBusyError
 from service.ports import Adoption, Outcomes, Reject, Unit
 from service.sinks.sqlite_sink import SqliteSink
 from service.sources.manifest import FileEntry
@@ -254,6 +254,14 @@ class TestForeignFiles:
         sink._connection().execute("PRAGMA user_version = 99")
         with pytest.raises(SinkFormatError, match="version 99, expected 1"):
             sink.open()
+
+    def test_a_link_to_the_file(self, sink):
+        """Two daemons of which one names a symbolic link have the same lock: they would write by turns."""
+        link = sink.path.parent / "elsewhere" / "link.sqlite"
+        link.parent.mkdir()
+        link.symlink_to(sink.path)
+        with pytest.raises(TransportBusyError, match="in use by another process"):
+            SqliteSink(link).open()
 
     def test_the_lock_is_given_back(self, tmp_path):
         """A failed start holds no lock."""
