@@ -59,8 +59,9 @@ def test_page(url: str) -> None:
         while (last := client.get("/api/v1/series/cpu/forecast").json().get("last")) is None or last["value"] != 0.44:
             assert time.monotonic() < ends
             time.sleep(0.01)
-        series, forecast, history = typed(reading)
-        assert [row["id"] for row in series["series"]] == ["cpu"]  # type: ignore[attr-defined]
+        series, ordered, forecast, history = typed(reading)
+        for rows in (series, ordered):
+            assert [row["id"] for row in rows["series"]] == ["cpu"]  # type: ignore[attr-defined]
         assert forecast["last"] == last
         assert [one["value"] for one in history["events"]] == [0.42, 0.44]  # type: ignore[attr-defined]
         for path, methods in document["paths"].items():

@@ -26,6 +26,7 @@ from service.config.load import load_config
 from service.engine.malloc import trim
 from service.http import (
     Api,
+    Explanations,
     Guard,
     HttpServer,
     Hub,
@@ -57,7 +58,7 @@ LINES: Final = {"content-type": "application/x-ndjson"}
 ZIPPED: Final = LINES | {"content-encoding": "gzip"}
 WRITE: Final = {"content-type": "application/x-protobuf", "content-encoding": "snappy"}
 OTLP: Final = {"content-type": "application/x-protobuf"}
-OTLP_JSON: Final = {"content-type": "application/json"}
+JSON: Final = {"content-type": "application/json"}
 
 
 @dataclass
@@ -147,6 +148,15 @@ CASES: Final[dict[str, list[Case]]] = {
         Case("&".join(["horizon=1"] * (HEAD // 10)), statuses=(400,)),
         Case("horizon=" + ",".join(map(str, range(1, HEAD // 6))), statuses=(400,)),
     ],
+    "GET /api/v1/series/{id:series}/explain": [*ONE_SERIES, Case("horizon=" + "9" * HEAD, statuses=(400,))],
+    "POST /api/v1/series/{id:series}/whatif": [
+        Case(body=b"{}", statuses=(415,)),
+        *(
+            Case(body=body, headers=JSON, statuses=(400, 413))
+            for body in (b"[" * BODY, b'{"values":{"a":[' + b"1," * (BODY // 2 - 16) + b"1]}}", b"[" * 200_000)
+        ),
+        Case(body=b'{"values":{"a":[' + b"1," * 100_000 + b"1]}}", headers=JSON, statuses=(409, 503)),
+    ],
     "GET /api/v1/events": [Case(), Case("series=a&" * 16 + "partition="), Case("series=a&" * 1_000, statuses=(400,))],
     "POST /api/v1/events": [
         Case(body=b"\n" * BODY, headers=LINES),
@@ -183,9 +193,9 @@ CASES: Final[dict[str, list[Case]]] = {
             )
         ),
         Case(body=lambda: gzip.compress(bytes(64 * BODY)), headers=ZIPPED | OTLP, statuses=(413,)),
-        Case(body=b"[" * BODY, headers=OTLP_JSON, statuses=(413,)),
-        Case(body=b'{"resourceMetrics":[' + b"{}," * (BODY // 48 - 16) + b"{}]}", headers=OTLP_JSON),
-        Case(body=b'{"a":[' + b"{}," * (BODY // 48 - 16) + b"{}]}", headers=OTLP_JSON),
+        Case(body=b"[" * BODY, headers=JSON, statuses=(413,)),
+        Case(body=b'{"resourceMetrics":[' + b"{}," * (BODY // 48 - 16) + b"{}]}", headers=JSON),
+        Case(body=b'{"a":[' + b"{}," * (BODY // 48 - 16) + b"{}]}", headers=JSON),
     ],
     "POST /api/v1/write": [
         # Long labels with many samples; millions of messages of two bytes; fields that are skipped.
@@ -268,8 +278,9 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
     hub = Hub(live, lambda: status_of(bench.engine.status, bench.health), 16, bench.metrics)
     api = Api(live, bench.registry, bench.health, lambda: bench.engine.status, hub)
     push = Push(log, bench.config.input, bench.metrics, NOW)
+    explanations = Explanations(live, bench.engine.situations)
     routes = [
-        *page_routes(), *api_routes([*api.endpoints(), *push.endpoints()]),
+        *page_routes(), *api_routes([*api.endpoints(), *explanations.endpoints(), *push.endpoints()]),
         *OtlpPush(push, bench.config.input).routes(),
     ]  # fmt: skip
     app = create_app(bench.metrics, bench.health, dict, routes=routes)
