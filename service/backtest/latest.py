@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from forecaster import Forecaster
 from service.backtest.events import EventTable
 from service.backtest.run import BacktestOutcome, run
 from service.config.sections import Config
@@ -24,6 +25,7 @@ class Latest(NamedTuple):
         origin_ms: (n,) int64, event time of the newest event. targets_ms: (n, horizon) int64, the times forecast.
         levels: the quantile levels. quantiles: (n, horizon, levels).
         without: series without a forecast: they have one event only, or none with a value.
+        forecaster: with the state behind these forecasts.
     """
 
     names: list[str]
@@ -32,6 +34,7 @@ class Latest(NamedTuple):
     levels: tuple[float, ...]
     quantiles: NDArray[np.floating]
     without: list[str]
+    forecaster: Forecaster
 
 
 def latest(config: Config, events: EventTable, progress: Callable[[int, int, str], None] | None = None) -> Latest:
@@ -74,4 +77,5 @@ def _by_series(outcome: BacktestOutcome, events: EventTable) -> Latest:
         result.forecaster.config.quantiles,
         result.quantiles[rows],
         sorted({*events.names} - {*names}),
+        result.forecaster,
     )

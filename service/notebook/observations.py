@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from forecaster import Batch, BatchError
+from forecaster import Batch, BatchError, Explanation
 from forecaster.interop import plot
 from forecaster.interop.frames import CUTOFF, ID, TIME, VALUE, level_columns
 from forecaster.interop.optional import optional
@@ -120,6 +120,18 @@ class Observations:
         past = {ID: [name] * len(mine), VALUE: self.events.value[mine]}
         past[TIME] = self.events.timestamp_ms[mine].astype("datetime64[ms]")
         return plot(self._framed(past), ahead, name, last=last, ax=ax)
+
+    def explain(self, series: str | None = None) -> Explanation:
+        """Explains the last forecast of a series; `.in_words()` of the result says it in a paragraph.
+
+        Args:
+            series: its name; None: the first one.
+
+        Raises:
+            BatchError: the series has no forecast.
+        """
+        found = self._forecast(None, {})
+        return found.forecaster.explain(found.names[0] if series is None and found.names else series or "")
 
     def _forecast(self, horizon: int | None, settings: Mapping[str, Any]) -> Latest:
         """Returns the newest forecasts; those of the last call again where nothing else is asked for."""

@@ -210,6 +210,18 @@ class TestObservations:
             found.plot("west")
         mpl.pyplot.close("all")
 
+    def test_explain(self) -> None:
+        """The explanation is of the forecast that is shown; one without a name is of the first series."""
+        found = read_source(days())
+        ahead = found.forecast(6)
+        for name, given in (("north", None), ("south", "south")):
+            explained = found.explain(given)
+            shown = ahead[ahead["unique_id"] == name]["forecaster"].to_numpy()
+            np.testing.assert_array_equal(np.float32(explained.median), np.float32(shown))
+            assert "forecast" in explained.in_words()
+        with pytest.raises(BatchError, match="west"):
+            found.explain("west")
+
     def test_bar(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A bar is shown where it is asked for, on standard error."""
         assert len(read_source(days(2), progress=True)) == 96
