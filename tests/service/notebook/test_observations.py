@@ -214,8 +214,8 @@ class TestObservations:
         """The explanation is of the forecast that is shown; one without a name is of the first series."""
         found = read_source(days())
         ahead = found.forecast(6)
-        for name, given in (("north", None), ("south", "south")):
-            explained = found.explain(given)
+        for name, asked in (("north", None), ("south", "south")):
+            explained = found.explain(asked)
             shown = ahead[ahead["unique_id"] == name]["forecaster"].to_numpy()
             np.testing.assert_array_equal(np.float32(explained.median), np.float32(shown))
             assert "forecast" in explained.in_words()
