@@ -153,6 +153,15 @@ def table(found: Sequence[PolicyComparison]) -> str:
             equal = values["pod_hours_at_equal_risk"]
             right = f"{'-':>7} {'-':>11}" if equal is None else f"{values['factor']:>7.3f} {equal:>11,.1f}"
             lines.append(f"{name:10} {values['pod_hours']:>11,.1f} {risk:>24} {'':17}{right}")
+        ours = one.plain["forecast"].pod_hours
+        shares = {
+            name: 1 - ours / cost.pod_hours
+            for name, cost in one.equal.items()
+            if name != "forecast" and cost is not None and cost.pod_hours
+        }
+        if shares:
+            than = [f"{abs(part):.1%} {'fewer' if part >= 0 else 'more'} than {name}" for name, part in shares.items()]
+            lines.append(f"pod-hours of the forecast at equal risk: {', '.join(than)}")
     return "\n".join(lines)
 
 

@@ -47,7 +47,12 @@ def _message(error: Exception) -> str:
 
 
 def as_failure(error: Exception) -> Failed | None:
-    """Returns the line and exit status of an error that a user can cause; None for any other error."""
+    """Returns the line and exit status of an error that a user can cause; None for any other error.
+
+    The end of who reads the output, such as `head`, is no failure to report: click ends the program without a line.
+    """
+    if isinstance(error, BrokenPipeError):
+        return None
     if isinstance(error, RuntimeError) and "no locator available" in str(error):  # numba's, at the first import
         return Failed(NEEDED)
     for kind in type(error).__mro__:

@@ -66,6 +66,8 @@ def list_feedback(config: Config, *, as_json: bool) -> None:
     store = _store(config)
     found = [(path.stem, one.position, one.request) for path in store.partitions() for one in store.entries(path)]
     waiting = [("", 0, request) for _, request in store.requests() if request is not None]
+    if not (found or waiting):
+        click.echo("no feedback; the daemon shows flagged events on its page and at /api/v1/anomalies", err=True)
     for partition, position, request in found + waiting:
         if as_json:
             place = {"partition": partition, "position": position} if partition else {"partition": None}

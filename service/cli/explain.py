@@ -10,7 +10,7 @@ import numpy as np
 from service.cli._errors import FAILED, Failed
 from service.cli._options import config_source, with_config
 from service.cli.exclude import event_time_ms
-from service.cli.tail import interval_cells
+from service.cli.tail import significant
 from service.config.load import load_config
 from service.config.sections import Config
 from service.messages.timestamps import LATEST_MS, format_times
@@ -84,7 +84,8 @@ def _print(found: Explanation, past: PastForecast, horizon: int) -> None:
     click.echo(f"{'step':>5}  {'target':24}  {'part':{wide}}  {'weight':>7}  {'median':>12}  {'low':>12}  {'high':>12}")
 
     def line(h: int, part: str, weight: str, row: np.ndarray) -> None:
-        numbers, _ = interval_cells(float(row[middle]), float(row[0]), float(row[-1]))
+        digits = significant(float(found.quantiles[h, 0]), float(found.quantiles[h, -1]))
+        numbers = "  ".join(f"{float(row[at]):>12.{digits}g}" for at in (middle, 0, -1))
         click.echo(f"{h + 1:>5}  {targets[h]:24}  {part:{wide}}  {weight:>7}  {numbers}")
 
     for h in _shown(len(targets), horizon):

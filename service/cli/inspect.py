@@ -173,6 +173,12 @@ def _facts(choice: Choice, summary: Summary, sample: InputSample) -> Iterator[st
     if summary.cadences:
         groups = ", ".join(f"{name} {count}" for name, count in summary.cadences.items())
         yield f"{'groups:':10}by cadence, with their series: {groups}; the daemon reads the whole file for them"
+    if summary.ahead:
+        lists = ", ".join(f'"{name}"' for name in summary.ahead[:_SHOWN])
+        yield (
+            f"{'ahead:':10}values that are known ahead; input.future_covariates = [{lists}] uses them, and as "
+            "input.covariates those of the present, see docs/covariates.md"
+        )
     if summary.counters:
         names = ", ".join(summary.counters[:_SHOWN])
         alone = summary.windows is None and summary.advice is None

@@ -87,6 +87,8 @@ def metrics(
             click.echo(orjson.dumps(as_object(figure)))
 
     found = read()
+    if match and not found:
+        click.echo(f"no metric has {match!r} in its name", err=True)
     if watch is None:
         if as_json:
             show_json(found)

@@ -13,6 +13,11 @@ Searched = Literal["head", "hidden_size", "calendar", "layers"]
 SEARCHED: Final[tuple[str, ...]] = get_args(Searched)
 
 
+def _as_word(given: object) -> object:
+    """Returns the word of a truth value of TOML; other values as they are."""
+    return str(given).lower() if isinstance(given, bool) else given
+
+
 class RetrainConfig(Section):
     """When a new model is trained."""
 
@@ -33,7 +38,7 @@ class RetrainConfig(Section):
         description="Largest share of a processor that trainings of every_events = auto take while the stream goes on: "
         "after each they pause. It has no effect where wait stops the stream.",
     )
-    wait: Literal["auto", "true", "false"] = Field(
+    wait: Annotated[Literal["auto", "true", "false"], BeforeValidator(_as_word)] = Field(
         "auto",
         description="Stop at the trigger position until the training has ended, so that a run is reproducible. auto: "
         "yes for inputs that end, no for followed ones.",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from service.aggregate.aggregator import Aggregator
@@ -46,6 +48,7 @@ class Summary:
         advice: windows that would make the series regular; None where they are, or windows are configured. The seasons
             are those of the values of these windows.
         cadences: number of series of each group by cadence, by its name; none where all series have one cadence.
+        ahead: names of known future values that records have and the settings do not name.
     """
 
     records: int
@@ -68,6 +71,7 @@ class Summary:
     windows: int | None = None
     advice: WindowAdvice | None = None
     cadences: dict[str, int] = field(default_factory=dict)
+    ahead: list[str] = field(default_factory=list)
 
 
 def summarise(
@@ -86,6 +90,7 @@ def summarise(
     found.rejects = dict(Counter(reject.reason for reject in decoded.rejects))
     found.filtered = sum(count for _, count in decoded.filtered)
     found.first = decoded.rejects[0].detail if decoded.rejects else ""
+    found.ahead = _known_ahead(sample, settings)
     if not len(decoded):
         return found
     found.first_ms, found.last_ms = int(decoded.timestamp_ms.min()), int(decoded.timestamp_ms.max())
@@ -125,6 +130,19 @@ def summarise(
     if not interval_ms and aggregator is None:
         found.cadences = {shown_group(group.name): len(group.series) for group in cadence_groups(all_events)}
     return found
+
+
+def _known_ahead(sample: InputSample, settings: InputConfig) -> list[str]:
+    """Returns the names of the known future values of the first record that `input.future_covariates` has not."""
+    begin, values = f"{settings.fields.future}.", sample.records.values
+    names = [path.removeprefix(begin) for path in sample.paths if path.startswith(begin)]  # columns of CSV
+    if values and values[0][:1] == b"{":
+        with contextlib.suppress(ValueError):  # it is rejected, with the reason
+            given = orjson.loads(values[0]).get(str(settings.fields.future))
+            names += (
+                [name for name, ahead in given.items() if isinstance(ahead, list)] if isinstance(given, dict) else []
+            )
+    return [name for name in dict.fromkeys(names) if name not in settings.future_covariates]
 
 
 def _is_counter(values: NDArray[np.float64]) -> bool:

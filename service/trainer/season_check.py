@@ -54,8 +54,11 @@ class Seasons:
 
     def description(self) -> str:
         """Formats the result as text."""
-        lists = [", ".join(map(str, some)) or "none" for some in (self.shown, self.network)]
-        text = f"the history shows {lists[0]}, the network has {lists[1]}"
+        possible = tuple(season for season in self.wanted if season not in self.shown)
+        lists = [", ".join(map(str, some)) or "none" for some in (self.shown, self.network, possible)]
+        text = f"the history clearly shows {lists[0]}, the network has {lists[1]}"
+        if possible and self.differ:
+            text += f" and may need {lists[2]}"
         return f'{text}: set {self.setting}, or "auto", which lets trainings try them' if self.differ else text
 
     def to_dict(self) -> dict[str, Any]:

@@ -138,9 +138,9 @@ export function readValues(text) {
   return values.length === 1 && values[0] !== null ? values[0] : values;
 }
 
-async function asked(path, { series, partition }, options = {}) {
-  const query = partition ? `?partition=${encodeURIComponent(partition)}` : "";
-  const answer = await fetch(`api/v1/series/${encodeURIComponent(series)}/${path}${query}`, options);
+async function asked(path, series, parameters, options = {}) {
+  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value));
+  const answer = await fetch(`api/v1/series/${encodeURIComponent(series)}/${path}?${query}`, options);
   const found = await answer.json();
   if (!answer.ok) throw new Error(found.error?.message ?? `status ${answer.status}`);
   return found;
@@ -162,15 +162,27 @@ function problem(element, error) {
 export function explainPanel(element, { series, partition = "" }) {
   style();
   let number = 0;
+  const steps = node("select", {});
+  const choice = node("label", { class: "quiet", hidden: true }, "In words for ", steps, " steps ahead");
+  const body = node("div", {});
+  element.replaceChildren(choice, body);
+  steps.addEventListener("change", () => refresh());
+
   async function refresh() {
     const mine = ++number;
     try {
-      const found = await asked("explain", { series, partition });
-      if (mine === number) drawExplanation(element, found);
+      const found = await asked("explain", series, { partition, horizon: steps.value });
+      if (mine !== number) return;
+      if (!steps.options.length) {
+        steps.append(...shownHorizons(found.targets_ms.length).map((h) => node("option", { value: h + 1 }, String(h + 1))));
+        choice.hidden = false;
+      }
+      drawExplanation(body, found);
     } catch (error) {
-      if (mine === number) problem(element, error);
+      if (mine === number) problem(body, error);
     }
   }
+
   const done = refresh();
   return {
     done,
@@ -197,24 +209,32 @@ export function whatIfPanel(element, { series, partition = "", drawFan = drawTwo
       const values = {};
       for (const [name, input] of inputs) if (input.value.trim()) values[name] = readValues(input.value);
       const headers = { "content-type": "application/json" };
-      const found = await asked("whatif", { series, partition }, { method: "POST", headers, body: JSON.stringify({ values }) });
+      const found = await asked("whatif", series, { partition }, { method: "POST", headers, body: JSON.stringify({ values }) });
       if (mine !== number) return;
       if (!inputs.size) begin(found);
       const fans = fansOf(found);
       drawFan(fan, fans);
       const [before, after] = fans.lines.map(({ values }) => values.reduce((sum, one) => sum + one, 0) / values.length);
       const scale = Math.abs(before) / 1000;
-      said.textContent = `Mean of the medians: ${precise(after, scale)}, with the actual values ${precise(before, scale)}. Nothing is changed.`;
+      const change = before > 0 ? ` (${signed(100 * (after / before - 1), 1)} %)` : "";
+      said.className = "quiet";
+      said.textContent = `Mean of the medians: ${precise(after, scale)}${change}, with the actual values ${precise(before, scale)}. The forecasts of the daemon stay as they are.`;
     } catch (error) {
       if (mine !== number) return;
-      if (inputs.size) said.textContent = error.message;
-      else problem(element, error);
+      if (!inputs.size) problem(element, error);
+      else {
+        fan.replaceChildren(); // what was drawn answers other values
+        said.className = "explain-problem";
+        said.textContent = error.message;
+      }
     }
   }
 
+  const short = (value) => (value === null ? "–" : String(Number(value.toPrecision(6)))); // without the digits of float32
+
   function begin(found) {
     const fields = Object.entries(found.known_actual).map(([name, values]) => {
-      const input = node("input", { type: "text", inputmode: "decimal", autocomplete: "off", placeholder: values.map((one) => one ?? "–").slice(0, 6).join(", ") });
+      const input = node("input", { type: "text", inputmode: "decimal", autocomplete: "off", placeholder: values.slice(0, 6).map(short).join(", ") });
       input.addEventListener("input", () => {
         clearTimeout(timer);
         timer = setTimeout(refresh, DELAY);

@@ -1,11 +1,15 @@
 // The panels "why this forecast" and "what if", where the daemon has them: they load when they are opened.
 
-import { colour, plot } from "./charts.js";
+import { plot } from "./charts.js";
+import { request } from "./data.js";
+import { make, quiet } from "./elements.js";
+import { number, time } from "./format.js";
 
 const PAUSE = 1000; // milliseconds between two refreshes at least
+const HINT = "Point at the chart, or focus it and use the arrow keys, for values.";
 const PATH = "/api/v1/series/{id}/explain";
 
-/** Starts the panels. Returns { of(series), newEvent() }. */
+/** Starts the panels. Returns { of(series), newEvent(), redraw() }. */
 export function explainer() {
   const parts = [["explained", "explain", "explainPanel"], ["supposed", "whatif", "whatIfPanel"]].map(([id, place, draw]) => ({
     box: document.getElementById(id), place: document.getElementById(place), draw, panel: null, at: 0,
@@ -29,8 +33,10 @@ export function explainer() {
   async function detect() {
     const described = await (await fetch("api/v1/openapi.json")).json();
     if (!(PATH in described.paths)) return;
+    const { input } = await request("config");
     module = await import("./explain.js");
     for (const part of parts) {
+      if (part.draw === "whatIfPanel" && !input.future_covariates.length) continue; // nothing can be supposed
       part.box.hidden = false;
       part.box.addEventListener("toggle", () => (part.box.open ? open(part) : close(part)));
       open(part);
@@ -45,6 +51,9 @@ export function explainer() {
         close(part);
         open(part);
       });
+    },
+    redraw() {
+      parts.forEach((part) => part.panel?.refresh());
     },
     newEvent() {
       for (const part of parts) {
@@ -62,15 +71,35 @@ const drawn = new WeakMap(); // the chart in each container
 /** Draws fans and lines that start at the same time: { times, bands: [{ low, high }], lines: [{ values, label }] }. */
 export function fanOf(container, found) {
   drawn.get(container)?.end();
-  container.replaceChildren();
-  const names = ["band", "past", "accent2", "good"].filter((name) => colour(name));
-  const lines = found.lines.map((line, i) => ({ label: line.label, colour: names[i % names.length], width: 1.8 }));
-  const first = 1 + lines.length;
-  const chart = plot(container, {
+  const names = ["quiet", "accent"]; // as the legend of explain.css has them
+  const place = make("div");
+  const said = quiet(HINT);
+  said.setAttribute("role", "status");
+  container.replaceChildren(said, place);
+  const all = found.lines.flatMap((line) => line.values);
+  const span = Math.max(...all) - Math.min(...all);
+  const first = 1 + found.lines.length;
+  const chart = plot(place, {
     name: found.lines.map((line) => line.label).join(" and "), unit: "", height: 260,
-    lines: [...lines, ...found.bands.flatMap(() => [{}, {}])],
-    bands: found.bands.map((band, i) => ({ upper: first + 2 * i, lower: first + 2 * i + 1, colour: names[(band.line ?? i) % names.length], opacity: 0.16 })),
+    lines: [
+      ...found.lines.map((line, i) => ({ label: line.label, colour: names[i], width: 1.8, dash: i ? undefined : [4, 3] })),
+      ...found.bands.flatMap(() => [{}, {}]),
+    ],
+    bands: found.bands.map((band, i) => ({ upper: first + 2 * i, lower: first + 2 * i + 1, colour: names[band.line ?? i], opacity: 0.16 })),
+    readout: (index) => {
+      said.textContent = index === null ? HINT : reading(found, index, span);
+    },
   }, [found.times.map((ms) => ms / 1000), ...found.lines.map((line) => line.values), ...found.bands.flatMap((band) => [band.high, band.low])]);
   drawn.set(container, chart);
   return chart;
+}
+
+/** Describes one step of the fans in words. */
+function reading(found, index, span) {
+  const step = found.times.length > 1 ? found.times[1] - found.times[0] : 1000;
+  const parts = found.lines.map((line, i) => {
+    const band = found.bands[i];
+    return `${line.label} ${number(line.values[index], "", span)} (${number(band.low[index], "", span)} to ${number(band.high[index], "", span)})`;
+  });
+  return `${time(found.times[index], step)}: ${parts.join("; ")}`;
 }

@@ -277,7 +277,8 @@ function theme(dark) {
   $("theme").setAttribute("aria-pressed", String(dark));
   chart?.redraw();
   redrawFlow();
-  compared?.redraw();
+  compared.redraw();
+  explained.redraw();
 }
 
 const list = seriesList(choose);

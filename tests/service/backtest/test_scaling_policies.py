@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from forecaster import Backtest, Forecaster, ModelConfig
 from service.backtest.events import EventTable
-from service.backtest.scaling import PolicyComparison, compare
+from service.backtest.scaling import PolicyComparison, compare, table
 from service.cli import main
 from service.config.scale_rules import ScaleRule
 
@@ -95,6 +95,8 @@ def test_known_loads_cost_least() -> None:
         assert equal is not None
         assert equal.pod_hours >= found.plain["forecast"].pod_hours
     assert found.equal["reactive"].pod_hours > 1.05 * found.plain["forecast"].pod_hours  # type: ignore[union-attr]
+    share = 1 - found.plain["forecast"].pod_hours / found.equal["reactive"].pod_hours  # type: ignore[union-attr]
+    assert f"at equal risk: {share:.1%} fewer than reactive, " in table([found])
 
 
 def test_no_factor_suffices() -> None:
@@ -104,6 +106,7 @@ def test_no_factor_suffices() -> None:
     assert found.plain["forecast"].short == 0
     assert found.equal["reactive"] is None
     assert found.to_json()["policies"]["reactive"]["pod_hours_at_equal_risk"] is None
+    assert "than reactive" not in table([found])
 
 
 def run(folder: Path, *options: str) -> Result:
@@ -127,10 +130,11 @@ def test_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[0].startswith("web: 238 loads of load every 1h, lead 2h, quantile 0.95, capacity 1")
-    assert [line.split("  ")[0] for line in lines[2:]] == ["reactive", "last week", "forecast"]
+    assert [line.split("  ")[0] for line in lines[2:5]] == ["reactive", "last week", "forecast"]
+    assert lines[5].startswith("pod-hours of the forecast at equal risk: ")
     (one,) = json.loads(run(tmp_path, "--scale", str(file), "--json").stdout)["scales"]
     assert (one["scale"], one["events"], one["interval_ms"]) == ("web", 238, HOUR)
-    assert f"{one['policies']['forecast']['pod_hours']:,.1f}" in lines[-1]
+    assert f"{one['policies']['forecast']['pod_hours']:,.1f}" in lines[4]
     assert one["policies"]["forecast"]["factor"] == 1.0
 
     for changed, expected in (

@@ -78,6 +78,11 @@ def test_defects_keep_their_traceback() -> None:
     assert as_failure(AssertionError("bug")) is None
 
 
+def test_a_reader_that_ends_is_no_failure() -> None:
+    """A pipe whose reader has ended, such as `head`, ends the command without a line."""
+    assert as_failure(BrokenPipeError(32, "Broken pipe")) is None
+
+
 def test_users_errors_become_one_line() -> None:
     """A missing file becomes one line and status 1."""
     failure = as_failure(FileNotFoundError(2, "No such file or directory", "events.csv"))

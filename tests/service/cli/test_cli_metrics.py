@@ -88,6 +88,16 @@ def test_command_json(monkeypatch) -> None:
     ]
 
 
+def test_no_metric_has_the_text(monkeypatch) -> None:
+    """A text that no name has is said on standard error."""
+    monkeypatch.setattr(command, "scrape", lambda url, access: url)
+    monkeypatch.setattr(command, "figures", lambda _: FIGURES)
+    result = CliRunner().invoke(main, ["metrics", "--json", "--match", "scale|replicas"])
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert result.stderr == "no metric has 'scale|replicas' in its name\n"
+
+
 def test_command_without_daemon(monkeypatch) -> None:
     """Without a responding daemon the command ends with status 1 and one line."""
 

@@ -322,6 +322,23 @@ def test_advice_for_raw_events(folder: Path) -> None:
     assert json.loads(as_json.stdout)["advice"]["settings"] == written["aggregate"]
 
 
+def test_known_future_values(tmp_path: Path) -> None:
+    """Lists of values that are known ahead are named until the configuration names them."""
+    lines = [
+        {"series": "s", "timestamp": 3600 * at, "value": at % 5, "price": 2.0, "future": {"price": [2.0, 2.5]}}
+        for at in range(60)
+    ]
+    file = tmp_path / "sales.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shown = CliRunner().invoke(main, ["inspect", str(file)])
+    assert 'input.future_covariates = ["price"]' in shown.stdout
+    config = tmp_path / "forecaster.toml"
+    config.write_text('[input]\ncovariates = ["price"]\nfuture_covariates = ["price"]\n')
+    shown = CliRunner().invoke(main, ["inspect", str(file), "--config", str(config)])
+    assert shown.exit_code == 0, shown.output
+    assert "future_covariates = [" not in shown.stdout.partition("rejects:")[0]
+
+
 def test_mixed_cadences(tmp_path: Path) -> None:
     """Groups by cadence are shown, and the configuration leaves the seasons to the daemon, which has them by group."""
     hour, begin = 3_600_000, 1_767_571_200_000

@@ -92,6 +92,8 @@ class TestSources:
         """By default the engine waits for the trainer only where a run must be exactly repeatable."""
         assert load_config(None, {"input.follow": follow}).retrain_waits is waits
         assert load_config(None, {"input.follow": follow, "retrain.wait": "true"}).retrain_waits is True
+        for word in (True, False):  # TOML has truth values
+            assert load_config(None, {"input.follow": follow, "retrain.wait": word}).retrain_waits is word
 
 
 class TestMessages:

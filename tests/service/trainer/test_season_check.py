@@ -101,10 +101,15 @@ def test_words() -> None:
     """The description states the setting as a line of the configuration."""
     found = Seasons((24,), (24, 168), (24, 168))
     assert found.description() == (
-        'the history shows 24, 168, the network has 24: set model.seasons = [24, 168], or "auto", which lets trainings '
-        "try them"
+        'the history clearly shows 24, 168, the network has 24: set model.seasons = [24, 168], or "auto", which lets '
+        "trainings try them"
     )
-    assert Seasons().description() == "the history shows none, the network has none"
+    possible = Seasons((12, 288, 2016), (), (288, 2016))
+    assert possible.description() == (
+        "the history clearly shows none, the network has 12, 288, 2016 and may need 288, 2016: set model.seasons = "
+        '[288, 2016], or "auto", which lets trainings try them'
+    )
+    assert Seasons().description() == "the history clearly shows none, the network has none"
     assert Seasons.of(json.loads(json.dumps(found.to_dict()))) == found
     assert Seasons.of(None) == Seasons.of({}) == Seasons()
 
