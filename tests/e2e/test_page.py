@@ -27,6 +27,7 @@ SERIES = ["cpu.host1", "cpu.host2/a b#ü", "requests"]
 CONFIG = """
 [input]
 push = true
+future_covariates = ["price"]
 [model]
 hidden_size = 16
 head_size = 16
@@ -42,6 +43,11 @@ name = "RequestsHigh"
 match = ["requests"]
 above = 1.0
 severity = "critical"
+[[scale]]
+name = "web"
+series = "cpu.host1"
+capacity = 10
+lead = "2m"
 """
 PICTURES = os.environ.get("PAGE_PICTURES", "")  # folder for the pictures of the documentation
 
@@ -55,6 +61,7 @@ def events(first: int, last: int) -> bytes:
                 50 + 20 * math.sin(step * math.pi / 6 + at) + (step * 7919 + at * 104_729) % 997 / 150
                 + 200 * (at == 2 and step == 110), 3,
             ),
+            "future": {"price": [2.0, 2.0, 2.2, 2.2]},
         })
         for step in range(first, last)
         for at, series in enumerate(SERIES)
@@ -320,6 +327,44 @@ def test_ingest_is_a_picture(page: Page, served: Served) -> None:
     found = served.get("/api/v1/ingest").json()
     expect(page.locator("#statuses")).to_contain_text(f"{found['events']['ok']:,} ")
     expect(page.locator("#models li")).to_contain_text(["champion", "first model"])
+
+
+def test_why_this_forecast(page: Page, served: Served) -> None:
+    """The panel has the words of the API for the chosen step, a row per member, and says that the forecast is equal."""
+    choose(page, "host1")
+    page.locator("#explained summary").click()
+    said = served.of(SERIES[0], "explain")
+    expect(page.locator("#explain .explain-words")).to_have_text(said["words"])
+    expect(page.locator("#explain")).to_contain_text("Equal to the published forecast bit for bit")
+    members = page.locator("#explain table").first.locator("tbody tr")
+    expect(members).to_have_count(len(said["members"]) + 4)
+    expect(members.last).to_contain_text("forecast (median)")
+    page.locator("#explain select").select_option("4")
+    expect(page.locator("#explain .explain-words")).to_have_text(served.of(SERIES[0], "explain", horizon=4)["words"])
+
+
+def test_what_if(page: Page) -> None:
+    """Other known future values are drawn beside the actual ones and can be read; what is no number draws nothing."""
+    page.locator("#supposed summary").click()
+    field, said = page.locator("#whatif input"), page.locator("#whatif [role=status]").last
+    expect(field).to_have_attribute("placeholder", "2, 2, 2.2, 2.2")
+    expect(page.locator("#whatif canvas")).to_have_count(1)
+    field.fill("4.4")
+    expect(said).to_contain_text("The forecasts of the daemon stay as they are.")
+    page.locator("#whatif [role=application]").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#whatif .whatif-fan [role=status]")).to_contain_text("these values")
+    page.locator("#theme").click()
+    expect(page.locator("#whatif canvas")).to_have_count(1)
+    page.locator("#theme").click()
+    field.fill("x2")
+    expect(page.locator("#whatif .explain-problem")).to_contain_text("x2")
+    expect(page.locator("#whatif canvas")).to_have_count(0)
+
+
+def test_replicas(page: Page) -> None:
+    """A scale shows the replicas that it wants."""
+    expect(page.locator("#scales tbody tr")).to_contain_text(["web"])
 
 
 TEXTS = """

@@ -17,9 +17,21 @@ export function requestSeries(series, kind, options = {}) {
   return request(`series/${encodeURIComponent(series.id)}/${kind}`, { partition: series.partition, ...options });
 }
 
-/** Fetches the mean of a histogram of the metrics page in seconds; null while it is empty. */
-export async function meanSeconds(name) {
-  const text = await (await fetch("metrics", { headers: { accept: "text/plain" } })).text();
+/** Fetches the metrics page as text. */
+export async function metricsText() {
+  return (await fetch("metrics", { headers: { accept: "text/plain" } })).text();
+}
+
+/** Returns the scales of a metrics page, each with its name and its metrics without "forecaster_". */
+export function scalesOf(text) {
+  const found = new Map();
+  const line = /^forecaster_(desired_replicas|scale_\w+)\{[^}]*?scale="((?:[^"\\]|\\.)*)"[^}]*\} (\S+)/gm;
+  for (const [, metric, name, value] of text.matchAll(line)) found.set(name, { name, ...found.get(name), [metric]: Number(value) });
+  return [...found.values()];
+}
+
+/** Returns the mean of a histogram of a metrics page in seconds; null while it is empty. */
+export function meanSeconds(text, name) {
   const figure = (part) => Number(new RegExp(`^${name}_${part} (\\S+)`, "m").exec(text)?.[1] ?? 0);
   return figure("count") ? figure("sum") / figure("count") : null;
 }

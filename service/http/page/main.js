@@ -1,6 +1,6 @@
 // The page: the chosen series, its recorded events, and live updates.
 
-import { meanSeconds, request, requestSeries } from "./data.js";
+import { meanSeconds, metricsText, request, requestSeries, scalesOf } from "./data.js";
 import { make, quiet } from "./elements.js";
 import { listen } from "./events.js";
 import { columns, drawFan, fillTables, intervalName, median, readout, spanOf } from "./fan.js";
@@ -8,7 +8,7 @@ import { duration, number, time, timeOf, unitOf, UNITS, useZone, zoneInUse } fro
 import { explainer } from "./explained.js";
 import { redrawFlow, sampleFlow, showEngine, showIngest } from "./ingest.js";
 import { seriesList } from "./lists.js";
-import { qualityText, showReliability, showSkill, showWeights } from "./panels.js";
+import { qualityText, showReliability, showScales, showSkill, showWeights } from "./panels.js";
 import { several } from "./several.js";
 import { showAlerts, showAnomalies, showModels } from "./timeline.js";
 
@@ -166,8 +166,9 @@ async function updateSlow() {
     request("alerts", { limit: 20 }).then((found) => showAlerts($("alerts"), found, go)),
     request("models", { limit: 100 }).then((found) => showModels($("decisions"), $("models"), found)),
     request("ingest").then((found) => showIngest($("statuses"), $("rejected"), found)),
-    meanSeconds("forecaster_event_duration_seconds").then((found) => {
-      state.latency = found;
+    metricsText().then((text) => {
+      state.latency = meanSeconds(text, "forecaster_event_duration_seconds");
+      showScales($("scales-section"), $("scales"), scalesOf(text));
     }),
   ]);
 }

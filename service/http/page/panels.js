@@ -1,7 +1,7 @@
 // The panels about one series: skill beside seasonal naive, interval coverage, ensemble weights.
 
 import { bars, make, quiet, table } from "./elements.js";
-import { number, percent, skillText } from "./format.js";
+import { count, number, percent, skillText } from "./format.js";
 
 /** Shows the errors of the forecasts beside those of seasonal naive, by horizon. */
 export function showSkill(element, found, unit) {
@@ -34,6 +34,14 @@ export function showWeights(element, found) {
   }).filter((row) => Number.isFinite(row.share));
   rows.sort((a, b) => b.share - a.share);
   bars(element, rows.map((row) => ({ ...row, text: percent(row.share) })));
+}
+
+/** Shows the replicas that each scale wants; hides the section where there is none. */
+export function showScales(section, element, scales) {
+  section.hidden = !scales.length;
+  element.replaceChildren(table("Wanted now, and how often the load exceeded the capacity", ["scale", "replicas", "load forecast", "exceeded"],
+    scales.map((one) => [one.name, number(one.desired_replicas ?? null), number(one.scale_load_forecast ?? null),
+      one.scale_events_total ? `${percent(one.scale_under_provisioned_total / one.scale_events_total, 1)} of ${count(one.scale_events_total)}` : "–"])));
 }
 
 /** Describes in one line how good the forecasts of a series are. */
