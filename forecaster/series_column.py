@@ -32,7 +32,7 @@ class SeriesNames:
         return len(self.names)
 
     def number(self, name: str) -> int:
-        """Returns the number of a series, a new one where it has none."""
+        """Returns the number of the series `name`, a new one where it has none."""
         found = self._numbers.setdefault(name, len(self.names))
         if found == len(self.names):
             self.names.append(name)
@@ -101,7 +101,7 @@ class SeriesColumn(Sequence[str]):
 
 
 def chosen(series: Sequence[str], at: NDArray[np.int64]) -> Sequence[str]:
-    """Returns the series of some events, by their indices, shape (m,)."""
+    """Returns the `series` of some events, by their indices `at`, shape (m,)."""
     if isinstance(series, SeriesColumn):
         return SeriesColumn(series.known, series.numbers[at])
     return [series[i] for i in at.tolist()]
