@@ -58,6 +58,7 @@ def test_trend() -> None:
     assert all(rows[shape][5] == "0.0%" for shape in ("linear", "sawtooth", "still", "walk"))
 
 
+@pytest.mark.timeout(900)  # compiles the kernel where no other test has
 def test_what_if(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Each part has a figure, and both forecasts of an answer take well under a millisecond."""
     monkeypatch.setattr(sys, "argv", ["what_if.py", "--events", "600", "--series", "20", "--times", "20"])
