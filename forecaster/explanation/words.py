@@ -28,7 +28,8 @@ def in_words(found: Explanation, horizon: int = 1) -> str:
     said.append(
         f"The forecast of {situation.series} for {_time(int(found.targets_ms[h]))} ({_steps(horizon)} ahead) is "
         f"{_number(found.median[h], scale)}, and with a probability of {levels[-1] - levels[0]:.0%} it is between "
-        f"{_number(row[0], scale)} and {_number(row[-1], scale)}; the newest value is {_number(situation.last, scale)}."
+        f"{_number(row[0], scale)} and {_number(row[-1], scale)}; it read {_number(situation.last, scale)} as the "
+        "newest value."
     )
     if found.names == (PRIOR,):
         said.append(

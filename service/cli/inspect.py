@@ -116,7 +116,7 @@ def _choice(sample: InputSample, config: Config) -> Choice:
     given = {name: getattr(config.input.fields, name) for name in names}
     if not names & PARTS and has_default_fields(sample):
         given |= {"series": "series", "timestamp": "timestamp", "value": "value"}
-    return choose(sample, given=given)
+    return choose(sample, given=given, covariates=config.input.covariates)
 
 
 def _given(config: Config) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def default_choice(sample: InputSample, given: Mapping[str, Any] = MappingProxyT
     Args:
         sample: the first records.
         given: fields that the configuration names, by the keys of `input.fields`; they are not chosen.
+        covariates: fields that are covariates, and so neither values nor names.
 
     Raises:
         ConfigurationError: it is ambiguous how numbers or dates are written.
@@ -105,7 +106,9 @@ def _unusual(notation: Notation) -> dict[str, str]:
     return {name: one for name, one in notation._asdict().items() if one != usual[name]}
 
 
-def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({})) -> Choice:
+def choose(
+    sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({}), covariates: Sequence[str] = ()
+) -> Choice:
     """Chooses the fields of the events of a sample.
 
     Args:
@@ -129,10 +132,11 @@ def choose(sample: InputSample, *, given: Mapping[str, Any] = MappingProxyType({
         reasons = {"format": format_text(sample)} | entries.reasons
         return Choice(chosen | _form_settings(sample), reasons, columns)
     time = choose_time(sample, columns, given)
-    values, why_values = _values(sample, columns, time.paths, given)
-    series, why_series = _series(sample, columns, time.paths, values, given)
+    free = [column for column in columns if column.path not in covariates]
+    values, why_values = _values(sample, free, time.paths, given)
+    series, why_series = _series(sample, free, time.paths, values, given)
     if "series" not in given and not {"value", "values"} & given.keys():
-        values, series, why_series = _with_categories(sample, columns, time.paths, values, series, why_series)
+        values, series, why_series = _with_categories(sample, free, time.paths, values, series, why_series)
     fields: dict[str, Any] = {"timestamp": time.setting, "series": series}
     fields |= {"value": values[0]} if len(values) == 1 and "values" not in given else {"values": list(values)}
     fields |= _unusual(notation) | {"date_order": time.order}
@@ -170,7 +174,7 @@ def choice_for(sample: InputSample, settings: InputConfig) -> Choice:
     given = {name: getattr(settings.fields, name) for name in settings.fields.model_fields_set}
     if not given.keys() & PARTS and has_default_fields(sample):
         return default_choice(sample, given)
-    return choose(sample, given=given)
+    return choose(sample, given=given, covariates=settings.covariates)
 
 
 def with_choice(settings: InputConfig, choice: Choice) -> InputConfig:

@@ -97,6 +97,9 @@ def past_forecast(
         ServiceError: output, source, snapshots or models cannot be read, as at a start.
         CheckpointError: a model is missing or damaged.
     """
+    if not config.input.files and not config.kafka.topics:
+        msg = "input.files: got none; expected the files of the daemon: give its configuration with --config"
+        raise PastForecastError(msg)
     if config.sink != "sqlite" or not config.input.files or config.kafka.topics or config.bootstrap.is_set:
         msg = (
             f'output.sink: got "{config.sink}"; expected "sqlite", with input.files and without [bootstrap]: only such '

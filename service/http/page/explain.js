@@ -101,7 +101,7 @@ export function drawExplanation(element, found) {
 /** The two forecasts of an answer of /whatif as lines and bands: medians and outer quantiles. */
 export function fansOf(found) {
   const middle = found.levels.indexOf(0.5);
-  const both = [[found.actual, "actual values"], [found.quantiles, "these values"]];
+  const both = [[found.actual, "forecast as published"], [found.quantiles, "with these values"]];
   return {
     times: found.targets_ms,
     lines: both.map(([rows, label]) => ({ label, values: rows.map((row) => row[middle]) })),
@@ -130,10 +130,10 @@ export function drawTwoFans(element, { times, lines, bands }) {
   element.replaceChildren(svg);
 }
 
-/** Reads an input: numbers separated by commas or spaces, one for all steps or one per step; "-" leaves a step as it is. */
+/** Reads an input: one number for all steps, or one per step between commas; an empty place or "-" leaves a step as it is. */
 export function readValues(text) {
-  const parts = text.split(/[\s,;]+/).filter(Boolean);
-  const values = parts.map((part) => (part === "-" || part === "–" ? null : Number(part)));
+  const parts = /[,;]/.test(text) ? text.split(/[,;]/).map((part) => part.trim()) : text.trim().split(/\s+/);
+  const values = parts.map((part) => (["", "-", "–"].includes(part) ? null : Number(part)));
   if (values.some((value) => Number.isNaN(value))) throw new Error(`got ${text.slice(0, 80)}, expected numbers`);
   return values.length === 1 && values[0] !== null ? values[0] : values;
 }
@@ -216,9 +216,10 @@ export function whatIfPanel(element, { series, partition = "", drawFan = drawTwo
       drawFan(fan, fans);
       const [before, after] = fans.lines.map(({ values }) => values.reduce((sum, one) => sum + one, 0) / values.length);
       const scale = Math.abs(before) / 1000;
-      const change = before > 0 ? ` (${signed(100 * (after / before - 1), 1)} %)` : "";
+      const change = before > 0 ? ` (${(100 * (after / before - 1)).toFixed(1).replace("-", "−")} %)` : "";
+      const steps = found.targets_ms.filter((_, h) => Object.keys(found.known).some((name) => found.known[name][h] !== found.known_actual[name][h]));
       said.className = "quiet";
-      said.textContent = `Mean of the medians: ${precise(after, scale)}${change}, with the actual values ${precise(before, scale)}. The forecasts of the daemon stay as they are.`;
+      said.textContent = `${steps.length} of ${found.targets_ms.length} steps have another value. Mean of the medians: ${precise(after, scale)}${change}, as published ${precise(before, scale)}. The forecasts of the daemon stay as they are.`;
     } catch (error) {
       if (mine !== number) return;
       if (!inputs.size) problem(element, error);
@@ -242,8 +243,8 @@ export function whatIfPanel(element, { series, partition = "", drawFan = drawTwo
       inputs.set(name, input);
       return node("label", {}, `${name} `, input);
     });
-    const hint = node("p", { class: "quiet" }, "A number for all steps ahead, or one for each of the first steps; empty: as it is.");
-    const legend = node("p", { class: "legend" }, node("span", { class: "key whatif-actual" }, "actual values"), node("span", { class: "key whatif-other" }, "with these values"));
+    const hint = node("p", { class: "quiet" }, "A number for all steps ahead, or one for each of the first steps, between commas; an empty place stays as it is.");
+    const legend = node("p", { class: "legend" }, node("span", { class: "key whatif-actual" }, "forecast as published"), node("span", { class: "key whatif-other" }, "with these values"));
     element.replaceChildren(node("div", { class: "whatif-inputs" }, ...fields), hint, fan, legend, said);
   }
 

@@ -243,6 +243,16 @@ class TestColumns:
         assert decoded.value.tolist() == [2.5] * 8
 
 
+def test_covariates_are_no_values() -> None:
+    """A field that the configuration names as a covariate is neither a value nor a name of a series."""
+    records = [{"at": f"2026-01-01T{hour:02d}:00:00Z", "sold": hour * 1.5, "price": 2 + hour % 3} for hour in range(24)]
+    sample = json_sample(records)
+    assert choose(sample).settings["input.fields.values"] == ["sold", "price"]
+    chosen = choose(sample, covariates=["price"])
+    assert chosen.settings["input.fields.value"] == "sold"
+    assert "price" in [column.path for column in chosen.columns], "it is shown"
+
+
 def test_given_fields_are_kept(tmp_path: Path) -> None:
     """What the configuration names is not chosen, and the rest is."""
     sample = csv_sample(tmp_path, "t1,t2,a,b", *(f"2026-01-0{day},2026-02-0{day},{day},{day}" for day in range(1, 9)))
