@@ -15,9 +15,10 @@ export function showEngine(element, pill, status, rate, latency) {
   pill.className = `pill ${ready ? "good" : "bad"}`;
   const partitions = Object.entries(status.partitions);
   const sum = (key) => partitions.reduce((total, [, each]) => total + (Number(each[key]) || 0), 0);
+  const waits = partitions.some(([, each]) => each.model && status.model && each.model !== status.model);
   const facts = {
     phase: status.phase ?? status.health.phase,
-    model: status.model ? status.model.slice(0, 12) : "none",
+    model: status.model ? `${status.model.slice(0, 12)}${waits ? ", in force from the next event on" : ""}` : "none",
     partitions: partitions.length,
     series: count(sum("series")),
     events: count(sum("events")),
