@@ -1,9 +1,13 @@
 // Requests to the daemon. Paths are relative, so that the page works behind a proxy under another path.
 
-/** Fetches a path of the API as an object; `options` are query parameters. Throws an Error with the daemon's message and the status. */
-export async function request(path, options = {}) {
+/**
+ * Fetches a path of the API as an object; `options` are query parameters, `sent` is what fetch takes for another method.
+ * Throws an Error with the daemon's message and the status.
+ */
+export async function request(path, options = {}, sent = {}) {
   const query = new URLSearchParams(options).toString();
-  const answer = await fetch(`api/v1/${path}${query ? `?${query}` : ""}`, { headers: { accept: "application/json" } });
+  const headers = { accept: "application/json", ...sent.headers };
+  const answer = await fetch(`api/v1/${path}${query ? `?${query}` : ""}`, { ...sent, headers });
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) {
     const message = body.error ? body.error.message : `status ${answer.status}`;
@@ -13,8 +17,8 @@ export async function request(path, options = {}) {
 }
 
 /** Fetches one kind of data of a series. */
-export function requestSeries(series, kind, options = {}) {
-  return request(`series/${encodeURIComponent(series.id)}/${kind}`, { partition: series.partition, ...options });
+export function requestSeries(series, kind, options = {}, sent = {}) {
+  return request(`series/${encodeURIComponent(series.id)}/${kind}`, { partition: series.partition, ...options }, sent);
 }
 
 /** Fetches the metrics page as text. */

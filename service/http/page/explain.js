@@ -3,8 +3,11 @@
 //   const panel = explainPanel(element, { series, partition });    panel.refresh();    panel.close();
 //   const panel = whatIfPanel(element, { series, partition, drawFan });
 //
-// drawFan(container, { times, lines: [{ values, label }], bands: [{ low, high, line }] }) may draw the two fans with a
-// library of the page; a band belongs to the line whose index it has.
+// drawFan(container, { times, lines: [{ values, label }], bands: [{ low, high, line }] }) draws the two fans; a band
+// belongs to the line whose index it has.
+
+import { requestSeries } from "./data.js";
+import { percent } from "./format.js";
 
 const SHOWN = 8; // horizons in a table
 const DELAY = 250; // milliseconds after the last change of an input
@@ -19,14 +22,6 @@ function node(name, attributes = {}, ...children) {
   return found;
 }
 
-const SVG = "http://www.w3.org/2000/svg";
-
-function shape(name, attributes) {
-  const found = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) found.setAttribute(key, value);
-  return found;
-}
-
 /** A number with digits down to a hundredth of the scale of its series. */
 export function precise(value, scale) {
   if (value === null || !Number.isFinite(value)) return "–";
@@ -35,7 +30,6 @@ export function precise(value, scale) {
 }
 
 const signed = (value, scale) => (value < 0 ? precise(value, scale) : `+${precise(value, scale)}`);
-const percent = (share) => `${Math.round(100 * share)} %`;
 const time = (ms) => new Date(ms).toISOString().replace(".000Z", "Z").replace("T", " ");
 
 /** The horizons (from 0 on) that a table shows: 1, 2, 4, ... and the last one. */
@@ -109,41 +103,12 @@ export function fansOf(found) {
   };
 }
 
-/** Draws lines and bands into an element as a small picture. */
-export function drawTwoFans(element, { times, lines, bands }) {
-  const [wide, high, edge] = [560, 180, 6];
-  const all = [...lines.map((one) => one.values), ...bands.flatMap((one) => [one.low, one.high])].flat();
-  const [least, most] = [Math.min(...all), Math.max(...all)];
-  const x = (at) => edge + ((wide - 2 * edge) * at) / Math.max(times.length - 1, 1);
-  const y = (value) => high - edge - ((high - 2 * edge) * (value - least)) / (most - least || 1);
-  const points = (values) => values.map((one, h) => `${x(h).toFixed(1)},${y(one).toFixed(1)}`);
-  const kind = (line) => (line ? "other" : "actual");
-  const svg = shape("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", class: "whatif-svg" });
-  const title = shape("title", {});
-  title.textContent = lines.map((one) => one.label).join(" and ");
-  svg.append(title);
-  for (const one of bands) {
-    const outline = [...points(one.low), ...points(one.high).reverse()].join(" ");
-    svg.append(shape("polygon", { class: `whatif-band ${kind(one.line)}`, points: outline }));
-  }
-  lines.forEach((one, at) => svg.append(shape("polyline", { class: `whatif-line ${kind(at)}`, points: points(one.values).join(" ") })));
-  element.replaceChildren(svg);
-}
-
 /** Reads an input: one number for all steps, or one per step between commas; an empty place or "-" leaves a step as it is. */
 export function readValues(text) {
   const parts = /[,;]/.test(text) ? text.split(/[,;]/).map((part) => part.trim()) : text.trim().split(/\s+/);
   const values = parts.map((part) => (["", "-", "–"].includes(part) ? null : Number(part)));
   if (values.some((value) => Number.isNaN(value))) throw new Error(`got ${text.slice(0, 80)}, expected numbers`);
   return values.length === 1 && values[0] !== null ? values[0] : values;
-}
-
-async function asked(path, series, parameters, options = {}) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value));
-  const answer = await fetch(`api/v1/series/${encodeURIComponent(series)}/${path}?${query}`, options);
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error?.message ?? `status ${answer.status}`);
-  return found;
 }
 
 /** Links the style of the panels, once. */
@@ -171,7 +136,7 @@ export function explainPanel(element, { series, partition = "" }) {
   async function refresh() {
     const mine = ++number;
     try {
-      const found = await asked("explain", series, { partition, horizon: steps.value });
+      const found = await requestSeries({ id: series, partition }, "explain", { horizon: steps.value || 1 });
       if (mine !== number) return;
       if (!steps.options.length) {
         steps.append(...shownHorizons(found.targets_ms.length).map((h) => node("option", { value: h + 1 }, String(h + 1))));
@@ -195,7 +160,7 @@ export function explainPanel(element, { series, partition = "" }) {
 }
 
 /** Fills an element with an input per known future covariate, and the forecast that follows from them. */
-export function whatIfPanel(element, { series, partition = "", drawFan = drawTwoFans }) {
+export function whatIfPanel(element, { series, partition = "", drawFan }) {
   style();
   let number = 0;
   let timer = 0;
@@ -209,7 +174,7 @@ export function whatIfPanel(element, { series, partition = "", drawFan = drawTwo
       const values = {};
       for (const [name, input] of inputs) if (input.value.trim()) values[name] = readValues(input.value);
       const headers = { "content-type": "application/json" };
-      const found = await asked("whatif", series, { partition }, { method: "POST", headers, body: JSON.stringify({ values }) });
+      const found = await requestSeries({ id: series, partition }, "whatif", {}, { method: "POST", headers, body: JSON.stringify({ values }) });
       if (mine !== number) return;
       if (!inputs.size) begin(found);
       const fans = fansOf(found);

@@ -1,4 +1,4 @@
-// The panels "why this forecast" and "what if", where the daemon has them: they load when they are opened.
+// The panels "why the newest forecast" and "what if": they load when they are opened.
 
 import { plot } from "./charts.js";
 import { request } from "./data.js";
@@ -7,7 +7,6 @@ import { number, time } from "./format.js";
 
 const PAUSE = 1000; // milliseconds between two refreshes at least
 const HINT = "Point at the chart, or focus it and use the arrow keys, for values.";
-const PATH = "/api/v1/series/{id}/explain";
 
 /** Starts the panels. Returns { of(series), newEvent(), redraw() }. */
 export function explainer() {
@@ -30,9 +29,7 @@ export function explainer() {
     part.place.replaceChildren();
   }
 
-  async function detect() {
-    const described = await (await fetch("api/v1/openapi.json")).json();
-    if (!(PATH in described.paths)) return;
+  async function start() {
     const { input } = await request("config");
     module = await import("./explain.js");
     for (const part of parts) {
@@ -43,7 +40,7 @@ export function explainer() {
     }
   }
 
-  (window.requestIdleCallback ?? setTimeout)(() => detect().catch(() => {}));
+  (window.requestIdleCallback ?? setTimeout)(() => start().catch(() => {}));
   return {
     of(chosen) {
       series = chosen;
