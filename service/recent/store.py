@@ -137,7 +137,6 @@ class RecentStore(Listener):
             slots.taken += len(names)
             groups = self._forecasters.get(partition, {"": forecaster}).values()
             slots.drop_silent(sum(one.series_count for one in groups))
-            get = slots.index.setdefault(partition, {}).get
             slot = slots.of_events(partition, names)
             if slots.free and (new := np.flatnonzero((slot < 0) & answered)).size:
                 self._clear(slots.join(partition, [names[i] for i in new.tolist()]))
@@ -160,10 +159,9 @@ class RecentStore(Listener):
                     self._use(row, rings)
                 rings.append(rows, kept, columns, forecasts.quantiles)
                 slots.seen[rows] = slots.taken
-            corrected = [(get(name, -1), at) for name, at in newest_corrections(names, forecasts).items()]
-            if known := [pair for pair in corrected if pair[0] >= 0]:
-                where, events = np.array(known, np.int64).T
-                rings.correct(where, events, columns, forecasts.quantiles)
+            corrected = np.array([*newest_corrections(names, forecasts).values()], np.int64)
+            if (events := corrected[slot[corrected] >= 0]).size:
+                rings.correct(slot[events], events, columns, forecasts.quantiles)
             self._anomalies.extend(found)
             listener, subscribed = self.listener, np.flatnonzero(slots.subscribed[rows])
         if listener is None or not (len(subscribed) or found):
