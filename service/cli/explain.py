@@ -40,17 +40,17 @@ def explain(config: Config, *, series: str, at: str | None, horizon: int, kind: 
     """
     from forecaster import RowTwin  # noqa: PLC0415 - keeps the help page fast
     from forecaster import explain as explained  # noqa: PLC0415 - as above
-    from service.discovery.settle import settle  # noqa: PLC0415 - as above
+    from service.cli._settled import with_chosen_fields  # noqa: PLC0415 - as above
     from service.discovery.settle_groups import kept_groups  # noqa: PLC0415 - as above
     from service.engine.past_forecast import past_forecast  # noqa: PLC0415 - as above
     from service.http.explanations import explanation_of  # noqa: PLC0415 - as above
 
     until = LATEST_MS if at is None else event_time_ms(at, "--at")
     path, flags = config_source()
-    flags = {**settle(config).settings, **flags}
-    config = load_config(path, flags)
     if kept := kept_groups(config):
-        config = load_config(path, {**flags, **kept})
+        flags = {**flags, **kept}
+        config = load_config(path, flags)
+    config = with_chosen_fields(config, path, flags)
     found = past_forecast(config, series, until, lambda situation: RowTwin(situation.model).forecast(situation))
     steps = found.situation.model.config.horizon
     if horizon > steps:
