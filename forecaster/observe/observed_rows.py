@@ -133,9 +133,8 @@ class ObservedRows:
         if start == end or rows[start:end].min() >= 0:  # usually every series has a row
             self._run(rows, taken, out, start, end, revises)
             return
-        for i, row in enumerate(
-            map(self.table.index.get, names), start
-        ):  # lazy: looks up after the additions before it
+        # Lazy: looks up after the additions before it.
+        for i, row in enumerate(map(self.table.index.get, names), start):
             if row is None:
                 name = series[i]
                 if self.table.full:  # eviction depends on the events before this one, so observe them first
