@@ -21,6 +21,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -35,9 +36,12 @@ from service.cli._logging import configure_logging  # noqa: E402 - as above
 from service.config.kafka import KafkaConfig  # noqa: E402 - as above
 from service.config.sections import Config  # noqa: E402 - as above
 from service.ports import Unit  # noqa: E402 - as above
+from service.publication import OnUnit  # noqa: E402 - as above
 
 SERIES, LIMIT = 500, 4096
 NAMES = ("forecasts", "rejects", "adoptions", "models")
+MODEL: dict[str, object] = {"interval": "1m"}
+JOINED = 12.0  # seconds in which the daemon compiles and joins its group
 
 
 def feed(bootstrap: str, topic: str, count: int, rate: float) -> None:
@@ -73,7 +77,7 @@ def settings(bootstrap: str, app: str, topic: str, client: str, folder: Path, **
     return Config.model_validate(
         {
             "kafka": own,
-            "model": {"interval": "1m"},
+            "model": MODEL,
             "input": {"max_ahead": 0, "max_poll_records": LIMIT},
             "state": {"data_dir": folder},
             "http": {"port": 0},
@@ -126,7 +130,7 @@ def daemon(config: Config) -> tuple[int, float, float]:
     def note(unit: Unit) -> None:
         marks.append((len(unit.forecasts), time.perf_counter(), time.process_time()))
 
-    Daemon(config, note).run(threading.Event())
+    Daemon(config, [OnUnit(note)]).run(threading.Event())
     return sum(mark[0] for mark in marks[1:]), marks[-1][1] - marks[0][1], marks[-1][2] - marks[0][2]
 
 
@@ -146,24 +150,28 @@ def latency(config: Config, bootstrap: str, rate: float, seconds: float) -> dict
     from service.kafka.confluent import ConfluentConsumer
     from service.kafka.kafka_python import KafkaPythonConsumer
 
-    for kind in (ConfluentConsumer, KafkaPythonConsumer):
-        inner = kind.columns
+    inner = {kind: kind.columns for kind in (ConfluentConsumer, KafkaPythonConsumer)}
 
-        def columns(self, partition, batch, inner=inner):
-            records = inner(self, partition, batch)
-            times.update(zip(records.positions, records.timestamps_ms, strict=True))
-            return records
+    def columns(self: Any, partition: str, batch: Any) -> Any:
+        records = inner[type(self)](self, partition, batch)
+        times.update(zip(records.positions, records.timestamps_ms, strict=True))
+        return records
 
-        kind.columns = columns  # type: ignore[method-assign]
     topic = config.kafka.topics[0]
     feeder = threading.Timer(
-        12.0,  # the daemon compiles and joins first
+        JOINED,
         lambda: subprocess.run(
             [sys.executable, __file__, "--feed", bootstrap, topic, str(count), str(rate)], check=True
         ),
     )
     feeder.start()
-    Daemon(config, note).run(stop)
+    try:
+        for kind in inner:
+            kind.columns = columns  # type: ignore[method-assign]
+        Daemon(config, [OnUnit(note)]).run(stop)
+    finally:
+        for kind, own in inner.items():
+            kind.columns = own  # type: ignore[method-assign]
     feeder.join()
     found = np.concatenate(written)
     found = found[len(found) // 5 :]  # the first fifth: caches, first batches

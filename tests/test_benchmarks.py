@@ -15,6 +15,7 @@ from forecaster import Model, ModelConfig
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import figures
 import first_forecast
 import forecast_formats
 import history
@@ -35,6 +36,15 @@ import window_snapshots
 import without_hints
 
 
+def on_page(name: str, text: str) -> str:
+    """Returns a table, whose columns must be those of the figure's table on its page."""
+    (figure,) = [one for one in figures.FIGURES if one.name == name]
+    shown = [table for table in figures.tables((figures.DOCS / figure.page).read_text()) if table.mark == name]
+    (printed,) = figures.tables(text)
+    assert [table.lines[:2] for table in shown] == [printed.lines[:2]], "renew it: make figures ARGS=" + name
+    return text
+
+
 def test_trend() -> None:
     """With six steps, a small network finds a line's crossing within one step and reports no false crossings."""
     config = ModelConfig(
@@ -42,7 +52,8 @@ def test_trend() -> None:
         calendar=False, interval_ms=trend.MINUTE, max_gap=6,
     )  # fmt: skip
     found = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in trend.table(config, 2, 1900).splitlines()
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in on_page("trend", trend.table(config, 2, 1900)).splitlines()
     ]
     rows = {row[0]: row[1:] for row in found[2:]}
     assert set(rows) == set(trend.SHAPES)
@@ -53,7 +64,7 @@ def test_trend() -> None:
 
 def test_records() -> None:
     """Every shape of records is decoded, without a reject, and has a figure."""
-    rows = [line.strip("| ").split(" | ") for line in records.decoding_table(400).splitlines()[2:]]
+    rows = [line.strip("| ").split(" | ") for line in on_page("records", records.decoding_table(400)).splitlines()[2:]]
     assert len(rows) == 9
     assert rows[0][0::2] == ["JSON, flat", "1.00"]
     assert all(float(row[1]) > 0 for row in rows)
@@ -68,14 +79,19 @@ def test_records_through_the_daemon() -> None:
         "quantiles": [0.1, 0.5, 0.9],
     }  # as tests/service/parts.py
     config = Config.model_validate({"model": model})
-    rows = [line.strip("| ").split(" | ") for line in records.daemon_table(400, config, 1).splitlines()[2:]]
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in on_page("records-daemon", records.daemon_table(400, config, 1)).splitlines()[2:]
+    ]
     assert len(rows) == 7
     assert all(float(row[1]) > 0 for row in rows)
 
 
 def test_raw_events() -> None:
     """Decoding, windows and the daemon have a figure, and the daemon forecasts every closed window."""
-    rows = [line.strip("| ").split(" | ") for line in raw_events.table(25_000, 20).splitlines()[2:]]
+    rows = [
+        line.strip("| ").split(" | ") for line in on_page("raw-events", raw_events.table(25_000, 20)).splitlines()[2:]
+    ]
     assert len(rows) == 6
     assert all(float(row[1].replace(",", "")) > 0 for row in rows)
     assert rows[-1][0] == "the daemon, with 20 forecasts"
@@ -148,7 +164,9 @@ def test_pipeline() -> None:
 
 def test_sqlite_output() -> None:
     """Compact forecasts take a fourth of JSON, every way has a figure, and pruning keeps the file at its bound."""
-    rows = [line.strip("| ").split(" | ") for line in sqlite_output.table(8192).splitlines()[2:]]
+    rows = [
+        line.strip("| ").split(" | ") for line in on_page("sqlite-output", sqlite_output.table(8192)).splitlines()[2:]
+    ]
     assert [row[0] for row in rows] == ["`json`", "`compact`", "bare"]
     sizes = [float(row[1]) for row in rows]
     assert sizes[1] < sizes[0] / 3.5  # with the fixed tables of a small file
@@ -168,7 +186,10 @@ def test_remote_write() -> None:
 
 def test_parquet_output() -> None:
     """Files take less than half of the 1,937 bytes of JSON, every way has a figure, and files follow one another."""
-    rows = [line.strip("| ").split(" | ") for line in parquet_output.table(8192, 4 << 20).splitlines()[2:]]
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in on_page("parquet-output", parquet_output.table(8192, 4 << 20)).splitlines()[2:]
+    ]
     assert [row[0] for row in rows] == ["parquet", "sqlite, `compact`", "bare pyarrow"]
     assert all(float(row[2]) > 0 for row in rows)
     assert float(rows[0][1]) < 1937 / 2
@@ -180,7 +201,7 @@ def test_parquet_output() -> None:
 
 def test_postgres_output() -> None:
     """Every way has a figure, arrays take less than half of a row for each step, and encoding is part of the time."""
-    lines = postgres_output.table(4096).splitlines()
+    lines = on_page("postgres-output", postgres_output.table(4096)).splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines[2:5]]
     assert [row[0] for row in rows] == ["`postgres`", "psycopg, rows", "psycopg, bytes"]
     assert all(float(row[1].replace(",", "")) > 0 and float(row[2]) > 0 for row in rows)
@@ -190,7 +211,7 @@ def test_postgres_output() -> None:
 
 def test_forecast_formats() -> None:
     """Avro and Protobuf are less than half as large as JSON, and every format has a figure."""
-    lines = forecast_formats.table(20).splitlines()[2:]
+    lines = on_page("forecast-formats", forecast_formats.table(20)).splitlines()[2:]
     rows = {name: list(map(float, cells)) for name, *cells in (line.strip("| ").split(" | ") for line in lines)}
     assert list(rows) == ["`json`", "`avro`", "`protobuf`"]
     json_bytes, *others = (row[0] for row in rows.values())
@@ -214,7 +235,7 @@ def test_late_events() -> None:
     )  # fmt: skip
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in late_events.table(Model.initial(config), 20, 100, (3,), 1).splitlines()[2:]
+        for line in on_page("late-events", late_events.table(Model.initial(config), 20, 100, (3,), 1)).splitlines()[2:]
     ]
     assert [row[2] for row in rows] == ["0%", "1%", "10%"]
     assert all(float(cell) > 0 for row in rows for cell in row[3:5])
@@ -246,7 +267,7 @@ def test_mixed_cadences(tmp_path: Path) -> None:
     for one in found.values():
         assert one.mixed == pytest.approx(one.alone, rel=0.01)
         assert 0 < one.mixed < min(one.one_network, one.piped)
-    assert len(mixed_cadences.table(found).splitlines()) == 4
+    assert len(on_page("mixed-cadences", mixed_cadences.table(found)).splitlines()) == 4
 
 
 def test_window_snapshots() -> None:
