@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install system run test test-all check chaos fuzz fuzz-coverage soak late bench accuracy pretrain docs site lock clean
+.PHONY: help install system run test test-all check chaos fuzz fuzz-coverage soak late bench figures accuracy pretrain docs site lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -83,6 +83,9 @@ soak: $(VENV)/.test-installed ## an hour of load with kills, restarts, retrainin
 bench: $(VENV)/.test-installed ## one table: this beside its peers, on one core (ARGS="--quick"; peers come with the extra `bench`)
 	@$(BIN)/python -c "import river" 2>/dev/null || $(PIP) install --quiet "river>=0.22" || echo "make: River could not be installed; its rows are left out"
 	$(BIN)/python benchmarks/table.py $(ARGS)
+
+figures: $(VENV)/.test-installed ## renew the tables of measurements in docs/, see docs/figures.md (hours; ARGS="--quick" prints short forms)
+	$(BIN)/python benchmarks/figures.py $(ARGS)
 
 accuracy: $(VENV)/.test-installed ## scores on public streams, into docs/accuracy.md (ARGS=FOLDER with the data, else ../shared)
 	$(BIN)/python benchmarks/accuracy.py $(ARGS)

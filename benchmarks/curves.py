@@ -1,6 +1,6 @@
 """How cost grows: curves for docs/performance.md, as one plot per question and one table.
 
-    python benchmarks/curves.py [series batch hidden horizon quantiles memory]
+    python benchmarks/curves.py [series batch hidden horizon quantiles memory] [--images DIR] [--quick]
 
 Processor time per event through `observe`, the median of many batches; the default network but for what is varied.
 Every hidden size, horizon and number of levels is compiled first, which takes a while.
@@ -8,19 +8,14 @@ Every hidden size, horizon and number of levels is compiled first, which takes a
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import matplotlib as mpl
-
-mpl.use("svg")
-import matplotlib.pyplot as plt
 
 from forecaster import Forecaster, ModelConfig, use_kernels
 from forecaster.inspection.speed import observe_work
@@ -42,38 +37,38 @@ def microseconds(config: ModelConfig, series: int, events: int, batches: int = 4
     return statistics.median(found)
 
 
-def by_series() -> Points:
+def by_series(counts: Sequence[int]) -> Points:
     """Batches of 512 over ever more series."""
-    return [(n, microseconds(BASE, n, 512, 200)) for n in (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)]
+    return [(n, microseconds(BASE, n, 512, 200)) for n in counts]
 
 
-def by_batch() -> Points:
+def by_batch(sizes: Sequence[int]) -> Points:
     """1000 series, ever larger batches."""
-    return [(n, microseconds(BASE, 1000, n)) for n in (1, 4, 16, 64, 256, 1024, 4096)]
+    return [(n, microseconds(BASE, 1000, n)) for n in sizes]
 
 
-def by_hidden() -> Points:
+def by_hidden(sizes: Sequence[int]) -> Points:
     """Units of the recurrent layer."""
-    return [(n, microseconds(replace(BASE, hidden_size=n), 1000, 512)) for n in (16, 32, 64, 128, 256)]
+    return [(n, microseconds(replace(BASE, hidden_size=n), 1000, 512)) for n in sizes]
 
 
-def by_horizon() -> Points:
+def by_horizon(horizons: Sequence[int]) -> Points:
     """Steps ahead."""
-    return [(n, microseconds(replace(BASE, horizon=n), 1000, 512)) for n in (1, 6, 24, 96)]
+    return [(n, microseconds(replace(BASE, horizon=n), 1000, 512)) for n in horizons]
 
 
-def by_quantiles() -> Points:
+def by_quantiles(counts: Sequence[int]) -> Points:
     """Levels."""
     return [
         (n, microseconds(replace(BASE, quantiles=tuple((i + 1) / (n + 1) for i in range(n))), 1000, 512))
-        for n in (1, 3, 7, 15, 31)
+        for n in counts
     ]
 
 
-def by_memory() -> Points:
+def by_memory(counts: Sequence[int]) -> Points:
     """Resident memory that so many series add, in MiB."""
     found = []
-    for series in (1000, 10_000, 100_000, 1_000_000):
+    for series in counts:
         state = Forecaster(BASE, max_series=series, history_events=0)
         before = resident()
         state._table.hidden[:] = 0.0
@@ -89,37 +84,53 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-CURVES: dict[str, tuple[str, str, Callable[[], Points]]] = {
-    "series": ("series", "us per event", by_series),
-    "batch": ("events per batch", "us per event", by_batch),
-    "hidden": ("hidden units", "us per event", by_hidden),
-    "horizon": ("steps ahead", "us per event", by_horizon),
-    "quantiles": ("levels", "us per event", by_quantiles),
-    "memory": ("series", "MiB of state", by_memory),
+CURVES: dict[str, tuple[str, str, Callable[[Sequence[int]], Points], tuple[int, ...]]] = {
+    "series": ("series", "us per event", by_series, (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)),
+    "batch": ("events per batch", "us per event", by_batch, (1, 4, 16, 64, 256, 1024, 4096)),
+    "hidden": ("hidden units", "us per event", by_hidden, (16, 32, 64, 128, 256)),
+    "horizon": ("steps ahead", "us per event", by_horizon, (1, 6, 24, 96)),
+    "quantiles": ("levels", "us per event", by_quantiles, (1, 3, 7, 15, 31)),
+    "memory": ("series", "MiB of state", by_memory, (1000, 10_000, 100_000, 1_000_000)),
 }
+
+
+def draw(name: str, points: Points, folder: Path) -> None:
+    """Draws a curve into a file of the folder."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
+
+    x, y, _, _ = CURVES[name]
+    fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+    ax.plot(*zip(*points, strict=True), "o-", color="#2563eb")
+    ax.set(xlabel=x, ylabel=y, xscale="log", ylim=(0, None))
+    if name == "memory":
+        ax.set(yscale="log", ylim=(1, None))
+    ax.grid(alpha=0.25)
+    fig.savefig(folder / f"curve-{name}.svg", metadata={"Date": None})
+    plt.close(fig)
 
 
 def main() -> None:
     """Measures the curves that are asked for, all by default, and draws them."""
-    pin()
-    IMAGES.mkdir(exist_ok=True)
-    kept = IMAGES / "curves.json"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("curves", nargs="*", help="all by default")
+    parser.add_argument("--images", type=Path, default=IMAGES, help="folder of the plots and their points")
+    parser.add_argument("--quick", action="store_true", help="the first two points of each")
+    given = parser.parse_args()
+    given.images.mkdir(exist_ok=True)
+    kept = given.images / "curves.json"
     known: dict[str, Points] = json.loads(kept.read_text()) if kept.exists() else {}
-    for name in sys.argv[1:] or CURVES:
-        x, y, measure = CURVES[name]
-        known[name] = measure()
+    for name in given.curves or CURVES:
+        _, _, measure, values = CURVES[name]
+        known[name] = measure(values[:2] if given.quick else values)
         kept.write_text(json.dumps(known, indent=1) + "\n")
-        fig, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
-        ax.plot(*zip(*known[name], strict=True), "o-", color="#2563eb")
-        ax.set(xlabel=x, ylabel=y, xscale="log", ylim=(0, None))
-        if name == "memory":
-            ax.set(yscale="log", ylim=(1, None))
-        ax.grid(alpha=0.25)
-        fig.savefig(IMAGES / f"curve-{name}.svg", metadata={"Date": None})
-        plt.close(fig)
+        draw(name, known[name], given.images)
         print(name, *(f"{a:g}: {b:.2f}" for a, b in known[name]), sep="  ")
 
 
 if __name__ == "__main__":
+    pin()
     use_kernels("literal")  # what a daemon that runs for long uses
     main()

@@ -26,6 +26,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,23 +187,27 @@ def alarms(errors: NDArray[np.float64], interval: int, seasons: tuple[int, ...],
     return found
 
 
-def noise_table(quick: bool) -> str:
-    """Alarms of errors as they always were, and how soon a lasting doubling is found."""
+HOUR_MS, MINUTE_MS = 3_600_000, 60_000
+NOISES: tuple[tuple[str, int, tuple[int, ...], float], ...] = (
+    ("by the minute, alike", MINUTE_MS, (), 1.0),
+    ("by the minute, days 5 times as noisy", MINUTE_MS, (), 5.0),
+    ("by the hour, days 5 times as noisy", HOUR_MS, (24,), 5.0),
+)
+
+
+def noise_table(draws: int, noises: Sequence[tuple[str, int, tuple[int, ...], float]] = NOISES) -> str:
+    """Alarms of errors as they always were, and how soon a lasting doubling is found, by draws of each noise."""
     lines = ["| errors | alarms in 60 days | doubling found | alarms behind it | delay in steps, median | greatest |"]
     lines.append("|---|--:|--:|--:|--:|--:|")
-    hour, minute = 3_600_000, 60_000
-    cases: list[tuple[str, int, tuple[int, ...], float]] = [
-        ("by the minute, alike", minute, (), 1.0),
-        ("by the minute, days 5 times as noisy", minute, (), 5.0),
-        ("by the hour, days 5 times as noisy", hour, (24,), 5.0),
-    ]
-    for name, interval, seasons, by_day in cases:
-        per_day = 24 * hour // interval
+    for name, interval, seasons, by_day in noises:
+        per_day = 24 * HOUR_MS // interval
         calm, delays, later = list[int](), list[int](), list[int]()
-        for seed in range(2 if quick else 10):
+        for seed in range(draws):
             rng, days = np.random.default_rng(seed), 60
-            clock = np.arange(days * per_day) * interval % (24 * hour)
-            errors = rng.normal(size=len(clock)) * np.where((clock >= 8 * hour) & (clock < 20 * hour), by_day, 1.0)
+            clock = np.arange(days * per_day) * interval % (24 * HOUR_MS)
+            errors = rng.normal(size=len(clock)) * np.where(
+                (clock >= 8 * HOUR_MS) & (clock < 20 * HOUR_MS), by_day, 1.0
+            )
             if seed < 3:
                 calm.append(len(alarms(errors, interval, seasons)))
             change = (10 if per_day > 24 else 50) * per_day + int(rng.integers(per_day))
@@ -230,7 +235,7 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], dest="settings", help="a configuration key=value for all")
     arguments = parser.parse_args()
     if arguments.alarms:
-        print(noise_table(arguments.quick))
+        print(noise_table(2 if arguments.quick else 10))
         return 0
     if not (arguments.data / "vic_elec.csv.gz").exists():
         print(f"{arguments.data}: got no vic_elec.csv.gz there, expected the folder of the public data sets")

@@ -33,12 +33,13 @@ import orjson
 from confluent_kafka import Producer
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "broker"), str(ROOT / "tests" / "service" / "transports")]
+sys.path[:0] = [str(ROOT / "tests" / "broker"), str(ROOT / "tests" / "service")]
 
 from kafka import KafkaAdminClient, KafkaConsumer  # noqa: E402 - the path stands above
 from kafka.structs import TopicPartition  # noqa: E402 - as above
 
 NAMES = ("forecasts", "rejects", "adoptions")
+MORE: dict[str, dict[str, object]] = {"model": {"interval": "1m"}}  # beside the defaults and what a process is given
 MINUTE_MS, BEGIN_MS = 60_000, 1_700_000_000_000
 
 
@@ -120,13 +121,14 @@ class Process:
         folder.mkdir(parents=True, exist_ok=True)
         self.data, self._log, self.port = folder / "data", folder / "log", free_port()
         kafka = {"bootstrap": bootstrap, "topics": topic, "app": app, "client": client, "instance": instance}
-        sections = {
+        sections: dict[str, dict[str, object]] = {
             "kafka": kafka | {"stop_at_end": stop_at_end},
-            "model": {"interval": "1m"},
             "input": {"max_ahead": 0},
             "state": {"data_dir": str(self.data)},
             "http": {"port": self.port},
         }
+        for name, values in MORE.items():
+            sections[name] = sections.get(name, {}) | values
         lines = []
         for name, values in sections.items():
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]

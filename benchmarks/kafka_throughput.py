@@ -46,6 +46,7 @@ from service.publication import OnUnit  # noqa: E402 - as above
 SERIES, LIMIT = 500, 4096
 LATEST_SECONDS = 30.0  # for which a reader waits for the last forecasts
 NAMES = ("forecasts", "rejects", "adoptions", "models")
+MODEL: dict[str, object] = {"interval": "1m"}
 
 
 def feed(bootstrap: str, topic: str, count: int, rate: float) -> None:
@@ -84,7 +85,7 @@ def settings(
     return Config.model_validate(
         {
             "kafka": own,
-            "model": {"interval": "1m"},
+            "model": MODEL,
             "input": {"max_ahead": 0, "max_poll_records": LIMIT},
             "output": {"format": form},
             "schema_registry": {"url": registry},

@@ -26,6 +26,9 @@ from service.messages.encode import encode
 from service.recent import RecentStore
 
 SECONDS = 4.0
+SIZES = (1, 100, 5000)  # events of a body
+SERIES, BATCHES, PER_BATCH = (1, 100, 1000, 20_000), 40, 4096
+NETWORK = ModelConfig()
 HEADERS = {"content-type": "application/x-ndjson"}
 
 
@@ -51,7 +54,7 @@ def push(url: str, senders: int, size: int) -> None:
     def send(sender: int) -> None:
         with httpx.Client(trust_env=False) as client:
             mine, at = bodies(size, sender), 0
-            while time.perf_counter() < ends:
+            while not at or time.perf_counter() < ends:
                 before = time.perf_counter()
                 client.post(url, content=mine[at % len(mine)], headers=HEADERS).raise_for_status()
                 times.append(time.perf_counter() - before)
@@ -70,7 +73,8 @@ def pushed() -> None:
     """Rows for one and eight senders."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {
-            "input": {"push": True}, "state": {"data_dir": folder}, "http": {"port": 0}, "log": {"level": "error"}
+            "input": {"push": True}, "state": {"data_dir": folder}, "http": {"port": 0}, "log": {"level": "error"},
+            "model": {"hidden_size": NETWORK.hidden_size, "head_size": NETWORK.head_size},
         }  # fmt: skip
         daemon, stop = Daemon(Config.model_validate(settings)), threading.Event()
         running = threading.Thread(target=daemon.run, args=(stop,))
@@ -79,21 +83,21 @@ def pushed() -> None:
             time.sleep(0.05)
         print("senders   body   events/s  median ms   p99 ms")
         for senders in (1, 8):
-            for size in (1, 100, 5000):
+            for size in SIZES:
                 push(f"{daemon._http.url}/api/v1/events", senders, size)
         stop.set()
         running.join()
 
 
 def remembered() -> None:
-    """Rows for so many series; the first 15 batches are left out, in which memory is touched for the first time."""
-    config, n = ModelConfig(), 4096
+    """Rows for so many series; the first batches are left out, in which memory is touched for the first time."""
+    config, n = NETWORK, PER_BATCH
     print(" series  observe   encode  remember  share")
-    for series in (1, 100, 1000, 20_000):
+    for series in SERIES:
         forecaster, live = Forecaster(config, history_events=0), RecentStore(200, 500)
         live.serve({"0": {"": forecaster}})
         spent, counted = np.zeros(3), 0
-        for batch in range(40):
+        for batch in range(BATCHES):
             at = batch * n + np.arange(n)
             times, values = 1_700_000_000_000 + 60_000 * (at // series), np.sin(at / 100) + at % 7
             names = [f"s{one:05d}" for one in (at % series).tolist()]
@@ -105,7 +109,7 @@ def remembered() -> None:
             marks.append(time.perf_counter())
             live.record("0", decoded, answer, forecaster)
             marks.append(time.perf_counter())
-            if batch > 15:
+            if batch > 3 * BATCHES // 8:
                 spent, counted = spent + np.diff(marks), counted + n
         observe, encoding, remembering = spent / counted * 1e6
         share = remembering / (observe + encoding)

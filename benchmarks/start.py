@@ -1,6 +1,6 @@
 """From the command to the first committed forecast: nothing cached, and then again.
 
-    python benchmarks/start.py [--again 5] [SECTION.KEY=VALUE ...]
+    python benchmarks/start.py [--again 5] [--cached] [SECTION.KEY=VALUE ...]
 
 Runs `forecaster run` over a small file in processes of their own, first with an empty folder for compiled code, and
 asks the output file every 5 ms whether a forecast stands in it. Wall time, and processor time of the whole run.
@@ -23,11 +23,11 @@ from pathlib import Path
 from service.cli._bench_daemon import write_events
 
 
-def start(folder: Path, number: int, settings: list[str]) -> tuple[float, float]:
-    """Seconds to the first forecast, and processor seconds of the run."""
+def start(folder: Path, number: int, settings: list[str], compiled: Path | None) -> tuple[float, float]:
+    """Seconds to the first forecast, and processor seconds of the run; `compiled` as in `run_over`."""
     options = ["input.files=" + str(folder / "events.jsonl"), *settings]
     given = [part for option in options for part in ("--set", option)]
-    return run_over(given, folder / f"data-{number}", folder / "compiled")
+    return run_over(given, folder / f"data-{number}", compiled)
 
 
 def run_over(arguments: list[str], data: Path, compiled: Path | None) -> tuple[float, float]:
@@ -72,13 +72,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("settings", nargs="*", default=["model.seasons=[24]", "model.interval=1m"])
     parser.add_argument("--again", type=int, default=5)
+    parser.add_argument("--cached", action="store_true", help="no start without compiled code: that of the program")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="forecaster-start-") as name:
         folder = Path(name)
         write_events(folder / "events.jsonl", 10, 200)
-        first, processor = start(folder, 0, given.settings)
-        print(f"nothing cached: first forecast after {first:5.2f} s ({processor:.2f} s of processor time)", flush=True)
-        again = [start(folder, 1 + number, given.settings) for number in range(given.again)]
+        compiled = None if given.cached else folder / "compiled"
+        if compiled:
+            first, processor = start(folder, 0, given.settings, compiled)
+            print(f"nothing cached: first forecast after {first:5.2f} s ({processor:.2f} s of processor time)")
+        again = [start(folder, 1 + number, given.settings, compiled) for number in range(given.again)]
         seconds = [wall for wall, _ in again]
         processor = statistics.median(cpu for _, cpu in again)
         print(f"caches warm:    first forecast after {statistics.median(seconds):5.2f} s "

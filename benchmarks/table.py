@@ -106,13 +106,13 @@ def gru(step: Callable[[Any, Any], Any], hidden: int, batch: int) -> Work:
     return lambda: step(h, x)
 
 
-def steps(rounds: int, missing: set[str]) -> list[Row]:
-    """The recurrent step, many rows and one."""
+def steps(rounds: int, missing: set[str], sizes: tuple[int, ...] = (32, 64, 128)) -> list[Row]:
+    """The recurrent step, many rows and one, with so many units."""
     call, work = peak_work(100_000)
     peak = work / min(turns({"peak": (call, 1)}, rounds)["peak"][0], 1e18)  # operations per nanosecond
     out = [Row("multiply-adds of this core", "peak", 0.0, 0.0, 0.0, f"{peak:.0f} GFLOP/s")]
     for cell in ("gru", "lstm", "elman"):
-        for hidden in (32, 64, 128):
+        for hidden in sizes:
             ours, operations = step_work(cell, hidden, BATCH)
             contenders: dict[str, tuple[Work, int]] = {"forecaster": (ours, BATCH)}
             if cell == "gru":
@@ -130,7 +130,7 @@ def steps(rounds: int, missing: set[str]) -> list[Row]:
     return out + rows_of("gru step, H=32, one call from Python", turns(contenders, rounds))
 
 
-def training(rounds: int, missing: set[str]) -> list[Row]:
+def training(rounds: int, missing: set[str], sizes: tuple[int, ...] = SIZES) -> list[Row]:
     """One optimiser step of truncated BPTT: nanoseconds per stream and step of the window.
 
     Turns of 30 ms: in a training a step follows its like and finds its buffers near the core, not what a peer left. The
@@ -139,7 +139,7 @@ def training(rounds: int, missing: set[str]) -> list[Row]:
     out = []
     peak, work_of_peak = peak_work(100_000)
     for cell in CELLS:
-        for hidden in SIZES:
+        for hidden in sizes:
             makers = {
                 "forecaster": lambda c=cell, h=hidden: own_step(c, h),
                 "PyTorch": lambda c=cell, h=hidden: torch_step(c, h),
@@ -156,14 +156,21 @@ def training(rounds: int, missing: set[str]) -> list[Row]:
     return out
 
 
-def whole(rounds: int, missing: set[str]) -> list[Row]:
+def whole(rounds: int, missing: set[str], hidden: int = 64) -> list[Row]:
     """Everything that an event costs."""
     nine = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
-    config = ModelConfig(hidden_size=64, horizon=24, seasons=(24,), interval_ms=60_000, quantiles=nine)
+    config = ModelConfig(
+        hidden_size=hidden,
+        head_size=min(hidden, 64),
+        horizon=24,
+        seasons=(24,),
+        interval_ms=60_000,
+        quantiles=nine,
+    )
     call, events = observe_work(config, 1000, 512)
-    step, _ = step_work("gru", 64, BATCH)
+    step, _ = step_work("gru", hidden, BATCH)
     found = turns({"forecaster": (call, events), "its recurrent step alone": (step, BATCH)}, rounds)
-    out = rows_of("observe, H=64, 24 steps x 9 levels, batches", found)
+    out = rows_of(f"observe, H={hidden}, 24 steps x 9 levels, batches", found)
     single, _ = observe_work(config, 1, 1)
     peers = available(
         {"River HoltWinters": holt_winters, "River SNARIMAX": snarimax, "deep-river": deep_river}, missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,9 +16,9 @@ STEP_MS = 60_000
 
 @pytest.fixture(autouse=True)
 def _literal() -> Iterator[None]:
-    """Selects the kernels that a daemon uses that has run for some minutes."""
+    """Selects the kernels that a daemon uses that has run for some minutes, or those of FORECASTER_KERNELS."""
     before = used_kernels()
-    use_kernels("literal")
+    use_kernels(os.environ.get("FORECASTER_KERNELS", "literal"))
     yield
     use_kernels(before)
 

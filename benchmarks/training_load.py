@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 STEP_MS = 60_000
-FEED_SECONDS = 0.05
+FEED_SECONDS, SETTLING_SECONDS = 0.05, 5.0
 EVENTS, ARRIVALS = "events.csv", "arrivals.txt"
 Took = tuple[float, int, float, int]  # when, events, seconds in the engine, position behind
 
@@ -118,7 +118,7 @@ class Watch:
         start_feeding()
         while not self.took:
             time.sleep(0.05)
-        time.sleep(5)
+        time.sleep(SETTLING_SECONDS)
         self.rested = time.monotonic()
         time.sleep(idle)
         self.began = time.monotonic()

@@ -1,6 +1,7 @@
 """Writes the pages of the reference from the program itself: `make docs`. A test fails when a page is stale.
 
 docs/api.md from the OpenAPI document, docs/cli.md from click, docs/configuration.md from the configuration's schema,
+docs/figures.md from benchmarks/figures.py,
 docs/forms.md from the example files of tests/data/forms/, docs/kinds.md from docs/configured_kinds.py, docs/logs.md
 from calls of loggers, docs/messages.md from decoders and encoders, docs/metrics.md from the metrics, and the example in
 docs/library.md from examples/five_lines.py.
@@ -20,6 +21,7 @@ from prometheus_client import CollectorRegistry
 sys.path.insert(0, str(Path(__file__).parent))  # the other scripts of this folder
 
 from api_page import api_page
+from figures_page import figures_page
 from forms_page import forms_page
 from kinds_page import kinds_page
 from logs_page import logs_page
@@ -189,6 +191,7 @@ PAGES = {
     "api.md": lambda: api_page(NOTE),
     "cli.md": cli_page,
     "configuration.md": configuration_page,
+    "figures.md": lambda: figures_page(NOTE),
     "logs.md": lambda: logs_page(NOTE),
     "messages.md": lambda: messages_page(NOTE),
     "forms.md": lambda: forms_page(NOTE),

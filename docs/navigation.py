@@ -16,7 +16,7 @@ SECTIONS = {
     "Reference": [
         "cli", "configuration", "metrics", "logs", "messages", "forms", "kinds", "api", "library", "reference",
     ],
-    "Explanation": ["model", "delivery", "determinism", "accuracy", "performance", "architecture"],
+    "Explanation": ["model", "delivery", "determinism", "accuracy", "performance", "figures", "architecture"],
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from service.config.sections import Config
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import alert_deliveries
 import demo_skill
+import figures
 import first_forecast
 import forecast_formats
 import history
@@ -42,6 +43,15 @@ import window_snapshots
 import without_hints
 
 
+def on_page(name: str, text: str) -> str:
+    """Returns a table, whose columns must be those of the figure's table on its page."""
+    (figure,) = [one for one in figures.FIGURES if one.name == name]
+    shown = [table for table in figures.tables((figures.DOCS / figure.page).read_text()) if table.mark == name]
+    (printed,) = figures.tables(text)
+    assert [table.lines[:2] for table in shown] == [printed.lines[:2]], "renew it: make figures ARGS=" + name
+    return text
+
+
 def test_trend() -> None:
     """With six steps, a small network finds a line's crossing within one step and reports no false crossings."""
     config = ModelConfig(
@@ -49,7 +59,8 @@ def test_trend() -> None:
         calendar=False, interval_ms=trend.MINUTE, max_gap=6,
     )  # fmt: skip
     found = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in trend.table(config, 2, 1900).splitlines()
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in on_page("trend", trend.table(config, 2, 1900)).splitlines()
     ]
     rows = {row[0]: row[1:] for row in found[2:]}
     assert set(rows) == set(trend.SHAPES)
@@ -70,7 +81,10 @@ def test_what_if(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
 def test_long_seasons() -> None:
     """Rows of long seasons are a fraction, ordinary ones are as before; means of few steps hardly change the errors."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in long_seasons.memory_table().splitlines()]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in on_page("long-seasons", long_seasons.memory_table()).splitlines()
+    ]
     found = {(row[0], row[1]): [int(cell.replace(",", "")) for cell in row[2:]] for row in rows[2:]}
     assert {name for name, _ in found} == set(long_seasons.CADENCES)
     assert found["hour", "24, 168"] == [4752, 1, 4752]
@@ -88,7 +102,7 @@ def test_long_seasons() -> None:
 
 def test_keyed_state() -> None:
     """Every network has the size of a key's state, and the time of an event with its bytes."""
-    rows = [line.strip("| ").split(" | ") for line in keyed_state.table(5, 1).splitlines()[2:]]
+    rows = [line.strip("| ").split(" | ") for line in on_page("keyed-state", keyed_state.table(5, 1)).splitlines()[2:]]
     assert [row[0] for row in rows] == list(keyed_state.NETWORKS)
     assert [int(row[1].replace(",", "")) for row in rows] == [2428, 4860, 15884]
     assert all(float(row[at].split()[0]) > 0 for row in rows for at in (2, 3, 4))
@@ -96,7 +110,7 @@ def test_keyed_state() -> None:
 
 def test_records() -> None:
     """Every shape of records is decoded, without a reject, and has a figure."""
-    rows = [line.strip("| ").split(" | ") for line in records.decoding_table(400).splitlines()[2:]]
+    rows = [line.strip("| ").split(" | ") for line in on_page("records", records.decoding_table(400)).splitlines()[2:]]
     assert len(rows) == 9
     assert rows[0][0::3] == ["JSON, flat", "1.00"]
     assert all(float(row[1]) > 0 < float(row[2]) for row in rows)
@@ -111,14 +125,19 @@ def test_records_through_the_daemon() -> None:
         "quantiles": [0.1, 0.5, 0.9],
     }  # as tests/service/parts.py
     config = Config.model_validate({"model": model})
-    rows = [line.strip("| ").split(" | ") for line in records.daemon_table(400, config, 1).splitlines()[2:]]
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in on_page("records-daemon", records.daemon_table(400, config, 1)).splitlines()[2:]
+    ]
     assert len(rows) == 7
     assert all(float(row[1]) > 0 for row in rows)
 
 
 def test_raw_events() -> None:
     """Decoding, windows and the daemon have a figure, and the daemon forecasts every closed window."""
-    rows = [line.strip("| ").split(" | ") for line in raw_events.table(25_000, 20).splitlines()[2:]]
+    rows = [
+        line.strip("| ").split(" | ") for line in on_page("raw-events", raw_events.table(25_000, 20)).splitlines()[2:]
+    ]
     assert len(rows) == 6
     assert all(float(row[1].replace(",", "")) > 0 for row in rows)
     assert rows[-1][0] == "the daemon, with 20 forecasts"
@@ -232,7 +251,9 @@ def test_pipeline() -> None:
 
 def test_sqlite_output() -> None:
     """Compact forecasts take a fourth of JSON, every way has a figure, and pruning keeps the file at its bound."""
-    rows = [line.strip("| ").split(" | ") for line in sqlite_output.table(8192).splitlines()[2:]]
+    rows = [
+        line.strip("| ").split(" | ") for line in on_page("sqlite-output", sqlite_output.table(8192)).splitlines()[2:]
+    ]
     assert [row[0] for row in rows] == ["`json`", "`compact`", "bare"]
     sizes = [float(row[1]) for row in rows]
     assert sizes[1] < sizes[0] / 3.5  # with the fixed tables of a small file
@@ -260,7 +281,10 @@ def test_alert_deliveries() -> None:
 
 def test_parquet_output() -> None:
     """Files take less than half of the 1,937 bytes of JSON, every way has a figure, and files follow one another."""
-    rows = [line.strip("| ").split(" | ") for line in parquet_output.table(8192, 4 << 20).splitlines()[2:]]
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in on_page("parquet-output", parquet_output.table(8192, 4 << 20)).splitlines()[2:]
+    ]
     assert [row[0] for row in rows] == ["parquet", "sqlite, `compact`", "bare pyarrow"]
     assert all(float(row[2]) > 0 for row in rows)
     assert float(rows[0][1]) < 1937 / 2
@@ -272,7 +296,7 @@ def test_parquet_output() -> None:
 
 def test_postgres_output() -> None:
     """Every way has a figure, arrays take less than half of a row for each step, and encoding is part of the time."""
-    lines = postgres_output.table(4096).splitlines()
+    lines = on_page("postgres-output", postgres_output.table(4096)).splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines[2:5]]
     assert [row[0] for row in rows] == ["`postgres`", "psycopg, rows", "psycopg, bytes"]
     assert all(float(row[1].replace(",", "")) > 0 and float(row[2]) > 0 for row in rows)
@@ -282,7 +306,7 @@ def test_postgres_output() -> None:
 
 def test_forecast_formats() -> None:
     """Avro and Protobuf are less than half as large as JSON, and every format has a figure."""
-    lines = forecast_formats.table(20).splitlines()[2:]
+    lines = on_page("forecast-formats", forecast_formats.table(20)).splitlines()[2:]
     rows = {name: list(map(float, cells)) for name, *cells in (line.strip("| ").split(" | ") for line in lines)}
     assert list(rows) == ["`json`", "`avro`", "`protobuf`"]
     json_bytes, *others = (row[0] for row in rows.values())
@@ -306,7 +330,7 @@ def test_late_events() -> None:
     )  # fmt: skip
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in late_events.table(Model.initial(config), 20, 100, (3,), 1).splitlines()[2:]
+        for line in on_page("late-events", late_events.table(Model.initial(config), 20, 100, (3,), 1)).splitlines()[2:]
     ]
     assert [row[2] for row in rows] == ["0%", "1%", "10%"]
     assert all(float(cell) > 0 for row in rows for cell in row[3:5])
