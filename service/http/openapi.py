@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -83,10 +85,10 @@ def openapi_document() -> dict[str, Any]:
 
 def api_routes(endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
     """Returns the routes of the endpoints and of the document."""
-    document = orjson.dumps(openapi(endpoints))
+    document = functools.cache(lambda: orjson.dumps(openapi(endpoints)))  # takes a fifth of a second, so on demand
 
     async def describe(_request: Request) -> Response:
-        return Response(document, media_type="application/json")
+        return Response(await run_in_threadpool(document), media_type="application/json")
 
     return [*(one.route() for one in endpoints), Route(f"{BASE}/openapi.json", describe)]
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class Answer(BaseModel):
     """A JSON object."""
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    # Built when the first one is made: no answer is needed for a start.
+    model_config = ConfigDict(frozen=True, protected_namespaces=(), defer_build=True)
 
 
 class ErrorDetail(Answer):
