@@ -18,10 +18,17 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 
 from forecaster import BatchError, Explanation, Model, RowTwin, Situation, explain, what_if
-from service.http import schemas as answers
 from service.http import views
 from service.http.api import PARTITION
 from service.http.endpoint import Endpoint
+from service.http.explanation_schemas import (
+    LeftOutRow,
+    MemberForecast,
+    PastSituationRow,
+    ReadValueRow,
+    SeriesExplanation,
+    SeriesWhatIf,
+)
 from service.http.parameters import Parameter
 from service.http.views import RequestError
 from service.messages.digits import plain
@@ -53,17 +60,17 @@ class Explanations:
         }
         return [
             Endpoint("/series/{id}/explain", "Why the newest forecast of a series is what it is.", self.explain,
-                     answers.SeriesExplanation, (PARTITION, horizon), failures=(404, 409, 503)),
+                     SeriesExplanation, (PARTITION, horizon), failures=(404, 409, 503)),
             Endpoint("/series/{id}/whatif", "The newest forecast of a series, with other known future values.",
-                     self.whatif, answers.SeriesWhatIf, (PARTITION,), method="POST", bodies=kinds,
+                     self.whatif, SeriesWhatIf, (PARTITION,), method="POST", bodies=kinds,
                      failures=(404, 409, 413, 415, 503)),
         ]  # fmt: skip
 
-    async def explain(self, request: Request, found: Mapping[str, Any]) -> answers.SeriesExplanation:
+    async def explain(self, request: Request, found: Mapping[str, Any]) -> SeriesExplanation:
         """Explains the newest forecast of a series."""
         return await asyncio.to_thread(self._explain, request.path_params["id"], found["partition"], found["horizon"])
 
-    async def whatif(self, request: Request, found: Mapping[str, Any]) -> answers.SeriesWhatIf:
+    async def whatif(self, request: Request, found: Mapping[str, Any]) -> SeriesWhatIf:
         """Answers what the newest forecast would be with other known future values."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
@@ -79,7 +86,7 @@ class Explanations:
 
     # In a thread of the server -------------------------------------------------------------------------------
 
-    def _explain(self, series: str, partition: str, horizon: int) -> answers.SeriesExplanation:
+    def _explain(self, series: str, partition: str, horizon: int) -> SeriesExplanation:
         partition, (situation, bounds) = self._ask(series, partition)
         steps = situation.model.config.horizon
         if horizon > steps:
@@ -93,7 +100,7 @@ class Explanations:
 
     def _what_if(
         self, series: str, partition: str, values: Mapping[str, float | Sequence[float | None]]
-    ) -> answers.SeriesWhatIf:
+    ) -> SeriesWhatIf:
         partition, (situation, bounds) = self._ask(series, partition)
         config = situation.model.config
         if not config.future_covariates:
@@ -112,7 +119,7 @@ class Explanations:
             seconds = time.perf_counter() - begun
         names = config.future_covariates
         actual = np.full(found.known.shape, np.nan, np.float32) if situation.known is None else situation.known
-        return answers.SeriesWhatIf(
+        return SeriesWhatIf(
             **_head(situation, partition),
             levels=list(config.quantiles),
             targets_ms=found.targets_ms.tolist(),
@@ -198,7 +205,7 @@ def _head(situation: Situation, partition: str) -> dict[str, Any]:
 
 def explanation_of(
     found: Explanation, partition: str, quantiles: NDArray[np.float64], horizon: int, *, as_published: bool | None
-) -> answers.SeriesExplanation:
+) -> SeriesExplanation:
     """Converts an explanation to an answer.
 
     Args:
@@ -209,7 +216,7 @@ def explanation_of(
         as_published: see `SeriesExplanation`.
     """
     situation, config = found.situation, found.situation.model.config
-    return answers.SeriesExplanation(
+    return SeriesExplanation(
         **_head(situation, partition),
         as_published=as_published,
         complete=found.is_complete,
@@ -221,20 +228,18 @@ def explanation_of(
         level=situation.level,
         scale=situation.scale,
         members=[
-            answers.MemberForecast(name=name, weights=weights.tolist(), quantiles=member.tolist())
+            MemberForecast(name=name, weights=weights.tolist(), quantiles=member.tolist())
             for name, weights, member in zip(found.names, found.weights, found.members, strict=True)
         ],
         correction=found.correction.tolist(),
         adjustment=(found.adjustment + (quantiles - found.quantiles)).tolist(),
-        read=[answers.ReadValueRow(**one._asdict() | {"value": views.number(one.value)}) for one in found.read],
+        read=[ReadValueRow(**one._asdict() | {"value": views.number(one.value)}) for one in found.read],
         similar=[
-            answers.PastSituationRow(
-                end_ms=one.end_ms, distance=one.distance, shift=one.shift, followed=numbers(one.followed)
-            )
+            PastSituationRow(end_ms=one.end_ms, distance=one.distance, shift=one.shift, followed=numbers(one.followed))
             for one in found.similar
         ],
         left_out=[
-            answers.LeftOutRow(kind=one.kind, name=one.name, median=one.median.tolist(), effect=one.effect.tolist())
+            LeftOutRow(kind=one.kind, name=one.name, median=one.median.tolist(), effect=one.effect.tolist())
             for one in found.left_out
         ],
         covariates=list(config.covariates),
