@@ -32,6 +32,7 @@ from service.engine.housekeeping import Housekeeping, Kept
 from service.engine.idle_marks import IdleMarks
 from service.engine.literal_kernels import LiteralKernels
 from service.engine.malloc_trim import MallocTrimmer
+from service.engine.partition_factory import PartitionFactory
 from service.engine.partition_set import PartitionSet
 from service.engine.pipeline import InFlightBatch, Pipeline
 from service.engine.publish import Publisher
@@ -254,9 +255,10 @@ class Engine:
         for model in models.values():
             compile_kernels(model, repairs=self._config.input.late_within > 0)
         gc.collect()  # the compiler leaves some hundred megabytes of garbage, and collections are rare
+        factory = PartitionFactory(self._config, transport, self._registry, models, seeks_groups=self.regrouping.is_on)
         restorer = Restorer(
-            self._config, transport, self._registry, self._store, self._decoder, self._metrics, self._health.beat,
-            models, self._on_training_due_in_replay, self._schemas, seeks_groups=self.regrouping.is_on,
+            self._config, transport, factory, self._store, self._decoder, self._metrics, self._health.beat,
+            self._on_training_due_in_replay, self._schemas,
             replayed=ReplayedUnits(self._deliveries, self._groups) if self._deliveries.is_on else None,
         )  # fmt: skip
         partitions = PartitionSet(transport, restorer, self._store, self._metrics, self._listeners, self._clock)

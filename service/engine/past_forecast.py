@@ -24,6 +24,7 @@ from forecaster import Model, Situation, start_model
 from forecaster.packed import NO_DIGITS, pack_quantiles
 from service.config.sections import Config
 from service.engine.clip import Limits
+from service.engine.partition_factory import PartitionFactory
 from service.engine.replay_settings import replay_settings
 from service.engine.restore import Restorer
 from service.engine.schema_lookups import SchemaLookups
@@ -182,8 +183,8 @@ def _restored(
     }
     schemas = SchemaLookups(config, metrics, health)
     restorer = Restorer(
-        own, transport, registry, store, decoder_of(config, schemas.frames), metrics, health.beat, models,
-        lambda _: None, schemas,
+        own, transport, PartitionFactory(own, transport, registry, models), store,
+        decoder_of(config, schemas.frames), metrics, health.beat, lambda _: None, schemas,
     )  # fmt: skip
     everywhere = sorted(transport.all_partitions())
     schedules = {
