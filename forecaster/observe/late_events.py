@@ -27,7 +27,8 @@ from forecaster.config import ModelConfig
 from forecaster.features.counters import EVENT, INTERVAL, LAST_TS, SERIAL, STEPS
 from forecaster.state.calendar_rows import CalendarWatch
 from forecaster.state.history import HistoryRing
-from forecaster.state.late_rows import NO_SLOT, LateRows, NewEvents
+from forecaster.state.late_rows import LateRows
+from forecaster.state.late_words import NO_SLOT, NewEvents
 from forecaster.state.table import Table
 
 ObserveRows = Callable[[NDArray[np.int64], Columns, Forecasts, NDArray[np.float64]], None]

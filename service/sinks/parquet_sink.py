@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
 from service.errors import SinkFormatError, SinkUnavailableError, TransportError
 from service.ports import Unit
 from service.sinks.beside_sqlite import BesideSqlite
+from service.sinks.parquet_changes import FileChange, WaitingOutputs, with_outputs
 from service.sinks.parquet_files import KINDS, delete_file, own_folder, path_of, write_files, write_views
 from service.sinks.parquet_pending import HOUR_MS, TABLES, ParquetFile, State, add, delete_over, files
 from service.sinks.sqlite_sink import SqliteSink
@@ -53,58 +54,6 @@ class FileBounds:
     now_ms: Callable[[], int]
 
 
-class _Waiting(NamedTuple):
-    """Outputs of one hour that no file has been begun for.
-
-    Attributes:
-        first: the number of the first one.
-        next: behind the last one.
-        size: their bytes as records.
-        since_ms: when the first one was published.
-    """
-
-    first: int
-    next: int
-    size: int
-    since_ms: int
-
-    @property
-    def hour(self) -> int:
-        """The hour in which all of them were published."""
-        return self.since_ms // HOUR_MS
-
-
-def _with(waiting: Sequence[_Waiting], added: _Waiting) -> list[_Waiting]:
-    """Returns what waits with further outputs: a file has those of one hour, also where others wait before it."""
-    if not waiting or waiting[-1].hour != added.hour:
-        return [*waiting, added]
-    last = waiting[-1]
-    return [*waiting[:-1], last._replace(next=added.next, size=last.size + added.size)]
-
-
-class _Change(NamedTuple):
-    """What the next transaction changes.
-
-    Attributes:
-        completed: the file that was written, with its sizes.
-        begun: the file to write next.
-        expired: files that are deleted.
-        deleted: files that have been deleted.
-        over: how many rows of complete files are deleted; negative: all.
-    """
-
-    completed: ParquetFile | None
-    begun: ParquetFile | None
-    expired: list[ParquetFile]
-    deleted: list[ParquetFile]
-    over: int
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing changes."""
-        return not (self.completed or self.begun or self.expired or self.deleted or self.over)
-
-
 class ParquetSink(BesideSqlite):
     """Sink to a folder of Parquet files. One thread at a time; exclusive between processes from `open` to `close`.
 
@@ -133,7 +82,7 @@ class ParquetSink(BesideSqlite):
         self._size = 0  # of all of them
         self._expired_files: list[ParquetFile] = []  # to be deleted
         self._gone: list[ParquetFile] = []  # deleted, but still in the list of the database
-        self._waiting: list[_Waiting] = []  # by hour; a file is written of the first one
+        self._waiting: list[WaitingOutputs] = []  # by hour; a file is written of the first one
         self._begun: ParquetFile | None = None
         self._writing: Future[dict[str, int]] | None = None
         self._written: ParquetFile | None = None  # `_begun` with its sizes
@@ -177,7 +126,7 @@ class ParquetSink(BesideSqlite):
             first = self._begun.next if self._begun else waiting
             query = "SELECT id, id + n, length(records), written_ms FROM pending WHERE id >= ? ORDER BY id"
             for row in database.execute(query, (first,)):
-                self._waiting = _with(self._waiting, _Waiting(*row))
+                self._waiting = with_outputs(self._waiting, WaitingOutputs(*row))
 
         self._database.transact(read)
 
@@ -225,7 +174,7 @@ class ParquetSink(BesideSqlite):
         self._apply(change)
         if unit.forecasts:
             end = self._next_output + len(unit.forecasts)
-            self._waiting = _with(self._waiting, _Waiting(self._next_output, end, added, now))
+            self._waiting = with_outputs(self._waiting, WaitingOutputs(self._next_output, end, added, now))
             self._next_output = end
 
     def maintain(self) -> None:
@@ -287,13 +236,13 @@ class ParquetSink(BesideSqlite):
         if self._begun is not None and self._thread is not None:
             self._writing = self._thread.submit(self._write_files, self._folder, self._database.path, self._begun)
 
-    def _change(self, now: int, *, closing: bool = False) -> _Change:
+    def _change(self, now: int, *, closing: bool = False) -> FileChange:
         begun = None
         if (self._begun is None or self._written) and self._waiting and (closing or self._is_due(now)):
             oldest = self._waiting[0]
             begun = ParquetFile(self._next_file, oldest.hour, oldest.first, oldest.next)
         over = 0 if not (self._over or self._written) else -1 if closing else _OVER
-        return _Change(self._written, begun, self._expired(now), self._gone, over)
+        return FileChange(self._written, begun, self._expired(now), self._gone, over)
 
     def _is_due(self, now: int) -> bool:
         waiting = self._waiting[0]
@@ -314,11 +263,11 @@ class ParquetSink(BesideSqlite):
             found.append(file)
         return found
 
-    def _commit(self, change: _Change) -> None:
+    def _commit(self, change: FileChange) -> None:
         self._database.transact(lambda database: self._store(database, change))
         self._apply(change)
 
-    def _store(self, database: sqlite3.Connection, change: _Change) -> None:
+    def _store(self, database: sqlite3.Connection, change: FileChange) -> None:
         if change.completed is not None:
             database.execute("UPDATE parquet_next SET waiting = ?", (change.completed.next,))
             database.execute("INSERT OR REPLACE INTO parquet_files VALUES (?, ?, ?, ?, ?, ?, ?)", change.completed)
@@ -331,7 +280,7 @@ class ParquetSink(BesideSqlite):
             database.execute("INSERT INTO parquet_files VALUES (?, ?, ?, ?, ?, ?, ?)", change.begun)
             database.execute("UPDATE parquet_next SET file = ?", (change.begun.number + 1,))
 
-    def _apply(self, change: _Change) -> None:
+    def _apply(self, change: FileChange) -> None:
         """Goes on after the transaction of a change."""
         self._gone = self._gone[len(change.deleted) :]
         if change.completed is not None:

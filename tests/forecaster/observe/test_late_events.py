@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from forecaster import Batch, CheckpointError, ConfigError, Forecaster, Forecasts, Model, Status
 from forecaster.state import laid_over
-from forecaster.state.late_rows import COUNT
+from forecaster.state.late_words import COUNT
 
 WITHIN, EVENTS, SERIES = 6, 260, 3
 ADOPTED_AT = 170
