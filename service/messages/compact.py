@@ -4,7 +4,8 @@ A record has a head of fixed size, the levels and the model, rarer fields as a J
 (`forecaster.packed`), which plain SQL can read (`service.sinks.sqlite_views`). A forecast with quantiles that
 are not finite, or so large that their range is not, keeps its numbers as they are, in `more`.
 
-Most records of a batch differ only in numbers: `records_of` writes them as one array, and `columns_of` reads them so.
+Most records of a batch differ only in numbers: `CompactFormat` writes them as one array (`AlikeRecords`), and
+`columns_of` reads them so.
 """
 
 from __future__ import annotations
