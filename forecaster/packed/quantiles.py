@@ -64,11 +64,12 @@ def pack_quantiles(quantiles: NDArray[np.float64]) -> PackedQuantiles:
         np.zeros((n, steps * (3 + 2 * (levels - 1))), np.uint8), np.zeros(n), np.zeros(n),
         np.full(n, NO_DIGITS, np.int64), np.zeros(n, np.bool_),
     )  # fmt: skip
-    from forecaster.packed.pack_kernel import pack_kernel  # noqa: PLC0415 - compiled; who only reads does not need it
+    # Compiled; who only reads does not need it.
+    from forecaster.packed.pack_kernel import pack_kernel, pack_scratch  # noqa: PLC0415
 
-    distance = np.empty(1, np.float32)
     powers = 10.0 ** np.arange(MOST_DIGITS + 1)
-    pack_kernel(np.ascontiguousarray(quantiles), powers, distance, distance.view(np.int32), packed)
+    flat = np.ascontiguousarray(quantiles).reshape(n, steps * levels)
+    pack_kernel(flat, levels, powers, pack_scratch(steps, levels), packed)
     return packed
 
 

@@ -4,7 +4,8 @@ A record has a head of fixed size, the levels and the model, rarer fields as a J
 (`forecaster.packed`), which plain SQL can read (`service.sinks.sqlite_views`). A forecast with quantiles that
 are not finite, or so large that their range is not, keeps its numbers as they are, in `more`.
 
-Most records of a batch differ only in numbers: `records_of` writes them as one array, and `columns_of` reads them so.
+Most records of a batch differ only in numbers: `CompactFormat` writes them as one array (`AlikeRecords`), and
+`columns_of` reads them so.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 
 from forecaster import Forecasts, Silence, Status
 from forecaster.packed import NO_DIGITS, PackedQuantiles, pack_quantiles, unpack_quantiles
+from service.messages.alike_records import AlikeRecords
 from service.messages.decode import Decoded
 from service.messages.digits import plain
-from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, suppressions, text_of
+from service.messages.encode import UNKNOWN, SourceOf, Writer, calendar_targets, revisions, suppressions, text_of
 from service.messages.timestamps import format_times
 
 # Kind, origin, interval, value, anomaly, least, greatest, digits, flagged, missing, steps, levels, size of more.
@@ -137,7 +139,7 @@ class CompactFormat:
 
     def writer(
         self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
-    ) -> Write:
+    ) -> Writer:
         """See `OutputFormat`."""
         packed, revised = self.packed(forecasts.quantiles), revisions(forecasts)
         suppressed = suppressions(forecasts)
@@ -147,16 +149,20 @@ class CompactFormat:
         }
         context = model.ljust(_MODEL_BYTES)[:_MODEL_BYTES].encode() + np.array(levels, "<f8").tobytes()
         records = _records(decoded, forecasts, packed, context, len(levels))
-        written, size = records.tobytes(), records.dtype.itemsize
-        whole = (packed.usable & (forecasts.status != Status.UNKNOWN)).tolist()
-        for at in (*months, *revised, *suppressed):
-            whole[at] = False
+        written, size = records.view(np.uint8).data, records.dtype.itemsize
+        whole = packed.usable & (forecasts.status != Status.UNKNOWN)
+        whole[[*months, *revised, *suppressed]] = False
         if placed := decoded.within is not None or decoded.windows is not None:  # sources are more than a position
-            whole = [False] * len(whole)
+            whole[:] = False
+
+        def together(events: NDArray[np.int64]) -> AlikeRecords | None:
+            if not whole[events].all() or not packed.codes.size:
+                return None
+            return AlikeRecords(records if len(events) == len(records) else records[events])
 
         def write(at: int, status: str) -> bytes:
             if whole[at]:
-                return written[at * size : (at + 1) * size]
+                return bytes(written[at * size : (at + 1) * size])
             record, more = records[at], dict[str, Any](months.get(at, ()))
             if placed:
                 text = text_of(source(at))
@@ -177,7 +183,7 @@ class CompactFormat:
             record["more"] = len(rest)
             return b"".join((record.tobytes()[: _FORECAST.size], context, rest, codes))
 
-        return write
+        return Writer(write, together)
 
     def silence(self, silence: Silence, source: Mapping[str, object]) -> bytes:  # noqa: ARG002 - it is in the unit
         """See `OutputFormat`."""
@@ -214,20 +220,26 @@ def read_record(record: bytes) -> CompactForecast | CompactSilence:
 
 
 class CompactColumns(NamedTuple):
-    """Forecasts as columns of Python objects, see `CompactForecast`; all have the same context and no `more`."""
+    """Forecasts as columns of Python objects, see `CompactForecast`; all have the same context and no `more`.
+
+    Attributes:
+        interval_ms, digits, flagged, missing: one number where it is that of all forecasts.
+        quantiles: bytearrays, as the module sqlite3 looks for an adapter of every other object with bytes, for longer
+            than it takes to store it.
+    """
 
     context: bytes
     origin_ms: list[int]
-    interval_ms: list[int]
+    interval_ms: int | list[int]
     value: list[float | None]
     anomaly: list[float | None]
     least: list[float]
     greatest: list[float]
-    digits: list[int | None]
-    flagged: list[int]
-    missing: list[int]
+    digits: int | Sequence[int | None] | None
+    flagged: int | list[int]
+    missing: int | list[int]
     steps: int
-    quantiles: list[bytes]
+    quantiles: list[bytearray]
 
 
 def array_of(records: Sequence[bytes]) -> NDArray[Any] | None:
@@ -239,6 +251,8 @@ def array_of(records: Sequence[bytes]) -> NDArray[Any] | None:
     """
     if not records:
         return None
+    if isinstance(records, AlikeRecords):
+        return records.array
     first, size = records[0], len(records[0])
     if size < _FORECAST.size or first[0]:
         return None
@@ -262,24 +276,32 @@ def columns_of(records: Sequence[bytes]) -> CompactColumns | None:
     found = array_of(records)
     if found is None:
         return None
-    joined, size, codes = found.tobytes(), found.dtype.itemsize, found.dtype["codes"].itemsize
-    digits: list[int | None] = found["digits"].tolist()
-    for at in np.flatnonzero(found["digits"] == NO_DIGITS).tolist():
-        digits[at] = None
+    codes = found.dtype["codes"].itemsize
+    joined = bytearray(np.ascontiguousarray(found["codes"]))
+    decimals = _number_or_numbers(found["digits"])
+    digits: int | Sequence[int | None] | None = None if decimals == NO_DIGITS else decimals
+    if isinstance(decimals, list):
+        digits = [None if number == NO_DIGITS else number for number in decimals]
     return CompactColumns(
         found["context"][0].tobytes(),
         found["origin_ms"].tolist(),
-        found["interval_ms"].tolist(),
+        _number_or_numbers(found["interval_ms"]),
         _numbers_or_none(found["value"]),
         _numbers_or_none(found["anomaly"]),
         found["least"].tolist(),
         found["greatest"].tolist(),
         digits,
-        found["flagged"].tolist(),
-        found["missing"].tolist(),
+        _number_or_numbers(found["flagged"]),
+        _number_or_numbers(found["missing"]),
         int(found["steps"][0]),
-        [joined[end - codes : end] for end in range(size, len(joined) + 1, size)],
+        [joined[begin : begin + codes] for begin in range(0, len(joined), codes)],
     )
+
+
+def _number_or_numbers(column: NDArray[Any]) -> int | list[int]:
+    """Returns the number of a column that has only one, else all of them."""
+    numbers: list[int] = column.tolist() if (column != column[0]).any() else []
+    return numbers or int(column[0])
 
 
 def _numbers_or_none(column: NDArray[np.float64]) -> list[float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -20,6 +20,7 @@ UNKNOWN: Final = "unknown"
 
 # Status of a forecast by that of the event that gets it; a revision is "ok".
 _STATUS: Final[dict[int, str]] = {Status.OK: "ok", Status.MISSING: "missing", Status.UNKNOWN: UNKNOWN}
+_ANSWERED: Final = np.isin(np.arange(len(Status)), [*_STATUS])  # by status
 _REVISION: Final[dict[str, object]] = {"revision": 1}
 _SUPPRESSED: Final[dict[int, str]] = {Note.MAINTENANCE: "maintenance", Note.OVER_BUDGET: "budget"}
 _SUPPRESSED_NOTES: Final = np.uint8(Note.MAINTENANCE | Note.OVER_BUDGET)
@@ -34,13 +35,30 @@ Write = Callable[[int, str], bytes]
 """Writes the forecast of an event by its index, with its status."""
 
 
+def none_together(events: NDArray[np.int64]) -> None:
+    """`Writer.together` of a format that writes records one by one."""
+
+
+class Writer(NamedTuple):
+    """Writes the forecasts of a batch.
+
+    Attributes:
+        one: writes the forecast of an event.
+        together: writes those of several events at once, by their indices (m,); None where `one` is to be called for
+            each of them. Both give the same bytes.
+    """
+
+    one: Write
+    together: Callable[[NDArray[np.int64]], Sequence[bytes] | None] = none_together
+
+
 class OutputFormat(Protocol):
     """Writes forecasts and silences in one format; the same ones give the same bytes."""
 
     def writer(
         self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
-    ) -> Write:
-        """Returns the function that writes the forecasts of a batch."""
+    ) -> Writer:
+        """Returns what writes the forecasts of a batch."""
 
     def silence(self, silence: Silence, source: Mapping[str, object]) -> bytes:
         """Writes a silence."""
@@ -51,7 +69,7 @@ class JsonFormat:
 
     def writer(
         self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
-    ) -> Write:
+    ) -> Writer:
         """See `OutputFormat`."""
         origins, months = format_times(forecasts.origin_ms), _months(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
@@ -80,7 +98,7 @@ class JsonFormat:
                 option=orjson.OPT_SERIALIZE_NUMPY,
             )
 
-        return write
+        return Writer(write)
 
     def silence(self, silence: Silence, source: Mapping[str, object]) -> bytes:
         """See `OutputFormat`."""
@@ -162,23 +180,27 @@ def encode(
         Series and bytes of the forecasts, in the order of the events; each is a function of its event only.
     """
     published = published_from(forecasts, from_ms)
-    wanted = (((forecasts.steps % every == 0) | (forecasts.flagged != 0)) & published).tolist()
     identity = {"partition": partition} | ({} if run == 1 else {"run": run})
 
     def source(at: int) -> dict[str, object]:
         return _source(identity, decoded, at)
 
-    write = output.writer(decoded, forecasts, levels, model_sha256[:_MODEL_DIGITS], source)
-    revised, status = revisions(forecasts), forecasts.status.tolist()
+    write, together = output.writer(decoded, forecasts, levels, model_sha256[:_MODEL_DIGITS], source)
     silent: dict[int, list[Silence]] = {}
     for one in forecasts.silences:
         if published[one.event]:
             silent.setdefault(one.event, []).append(one)
+    answered = _ANSWERED[forecasts.status]
+    answered[[*revisions(forecasts)]] = True
+    wanted = published if every == 1 else ((forecasts.steps % every == 0) | (forecasts.flagged != 0)) & published
+    chosen_events = np.flatnonzero(answered & wanted)
+    if not silent and (records := together(chosen_events)) is not None:
+        return _encoded_together(decoded, chosen_events, records, stage, places)
+    status, is_wanted = forecasts.status.tolist(), wanted.tolist()
     encoded, positions, staged = list[bytes](), list[int](), 0
     series = list[str]()
-    answered = [at for at, code in enumerate(status) if code in _STATUS or at in revised]
-    for part in _parts(answered, silent):
-        events = [at for at in part if wanted[at]]
+    for part in _parts(np.flatnonzero(answered).tolist(), silent):
+        events = [at for at in part if is_wanted[at]]
         series += [decoded.series[at] for at in events]
         encoded += [write(at, _STATUS.get(status[at], "ok")) for at in events]
         positions += [decoded.positions[at] for at in events]
@@ -195,8 +217,28 @@ def encode(
             staged = len(encoded)
     named: Sequence[str] = series
     if not silent and isinstance(decoded.series, SeriesColumn):  # whose numbers a sink may use
-        named = chosen(decoded.series, np.array([at for at in answered if wanted[at]], np.int64))
+        named = chosen(decoded.series, chosen_events)
     return Encoded(named, encoded, positions)
+
+
+def _encoded_together(
+    decoded: Decoded,
+    events: NDArray[np.int64],
+    records: Sequence[bytes],
+    stage: Callable[[Encoded], None] | None,
+    places: list[int] | None,
+) -> Encoded:
+    """Returns the records of events that were written at once; the usual batch has one for each of its events."""
+    if len(events) == len(decoded):
+        found = Encoded(decoded.series, records, decoded.positions)
+    else:
+        positions = [decoded.positions[at] for at in events.tolist()]
+        found = Encoded(chosen(decoded.series, events), records, positions)
+    if places is not None:
+        places += events.tolist()
+    if stage is not None and len(records):
+        stage(found)
+    return found
 
 
 def forecast_statuses() -> list[int]:

@@ -12,7 +12,7 @@ from fastavro import parse_schema, schemaless_writer
 from forecaster import Forecasts, Silence
 from service.messages.decode import Decoded
 from service.messages.digits import exact_in_float32
-from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, suppressions
+from service.messages.encode import UNKNOWN, SourceOf, Writer, calendar_targets, revisions, suppressions
 from service.messages.frames import frame_head
 from service.schemas.forecast_schemas import FORECAST, SILENCE
 from service.schemas.quantile_rows import rows_of, varint
@@ -52,7 +52,7 @@ class AvroFormat:
 
     def writer(
         self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
-    ) -> Write:
+    ) -> Writer:
         """See `OutputFormat`."""
         origins, steps = forecasts.origin_ms.tolist(), calendar_targets(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
@@ -90,7 +90,7 @@ class AvroFormat:
             }
             return head + _written(_BEFORE, before) + shared + both + _written(_AFTER, after)
 
-        return write
+        return Writer(write)
 
     def silence(self, silence: Silence, source: Mapping[str, object]) -> bytes:
         """See `OutputFormat`."""

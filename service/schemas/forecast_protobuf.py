@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from forecaster import Forecasts, Silence
 from service.messages.decode import Decoded
 from service.messages.digits import exact_in_float32
-from service.messages.encode import UNKNOWN, SourceOf, Write, calendar_targets, revisions, suppressions
+from service.messages.encode import UNKNOWN, SourceOf, Writer, calendar_targets, revisions, suppressions
 from service.messages.frames import frame_head
 from service.schemas.forecast_schemas import SCHEMAS
 from service.schemas.proto_files import file_descriptors
@@ -46,7 +46,7 @@ class ProtobufFormat:
 
     def writer(
         self, decoded: Decoded, forecasts: Forecasts, levels: Sequence[float], model: str, source: SourceOf
-    ) -> Write:
+    ) -> Writer:
         """See `OutputFormat`."""
         origins, steps = forecasts.origin_ms.tolist(), calendar_targets(forecasts)
         intervals, anomalies = forecasts.interval_ms.tolist(), forecasts.anomaly.tolist()
@@ -80,7 +80,7 @@ class ProtobufFormat:
             _name_source(record.source, source(at))
             return head + _serialised(record) + rows  # the fields of a message may be in any order
 
-        return write
+        return Writer(write)
 
     def silence(self, silence: Silence, source: Mapping[str, object]) -> bytes:
         """See `OutputFormat`."""

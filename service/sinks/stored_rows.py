@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Final
 
 from service.messages.compact import CompactSilence, columns_of, number_or_none, read_record
 from service.ports import Unit
 from service.sinks.given_numbers import Context, GivenNumbers
 
-_INSERT: Final = f"INSERT INTO stored_forecasts VALUES (NULL{', ?' * 15})"
+_INSERT: Final = "INSERT INTO stored_forecasts VALUES (NULL, {})"
+_COLUMNS: Final = 15
 _INSERT_SILENCE: Final = "INSERT INTO stored_silences VALUES (NULL, ?, ?, ?, ?, ?, ?)"
 
 
@@ -41,7 +41,7 @@ class StoredRows:
         columns = (
             series,
             found.origin_ms,
-            repeat(context),
+            context,
             unit.positions,
             found.interval_ms,
             found.missing,
@@ -51,11 +51,13 @@ class StoredRows:
             found.least,
             found.greatest,
             found.digits,
-            repeat(found.steps),
+            found.steps,
             found.quantiles,
-            repeat(None, len(series)),
+            None,
         )
-        database.executemany(_INSERT, zip(*columns, strict=False))
+        # What all rows have in common is part of the statement: a parameter costs time for each of them.
+        statement = _INSERT.format(", ".join(map(_parameter, columns)))
+        database.executemany(statement, zip(*(one for one in columns if isinstance(one, Sequence)), strict=True))
 
     def _write_each(self, database: sqlite3.Connection, unit: Unit, series: Sequence[int]) -> None:
         """Writes records of any kinds."""
@@ -85,8 +87,15 @@ class StoredRows:
                     found.more or None,
                 )
             )
-        database.executemany(_INSERT, rows)
+        database.executemany(_INSERT.format(", ".join("?" * _COLUMNS)), rows)
         database.executemany(_INSERT_SILENCE, silences)
+
+
+def _parameter(column: Sequence[object] | int | None) -> str:
+    """Returns the SQL of a column: its number, or a parameter."""
+    if isinstance(column, Sequence):
+        return "?"
+    return "NULL" if column is None else f"{column:d}"
 
 
 def _series_numbers(database: sqlite3.Connection, names: Sequence[str]) -> dict[str, int]:

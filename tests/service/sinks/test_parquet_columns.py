@@ -279,8 +279,8 @@ def test_rare_fields(source, calendar):
         steps = Forecasts(**fields | {"calendar": np.full(8, code, fields["calendar"].dtype)})
     place = {"partition": "p", "position": 7, **source}
     within = replace(decoded, within=[source.get("event", -1)] * 8)
-    text = JsonFormat().writer(within, steps, LEVELS, "ab" * 6, lambda _: place)(6, "ok")
-    record = ExactFormat().writer(within, steps, LEVELS, "ab" * 6, lambda _: place)(6, "ok")
+    text = JsonFormat().writer(within, steps, LEVELS, "ab" * 6, lambda _: place).one(6, "ok")
+    record = ExactFormat().writer(within, steps, LEVELS, "ab" * 6, lambda _: place).one(6, "ok")
     stored = PendingUnit(1, "p", [decoded.series[6]], np.array([7]), np.array([len(record)]), record)
     (found,) = forecast_objects(tables_of([stored], LEVELS).forecasts)
     wanted = json.loads(text)
