@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 import re
@@ -37,6 +38,7 @@ import scaling
 import shape_search
 import sqlite_output
 import table as compared
+import tails
 import trend
 import what_if
 import window_snapshots
@@ -67,6 +69,25 @@ def test_trend() -> None:
     assert int(rows["linear"][0]) > 0
     assert float(rows["linear"][1]) <= 1.0
     assert all(rows[shape][5] == "0.0%" for shape in ("linear", "sawtooth", "still", "walk"))
+
+
+def test_tails(tmp_path: Path) -> None:
+    """Both tables have a row per set; scores and intervals of noise hold as they say."""
+    rng = np.random.default_rng(3)
+    lines = ["series,timestamp,value"]
+    for hour in range(600):
+        time = f"2026-01-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z"
+        lines += [f"{name},{time},{10 + rng.normal():.5f}" for name in "abcd"]
+    (tmp_path / "noise.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    (tmp_path / "datasets.json").write_text('{"noise": {"file": "noise.csv.gz", "freq_s": 3600, "horizon": 24}}')
+    found = [
+        [cell.strip() for cell in one.splitlines()[2].strip("|").split("|")]
+        for one in tails.tables(tmp_path, [], 1200, train=False)
+    ]
+    assert [(row[0], row[1]) for row in found] == [("noise", "1,180"), ("noise", "3,526")]  # two of the four series
+    assert float(found[0][2]) < 3.0
+    assert found[0][3] == "-"
+    assert 70 < float(found[1][2]) < 90 < float(found[1][6]) + 7
 
 
 @pytest.mark.timeout(900)  # compiles the kernel where no other test has
