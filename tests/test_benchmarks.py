@@ -23,6 +23,7 @@ import figures
 import first_forecast
 import forecast_formats
 import history
+import incidents
 import keyed_state
 import late_events
 import long_seasons
@@ -69,6 +70,27 @@ def test_trend() -> None:
     assert int(rows["linear"][0]) > 0
     assert float(rows["linear"][1]) <= 1.0
     assert all(rows[shape][5] == "0.0%" for shape in ("linear", "sawtooth", "still", "walk"))
+
+
+def test_incidents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A perfect score finds every incident at once and nothing else; the z-score finds some; alarms begin once."""
+    streams = incidents.generated(1, 4)
+    assert len(streams) == len(incidents.SHAPES) * len(incidents.KINDS)
+    streams = streams[:8]
+
+    def perfect(stream: incidents.Stream) -> incidents.Scores:
+        inside = np.zeros(len(stream.ts))
+        for begin, end in stream.windows:
+            inside[(stream.ts >= begin) & (stream.ts <= end)] = 1.0
+        return inside
+
+    chosen = {"forecaster": perfect, "robust z-score": incidents.robust_scores}
+    monkeypatch.setattr(incidents, "methods", lambda: chosen)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in incidents.table(streams).splitlines()[2:]]
+    assert [row[0] for row in rows][-1] == "robust z-score"
+    assert rows[0][3:] == ["1.00", "1.00", "1.00", "0.0", "0.0"]
+    assert 0.0 < float(rows[-1][5]) < 1.0
+    assert incidents.flags(np.array([0, 1, 1, *[0] * 8, 1, 0, 1]), 1.0, 0.5).tolist() == [1, 11]
 
 
 def test_tails(tmp_path: Path) -> None:
@@ -125,7 +147,7 @@ def test_keyed_state() -> None:
     """Every network has the size of a key's state, and the time of an event with its bytes."""
     rows = [line.strip("| ").split(" | ") for line in on_page("keyed-state", keyed_state.table(5, 1)).splitlines()[2:]]
     assert [row[0] for row in rows] == list(keyed_state.NETWORKS)
-    assert [int(row[1].replace(",", "")) for row in rows] == [2428, 4860, 15884]
+    assert [int(row[1].replace(",", "")) for row in rows] == [2468, 4900, 15924]
     assert all(float(row[at].split()[0]) > 0 for row in rows for at in (2, 3, 4))
 
 
