@@ -1,8 +1,8 @@
 """Whether scores and intervals hold: how often they are exceeded on public streams, against what they say.
 
-    python benchmarks/tails.py DATA [--only NAME ...] [--events 200000] [--train]
+    python benchmarks/tails.py SHARED [--only NAME ...] [--events 200000] [--train]
 
-DATA holds `datasets.json` and its files. The network, the seasons and the anomaly score are those of the daemon with
+SHARED/data, or SHARED itself, holds `datasets.json` and its files. The network, the seasons and the anomaly score are those of the daemon with
 nothing configured but the interval and the horizon of the data set, from the shipped weights; with `--train` trainings
 run as in the daemon. Of a set with more events than `--events` every n-th series is taken, each one whole.
 
@@ -173,12 +173,13 @@ def tables(data: Path, only: Sequence[str], most: int, *, train: bool) -> tuple[
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("shared", type=Path)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--events", type=int, default=200_000, help="of a set, at most")
     parser.add_argument("--train", action="store_true", help="train as the daemon does")
     given = parser.parse_args(arguments)
-    print("\n\n".join(tables(given.data, given.only, given.events, train=given.train)))
+    data = given.shared / "data" if (given.shared / "data").is_dir() else given.shared
+    print("\n\n".join(tables(data, given.only, given.events, train=given.train)))
 
 
 if __name__ == "__main__":

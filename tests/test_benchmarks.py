@@ -102,9 +102,10 @@ def test_tails(tmp_path: Path) -> None:
         lines += [f"{name},{time},{10 + rng.normal():.5f}" for name in "abcd"]
     (tmp_path / "noise.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
     (tmp_path / "datasets.json").write_text('{"noise": {"file": "noise.csv.gz", "freq_s": 3600, "horizon": 24}}')
+    scores, coverage = tails.tables(tmp_path, [], 1200, train=False)
     found = [
         [cell.strip() for cell in one.splitlines()[2].strip("|").split("|")]
-        for one in tails.tables(tmp_path, [], 1200, train=False)
+        for one in (on_page("tails", scores), on_page("conditional-coverage", coverage))
     ]
     assert [(row[0], row[1]) for row in found] == [("noise", "1,180"), ("noise", "3,526")]  # two of the four series
     assert float(found[0][2]) < 3.0
