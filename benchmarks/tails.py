@@ -2,9 +2,10 @@
 
     python benchmarks/tails.py SHARED [--only NAME ...] [--events 200000] [--train]
 
-SHARED/data, or SHARED itself, holds `datasets.json` and its files. The network, the seasons and the anomaly score are those of the daemon with
-nothing configured but the interval and the horizon of the data set, from the shipped weights; with `--train` trainings
-run as in the daemon. Of a set with more events than `--events` every n-th series is taken, each one whole.
+SHARED/data, or SHARED itself, holds `datasets.json` and its files. The network, the seasons and the anomaly score are
+those of the daemon with nothing configured but the interval and the horizon of the data set, from the shipped weights;
+with `--train` trainings run as in the daemon. Of a set with more events than `--events` every n-th series is taken,
+each one whole.
 
 First table: how often the anomaly score is at least 0.99, 0.999 and 0.9999, divided by what that score says, and the
 same in the hour of day (UTC) with the most. The worst hour has its figure only where ten events are expected in it. The
