@@ -82,6 +82,8 @@ FIGURES: Final = (
     Figure("keyed-state", "engines.md", "keyed_state.py"),
     Figure("long-seasons", "seasons.md", "long_seasons.py"),
     Figure("cold-starts", "accuracy.md", "cold_starts.py", DATA),
+    Figure("tails", "anomalies.md", "tails.py", DATA),
+    Figure("conditional-coverage", "accuracy.md", "tails.py", DATA, place=1),
 )  # fmt: skip
 
 

@@ -6,9 +6,19 @@ the outermost quantiles a tail, see below):
 
     score = |2 u - 1|  (side "both"),   u  ("high"),   1 - u  ("low")
 
-so with calibrated forecasts one event in 1/(1 - score) scores at least as high. Tails are learnt per row, as peaks over
-a threshold (Siffer et al. 2017): P(beyond by e) = P(beyond) (1 + e / 16 m)^-16, close to an exponential of mean m. m
-follows the observed excesses, in units of the distance between the outermost quantiles (or half the scale, if more).
+so with calibrated forecasts one event in 1/(1 - score) scores at least as high. Tails are learnt per row and side, as
+peaks over a threshold (Siffer et al. 2017), by a mixture of generalised Pareto distributions of shapes 4, 1, 1/4, 1/16:
+
+    P(beyond by e) = P(beyond) sum_k w_k (1 + c_k z / k)^-k      z = e / (m (unit + M)),  k = 1/4, 1, 4, 16
+    w_k <- (1 - SHARE) w_k f_k(z) / sum_j w_j f_j(z) + SHARE v_k        f_k(z) = c_k (1 + c_k z / k)^(-k - 1)
+    m   <- m (1 + MEDIAN_RATE)  if z > 1,   m / (1 + MEDIAN_RATE)  otherwise;    M likewise, if e > M
+
+The unit is the distance between the outermost quantiles, or half the scale if more; M follows the median excess in the
+unit of the values, so that spikes of a usual size are usual also while the interval is narrow. With the constants
+c_k = k (2^(1/k) - 1), m (unit + M) is the median of each distribution. The weights follow the likelihood of the
+excesses (Bayes' rule with a fixed share, Herbster and Warmuth 1998), from v_k in a new row: a row that often jumps has
+heavy tails, one of well-behaved noise has light ones. In f_k, z is at most MOST_WEIGHED, so that an incident does not
+hide the next one for long.
 
 With smoothing, the score is the level of the exponentially weighted mean of the scores in its distribution under
 calibrated forecasts (close to normal, mean 1/2, variance r / 12(2 - r)): a long run of slightly anomalous events counts
@@ -42,11 +52,14 @@ from forecaster.kernels.operands import Block
 WARM = 10
 N_RULES = 8
 QUIET = 32  # batch.Note, as a literal
-EXCESS_LOW, EXCESS_HIGH, MEAN, ALARM, DAY, COUNT = 0, 1, 2, 3, 4, 5  # after the quantiles, nan in a new row
-N_STATE = 6
-FIRST_EXCESS = 0.15  # close to that of a normal distribution beyond its 5 and 95 % quantiles
-EXCESS_RATE, MOST_EXCESS = 0.05, 8.0  # an outlier counts as eight mean excesses at most
-LEAST_EXCESS = 1e-6
+# After the quantiles, nan in a new row. A tail is m, M, and the weights of its four distributions.
+LOW_TAIL, HIGH_TAIL, MEAN, ALARM, DAY, COUNT = 0, 6, 12, 13, 14, 15
+N_STATE = 16
+FIRST_EXCESS = 0.1  # close to that of a normal distribution beyond its 5 and 95 % quantiles
+MEDIAN_RATE, LEAST_EXCESS, LARGEST_EXCESS, MOST_TIMES = 0.08, 1e-6, 1e38, 1e6
+HEAVIEST, HEAVY, MEDIUM, LIGHT = 0.01, 0.06, 0.3, 0.63  # weights of a new row, of k = 1/4, 1, 4, 16
+SHARE, MOST_WEIGHED = 0.003, 50.0
+SLOPES = 3.75, 1.0, 4.0 * (2.0**0.25 - 1.0), 16.0 * (2.0**0.0625 - 1.0)  # c_k
 LARGEST_DAY = 4_000_000.0  # beyond the year 9999; float32 holds every day below it
 
 
@@ -70,16 +83,6 @@ def rules(config: AnomalyConfig) -> NDArray[np.float64]:
 
 
 @inlined
-def tail(x: float) -> float:
-    """Returns (1 + x/16)^-16: exp(-x) with a somewhat heavier tail, computed from products only."""
-    p = 1.0 + x * 0.0625
-    p = p * p
-    p = p * p
-    p = p * p
-    return 1.0 / (p * p)
-
-
-@inlined
 def normal_level(x: float) -> float:
     """Returns the normal distribution function to 2e-3, from products only: a logistic of 1.5976 x + 0.0706 x^3."""
     z = abs(x)
@@ -95,14 +98,51 @@ def normal_level(x: float) -> float:
 
 
 @inlined
+def tail_shares(z: float) -> tuple[float, float, float, float]:
+    """Returns (1 + c_k z / k)^-k for k = 1/4, 1, 4 and 16, from products, quotients and square roots only."""
+    heavy, light = 1.0 + z * (0.25 * SLOPES[2]), 1.0 + z * (0.0625 * SLOPES[3])
+    heavy, light = heavy * heavy, light * light
+    light = light * light
+    light = light * light
+    heaviest = math.sqrt(math.sqrt(1.0 + z * (4.0 * SLOPES[0])))
+    return 1.0 / heaviest, 1.0 / (1.0 + z), 1.0 / (heavy * heavy), 1.0 / (light * light)
+
+
+@inlined
 def excess_share(excess: float, unit: float, A: Any, at: int) -> float:
-    """Returns the share of the tail beyond `excess`; moves A[at], the mean excess in units, towards it (bounded)."""
-    if not unit > 0.0:
+    """Returns the share of the tail beyond `excess`, and updates the tail: the equations are at the top of the file.
+
+    Args:
+        excess: distance from the outermost quantile, positive.
+        unit: of the excesses.
+        A, at: A[at] is m, A[at + 1] is M, A[at + 2:at + 6] are the weights; nan in a new row; overwritten.
+    """
+    if math.isnan(A[at]):
+        A[at], A[at + 1] = FIRST_EXCESS, min(FIRST_EXCESS * unit, LARGEST_EXCESS)
+        A[at + 2], A[at + 3], A[at + 4], A[at + 5] = HEAVIEST, HEAVY, MEDIUM, LIGHT
+    usual = np.float64(A[at + 1])
+    if not unit + usual > 0.0:  # the first other value of a constant
+        A[at + 1] = min(excess, LARGEST_EXCESS)
         return 0.0
-    mean = FIRST_EXCESS if math.isnan(A[at]) else np.float64(A[at])
-    x = excess / (unit * mean)
-    A[at] = max(mean * (1.0 + (min(x, MOST_EXCESS) - 1.0) * EXCESS_RATE), LEAST_EXCESS)
-    return tail(min(x, 1e6))
+    times = np.float64(A[at])
+    z = min(excess / ((unit + usual) * times), MOST_TIMES)
+    p0, p1, p2, p3 = tail_shares(z)
+    share = A[at + 2] * p0 + A[at + 3] * p1 + A[at + 4] * p2 + A[at + 5] * p3
+    x = min(z, MOST_WEIGHED)
+    p0, p1, p2, p3 = tail_shares(x)
+    f0 = A[at + 2] * p0 * SLOPES[0] / (1.0 + x * (4.0 * SLOPES[0]))
+    f1 = A[at + 3] * p1 / (1.0 + x)
+    f2 = A[at + 4] * p2 * SLOPES[2] / (1.0 + x * (0.25 * SLOPES[2]))
+    f3 = A[at + 5] * p3 * SLOPES[3] / (1.0 + x * (0.0625 * SLOPES[3]))
+    total = (1.0 - SHARE) / (f0 + f1 + f2 + f3)
+    A[at + 2] = f0 * total + SHARE * HEAVIEST
+    A[at + 3] = f1 * total + SHARE * HEAVY
+    A[at + 4] = f2 * total + SHARE * MEDIUM
+    A[at + 5] = f3 * total + SHARE * LIGHT
+    up, down = 1.0 + MEDIAN_RATE, 1.0 / (1.0 + MEDIAN_RATE)
+    A[at] = max(times * (up if z > 1.0 else down), LEAST_EXCESS)
+    A[at + 1] = min(max(usual * (up if excess > usual else down), LEAST_EXCESS * unit), LARGEST_EXCESS)
+    return np.float64(share)
 
 
 @inlined
@@ -128,9 +168,9 @@ def outcome_level(Q: int, levels: Block, one_step: Block, y: float, scale: float
     first, last = np.float64(A[at]), np.float64(A[at + Q - 1])
     unit = max(last - first, 0.5 * scale)
     if below == 0:
-        return np.float64(W[first_level]) * excess_share(first - y, unit, A, at + Q + EXCESS_LOW)
+        return np.float64(W[first_level]) * excess_share(first - y, unit, A, at + Q + LOW_TAIL)
     if below == Q:
-        return 1.0 - (1.0 - np.float64(W[first_level + Q - 1])) * excess_share(y - last, unit, A, at + Q + EXCESS_HIGH)
+        return 1.0 - (1.0 - np.float64(W[first_level + Q - 1])) * excess_share(y - last, unit, A, at + Q + HIGH_TAIL)
     a, b = np.float64(A[at + below - 1]), np.float64(A[at + below])
     low, high = np.float64(W[first_level + below - 1]), np.float64(W[first_level + below])
     return low + (high - low) * ((y - a) / (b - a))

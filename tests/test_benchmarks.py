@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import os
 import re
@@ -22,6 +23,7 @@ import figures
 import first_forecast
 import forecast_formats
 import history
+import incidents
 import keyed_state
 import late_events
 import long_seasons
@@ -37,6 +39,7 @@ import scaling
 import shape_search
 import sqlite_output
 import table as compared
+import tails
 import trend
 import what_if
 import window_snapshots
@@ -67,6 +70,47 @@ def test_trend() -> None:
     assert int(rows["linear"][0]) > 0
     assert float(rows["linear"][1]) <= 1.0
     assert all(rows[shape][5] == "0.0%" for shape in ("linear", "sawtooth", "still", "walk"))
+
+
+def test_incidents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A perfect score finds every incident at once and nothing else; the z-score finds some; alarms begin once."""
+    streams = incidents.generated(1, 4)
+    assert len(streams) == len(incidents.SHAPES) * len(incidents.KINDS)
+    streams = streams[:8]
+
+    def perfect(stream: incidents.Stream) -> incidents.Scores:
+        inside = np.zeros(len(stream.ts))
+        for begin, end in stream.windows:
+            inside[(stream.ts >= begin) & (stream.ts <= end)] = 1.0
+        return inside
+
+    chosen = {"forecaster": perfect, "robust z-score": incidents.robust_scores}
+    monkeypatch.setattr(incidents, "methods", lambda: chosen)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in incidents.table(streams).splitlines()[2:]]
+    assert [row[0] for row in rows][-1] == "robust z-score"
+    assert rows[0][3:] == ["1.00", "1.00", "1.00", "0.0", "0.0"]
+    assert 0.0 < float(rows[-1][5]) < 1.0
+    assert incidents.flags(np.array([0, 1, 1, *[0] * 8, 1, 0, 1]), 1.0, 0.5).tolist() == [1, 11]
+
+
+def test_tails(tmp_path: Path) -> None:
+    """Both tables have a row per set; scores and intervals of noise hold as they say."""
+    rng = np.random.default_rng(3)
+    lines = ["series,timestamp,value"]
+    for hour in range(600):
+        time = f"2026-01-{1 + hour // 24:02d}T{hour % 24:02d}:00:00Z"
+        lines += [f"{name},{time},{10 + rng.normal():.5f}" for name in "abcd"]
+    (tmp_path / "noise.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    (tmp_path / "datasets.json").write_text('{"noise": {"file": "noise.csv.gz", "freq_s": 3600, "horizon": 24}}')
+    scores, coverage = tails.tables(tmp_path, [], 1200, train=False)
+    found = [
+        [cell.strip() for cell in one.splitlines()[2].strip("|").split("|")]
+        for one in (on_page("tails", scores), on_page("conditional-coverage", coverage))
+    ]
+    assert [(row[0], row[1]) for row in found] == [("noise", "1,180"), ("noise", "3,526")]  # two of the four series
+    assert float(found[0][2]) < 3.0
+    assert found[0][3] == "-"
+    assert 70 < float(found[1][2]) < 90 < float(found[1][6]) + 7
 
 
 @pytest.mark.timeout(900)  # compiles the kernel where no other test has
@@ -104,7 +148,7 @@ def test_keyed_state() -> None:
     """Every network has the size of a key's state, and the time of an event with its bytes."""
     rows = [line.strip("| ").split(" | ") for line in on_page("keyed-state", keyed_state.table(5, 1)).splitlines()[2:]]
     assert [row[0] for row in rows] == list(keyed_state.NETWORKS)
-    assert [int(row[1].replace(",", "")) for row in rows] == [2428, 4860, 15884]
+    assert [int(row[1].replace(",", "")) for row in rows] == [2492, 4860, 15948]
     assert all(float(row[at].split()[0]) > 0 for row in rows for at in (2, 3, 4))
 
 

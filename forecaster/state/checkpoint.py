@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from forecaster.errors import CheckpointError
 
-VERSIONS = {"forecaster": 4, "model": 2, "snapshot": 4}  # format versions; kinds not listed have version 1
+VERSIONS = {"forecaster": 5, "model": 2, "snapshot": 5}  # format versions; kinds not listed have version 1
 # Errors that reading a damaged file may raise, also because of types that numpy lacks and nested headers.
 _UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError)
 # Types of a file that numpy has by itself; others read only where a package registers them (ml_dtypes does).

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecaster import AnomalyConfig, Batch, ConfigError, Forecaster, Forecasts
+from forecaster.anomaly import excess_share
 
 POOL = cases.POOLED["gru-1-pool"]
 MODEL = cases.rough_model(POOL)
@@ -126,3 +127,45 @@ def test_bounds(wrong: dict) -> None:
     """A rule outside its bounds is named."""
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         AnomalyConfig(**wrong)
+
+
+EXCESSES = {
+    "light": lambda rng, n: rng.uniform(0, 1, n),
+    "exponential": lambda rng, n: rng.exponential(1.0, n),
+    "heavy": lambda rng, n: rng.pareto(1.0, n),
+    "spikes on schedule": lambda rng, n: np.where(np.arange(n) % 10 == 0, 30, 1) * rng.exponential(1.0, n),
+}
+
+
+@pytest.mark.parametrize("kind", EXCESSES)
+@pytest.mark.parametrize("narrowing", [False, True])
+def test_tails_hold(kind: str, narrowing: bool) -> None:
+    """In intervals of any width no more excesses are as far as the share says, up to a factor of 1.5, and not fewer."""
+    rng = np.random.default_rng(3)
+    excesses = EXCESSES[kind](rng, 20_000) + 1e-9
+    units = np.where(np.arange(20_000) % 7 == 0, 0.01, 1.0) if narrowing else np.ones(20_000)
+    row = np.full(6, np.nan, np.float32)
+    shares = np.array([excess_share(e, unit, row, 0) for e, unit in zip(excesses, units, strict=True)])[1000:]
+    for share in (0.5, 0.1, 0.01):
+        assert (shares <= share).mean() <= 1.5 * share
+    if kind != "light":
+        assert (shares <= 0.1).mean() >= 0.1 / 1.5
+
+
+def test_one_value_makes_no_tail_heavy() -> None:
+    """After one huge excess, the next one that is half as far still has a small share; its weights sum to one."""
+    row = np.full(6, np.nan, np.float32)
+    for e in np.random.default_rng(1).exponential(1.0, 500):
+        excess_share(float(e), 1.0, row, 0)
+    assert excess_share(1e5, 1.0, row, 0) < 1e-5
+    for e in np.random.default_rng(2).exponential(1.0, 30):
+        excess_share(float(e), 1.0, row, 0)
+    assert excess_share(5e4, 1.0, row, 0) < 1e-3
+    assert row[2:].sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_first_change_of_a_constant_is_beyond_all() -> None:
+    """Without a unit, the first excess has the share 0, and the second one of the same size has not."""
+    row = np.full(6, np.nan, np.float32)
+    assert excess_share(5.0, 0.0, row, 0) == 0.0
+    assert 0.0 < excess_share(5.0, 0.0, row, 0) < 0.1

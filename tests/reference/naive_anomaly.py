@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 DAY_MS = 86_400_000
+SHAPES = {0.25: 0.01, 1.0: 0.06, 4.0: 0.3, 16.0: 0.63}  # k and first weight
 
 
 class NaiveJudge:
@@ -22,7 +23,9 @@ class NaiveJudge:
         self.threshold, self.clear, self.quiet_events = threshold, clear, quiet_events
         self.min_deviation, self.min_relative = min_deviation, min_relative
         self.rate = 2 / (smooth_events + 1)
-        self.excess = {"low": 0.15, "high": 0.15}
+        self.median = {"low": 0.1, "high": 0.1}
+        self.usual = {"low": None, "high": None}
+        self.weights = {side: list(SHAPES.values()) for side in ("low", "high")}
         self.mean, self.wait, self.flags = 0.5, 0, {}
 
     def judge(self, quantiles, y, scale, ts):
@@ -62,9 +65,20 @@ class NaiveJudge:
         return self.levels[j - 1] + (self.levels[j] - self.levels[j - 1]) * share
 
     def beyond(self, tail, excess, unit):
-        """Returns the share of a tail that lies further out; updates the mean excess."""
-        if unit == 0:
+        """Returns the share of a tail that lies further out; updates its excesses and its weights."""
+        usual, weights = self.usual[tail], self.weights[tail]
+        if usual is None:
+            usual = 0.1 * unit
+        if unit + usual == 0:
+            self.usual[tail] = excess
             return 0.0
-        x = excess / (unit * self.excess[tail])
-        self.excess[tail] = max(self.excess[tail] * (1 + 0.05 * (min(x, 8) - 1)), 1e-6)
-        return (1 + min(x, 1e6) / 16) ** -16
+        z = min(excess / ((unit + usual) * self.median[tail]), 1e6)
+        slopes = [k * (2 ** (1 / k) - 1) for k in SHAPES]
+        beyond = [(1 + c * z / k) ** -k for k, c in zip(SHAPES, slopes, strict=True)]
+        density = [c * (1 + c * min(z, 50) / k) ** (-k - 1) for k, c in zip(SHAPES, slopes, strict=True)]
+        likely = [w * f for w, f in zip(weights, density, strict=True)]
+        shares = zip(likely, SHAPES.values(), strict=True)
+        self.weights[tail] = [0.997 * one / sum(likely) + 0.003 * first for one, first in shares]
+        self.median[tail] = max(self.median[tail] * 1.08 ** (1 if z > 1 else -1), 1e-6)
+        self.usual[tail] = max(usual * 1.08 ** (1 if excess > usual else -1), 1e-6 * unit)
+        return sum(w * p for w, p in zip(weights, beyond, strict=True))
