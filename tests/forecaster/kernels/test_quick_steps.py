@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
 from llvmlite import ir
+from numba.core import errors
 from numba.core import ir as numba_ir
 from numba.core.compiler import run_frontend
+from numba.core.cpu import CPUContext
 from numba.core.registry import cpu_target
 
 from forecaster.features.interval import is_near
@@ -58,13 +61,55 @@ def test_variables_of_statements(function: Any) -> None:
         assert found() == expected
 
 
-def test_numba_is_as_before() -> None:
-    """Afterwards both steps are Numba's own, also after an error."""
-    before = ir.types.Type.get_abi_size, numba_ir.Inst._rec_list_vars
+def test_modules_are_imported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The modules with implementations are imported once in a compilation, and again in the next one."""
+    imports = list[Any]()
+    monkeypatch.setattr(CPUContext, "load_additional_registries", imports.append)
+    context = cpu_target.target_context
+    for compilations in (1, 2):
+        with quick_steps():
+            context.load_additional_registries()
+            context.load_additional_registries()
+        assert imports == compilations * [context]
+
+
+def test_errors_keep_their_text() -> None:
+    """An error made in a compilation has the text of any other, but for colours."""
     with quick_steps():
-        assert before[0] is not ir.types.Type.get_abi_size
-        assert before[1] is not numba_ir.Inst._rec_list_vars
-    assert (ir.types.Type.get_abi_size, numba_ir.Inst._rec_list_vars) == before
+        text = str(errors.NumbaError("an argument", numba_ir.Loc("file.py", 3)))  # type: ignore[no-untyped-call]
+    assert text.startswith("an argument\n")
+    assert 'File "file.py", line 3' in text
+
+
+@pytest.mark.parametrize(
+    ("given", "meanwhile"),
+    [((700, 10, 10), (50_000, 20, 100)), ((90_000, 5, 200), (90_000, 20, 200)), ((0, 10, 10), (0, 10, 10))],
+)
+def test_collections_of_garbage(given: tuple[int, int, int], meanwhile: tuple[int, int, int]) -> None:
+    """There are fewer of them meanwhile, and none where there are none; afterwards there are as many as before."""
+    before = gc.get_threshold()
+    gc.set_threshold(*given)
+    try:
+        with quick_steps():
+            assert gc.get_threshold() == meanwhile
+        assert gc.get_threshold() == given
+    finally:
+        gc.set_threshold(*before)
+
+
+def replaced() -> list[Any]:
+    """Returns what the steps replace."""
+    colours: Any = errors
+    return [ir.types.Type.get_abi_size, numba_ir.Inst._rec_list_vars, CPUContext.load_additional_registries,
+            colours._termcolor_inst]  # fmt: skip
+
+
+def test_numba_is_as_before() -> None:
+    """Afterwards all steps are Numba's own, also after an error."""
+    before = replaced()
+    with quick_steps():
+        assert all(one is not own for one, own in zip(replaced(), before, strict=True))
+    assert replaced() == before
     with pytest.raises(KeyError, match="broken"), quick_steps():
         raise KeyError("broken")
-    assert (ir.types.Type.get_abi_size, numba_ir.Inst._rec_list_vars) == before
+    assert replaced() == before
