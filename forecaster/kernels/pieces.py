@@ -20,13 +20,13 @@ from numba.core import ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher
-from numba.core.typed_passes import InlineOverloads, NativeLowering, NopythonRewrites
+from numba.core.typed_passes import InlineOverloads, IRLegalization, NativeLowering, NopythonRewrites
 from numba.core.untyped_passes import InlineClosureLikes, InlineInlinables, RewriteSemanticConstants
 
 from forecaster.kernels.piece_code import PieceLibrary
 
-# Steps for what no piece has: closures, expressions over whole arrays, which allocate.
-_WITHOUT = (InlineClosureLikes, InlineInlinables, InlineOverloads, NopythonRewrites)
+# Steps for what no piece has: closures, expressions over whole arrays, which allocate, and the ends of references.
+_WITHOUT = (InlineClosureLikes, InlineInlinables, InlineOverloads, NopythonRewrites, IRLegalization)
 
 
 class PieceDispatcher(Dispatcher):

@@ -2,8 +2,8 @@
 
     score = Postponed(score_kernel)             score(*arguments) runs the one or the other, with equal bits
 
-Only with `use_kernels("quick")`, for kernels without vectors whose results no forecast depends on. A daemon compiles them
-in the background (service/engine/literal_kernels.py) and then calls `use_kernels` again.
+Only with `use_kernels("quick")`, for kernels without vectors whose results no forecast depends on. A daemon compiles
+them in the background (service/engine/literal_kernels.py) and then calls `use_kernels` again.
 """
 
 from __future__ import annotations

@@ -65,6 +65,11 @@ class LiteralKernels:
         return bool(self._wanted) or self._wants_others
 
     @property
+    def _replaces_quick_code(self) -> bool:
+        """Whether a network that has quick code is requested."""
+        return any(form == _NEXT["quick"] for form, _ in self._wanted)
+
+    @property
     def running(self) -> bool:
         """Whether the process runs."""
         return self._process is not None
@@ -73,7 +78,7 @@ class LiteralKernels:
         """Requests the next faster form of the kernels of networks; called again and again.
 
         A form of a network is requested once. Those that come while the process runs, and those without an event since
-        then, whose form is not known, wait for a later call. Also requests, once, the other functions, after quick code.
+        then, whose form is not known, wait for a later call. Also requests the other functions, once, after quick code.
         """
         if self._process is not None or used_kernels() not in {"auto", "quick"}:
             return
@@ -90,8 +95,7 @@ class LiteralKernels:
             self._want_after(self._delay[form])
             self._asked |= {one}
             self._wanted.append(one)
-            self._was_quick |= form == "quick"
-        if others and not self._was_quick:
+        if others and not self._replaces_quick_code:
             self._want_others(self._delay["general"])
 
     def _want_others(self, delay: float) -> None:
@@ -121,6 +125,7 @@ class LiteralKernels:
     def _start(self) -> None:
         networks = [{"form": form, "network": one.to_dict()} for form, one in self._wanted]
         request: dict[str, Any] = {"networks": networks, "others": self._wants_others}
+        self._was_quick |= self._replaces_quick_code
         self._wanted, self._wants_others = [], False
         self._began = self._clock.monotonic()
         try:

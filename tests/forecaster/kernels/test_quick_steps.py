@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gc
+import math
+import operator
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 from llvmlite import ir
+from numba import types
 from numba.core import errors
 from numba.core import ir as numba_ir
 from numba.core.compiler import run_frontend
@@ -14,7 +19,8 @@ from numba.core.cpu import CPUContext
 from numba.core.registry import cpu_target
 
 from forecaster.features.interval import is_near
-from forecaster.kernels.quick_steps import quick_steps
+from forecaster.kernels.quick_steps import _replacements, quick_steps
+from forecaster.kernels.simd import load
 from forecaster.network.layer import layer_step
 from forecaster.observe.forecast import mix, network
 
@@ -73,6 +79,51 @@ def test_modules_are_imported_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert imports == compilations * [context]
 
 
+def test_implementations_are_found_after_the_imports() -> None:
+    """An implementation that is registered in a compilation is found by all contexts, also by a copy for one function.
+
+    Numba puts those of intrinsics into any of the registries, and a copy may be made where another one has been.
+    """
+    context: Any = cpu_target.target_context
+    context.refresh()
+    with quick_steps():
+        for registry in tuple(context._registries):
+            for _ in range(3):
+
+                def function() -> None:
+                    """Stands for an intrinsic."""
+
+                registry.lower(function)(lambda context, builder, signature, arguments: None)
+                assert context.subtarget().get_function(function, types.void())
+
+
+@pytest.mark.parametrize(
+    "value", [math.exp, operator.add, abs, np, math, np.float32, load, is_near, 3, 2.5, (1, 2), np.zeros(2), None]
+)
+def test_types_of_values(value: Any) -> None:
+    """They are those of Numba."""
+    context = cpu_target.typing_context
+    expected = context.resolve_value_type(value)
+    with quick_steps():
+        assert context.resolve_value_type(value) == expected
+
+
+@pytest.mark.parametrize("value", [test_sizes_of_types, pytest, object()])
+def test_values_without_a_type(value: Any) -> None:
+    """They fail as in Numba, or are as there a module."""
+    context = cpu_target.typing_context
+
+    def found() -> str:
+        try:
+            return str(context.resolve_value_type(value))
+        except ValueError as error:
+            return re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # without colours, if there are any
+
+    expected = found()
+    with quick_steps():
+        assert found() == expected
+
+
 def test_errors_keep_their_text() -> None:
     """An error made in a compilation has the text of any other, but for colours."""
     with quick_steps():
@@ -99,9 +150,7 @@ def test_collections_of_garbage(given: tuple[int, int, int], meanwhile: tuple[in
 
 def replaced() -> list[Any]:
     """Returns what the steps replace."""
-    colours: Any = errors
-    return [ir.types.Type.get_abi_size, numba_ir.Inst._rec_list_vars, CPUContext.load_additional_registries,
-            colours._termcolor_inst]  # fmt: skip
+    return [getattr(owner, name) for owner, name, _ in _replacements()]
 
 
 def test_numba_is_as_before() -> None:

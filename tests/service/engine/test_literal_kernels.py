@@ -159,6 +159,45 @@ def test_quick_code_is_replaced_in_two_steps(monkeypatch: pytest.MonkeyPatch, tm
     assert [requested(seconds) for seconds in (60.0, 79.0, 80.0, 200.0)] == [[], [], ["literal"], []]
 
 
+def test_other_functions_follow_quick_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What runs as Python is compiled as soon as quickly made code is replaced, before networks, and once."""
+    form = "quick"
+    monkeypatch.setattr("service.engine.literal_kernels.kernel_form", lambda network: form)
+    now = Now()
+    command = sys.executable, "-c", ECHO, str(tmp_path / "request")
+    kernels = LiteralKernels(now, command, delay=LATER, others_wait=lambda: True)
+    found = list[tuple[float, list[str], bool]]()
+    for seconds in (0.0, 5.0, 6.0, 7.0, 27.0, 60.0):
+        now.seconds = seconds
+        kernels.want([NETWORK])
+        kernels.poll()
+        wait(kernels)
+        if (tmp_path / "request").exists():
+            request = json.loads((tmp_path / "request").read_text())
+            found.append((seconds, [one["form"] for one in request["networks"]], request["others"]))
+            (tmp_path / "request").unlink()
+            form = "general"
+    assert found == [(5.0, ["general"], False), (6.0, [], True), (27.0, ["literal"], False)]
+
+
+def test_other_functions_without_quick_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where networks are compiled already, they are compiled after the longer delay, and once."""
+    monkeypatch.setattr("service.engine.literal_kernels.kernel_form", lambda network: "literal")
+    now = Now()
+    command = sys.executable, "-c", ECHO, str(tmp_path / "request")
+    kernels = LiteralKernels(now, command, delay=LATER, others_wait=lambda: True)
+    found = []
+    for seconds in (0.0, 19.0, 20.0, 60.0):
+        now.seconds = seconds
+        kernels.want([NETWORK])
+        kernels.poll()
+        wait(kernels)
+        if (tmp_path / "request").exists():
+            found.append((seconds, json.loads((tmp_path / "request").read_text())))
+            (tmp_path / "request").unlink()
+    assert found == [(20.0, {"networks": [], "others": True})]
+
+
 def test_networks_that_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that is adopted later is compiled after its own delay; those that were requested are not again."""
     general(monkeypatch)
