@@ -5,7 +5,7 @@ no forecast waits for (scores).
 
     start      a kernel is quick: no network of its cell and head was ever compiled on this machine
                or general: its network never was; or another function runs as Python: that never was
-    later      after `DELAY_SECONDS`, so that short runs compile nothing: the process begins, at the lowest priority
+    later      after `DELAY_SECONDS`, so that short runs compile nothing: the process begins, at a low priority
     ended      the kernels of this process are selected again, between two batches: general instead of quick ones, and
                literal instead of general ones are loaded from disk
 
