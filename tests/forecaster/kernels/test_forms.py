@@ -53,6 +53,7 @@ def outputs(config: ModelConfig, batch: Batch, forms: list[str], cuts: list[int]
     return out, bits(forecaster)
 
 
+@pytest.mark.timeout(1800)  # on a busy machine three compilations take that long
 @pytest.mark.parametrize("name", SHAPES)
 def test_forms_have_equal_bits(name: str) -> None:
     """The forms are equal bit for bit over gaps, missing values, evictions, a restore and an adoption, also mixed."""
