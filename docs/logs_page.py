@@ -21,9 +21,9 @@ MEANINGS: Final = {
         "in advance."
     ),
     "compiled for this network": (
-        "A process of lowest priority has compiled the kernels for exactly this network, which need about a fifth "
-        "fewer instructions than those for any network; they are used from now on, with equal forecasts. Once per "
-        "network and machine."
+        "A process of low priority has compiled faster kernels, which are used from now on, with equal forecasts: "
+        "optimised ones in place of the quickly made code of a first start, later those for exactly this network, "
+        "which need about a fifth fewer instructions than those for any network. Once per network and machine."
     ),
     "compiling for this network failed": (
         "The process that compiles the kernels for exactly this network ended with this status. The daemon goes on "

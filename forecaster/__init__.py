@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         install_command,
     )
     from forecaster.evaluation.backtest import Backtest, Retraining, backtest, geometric_positions, retrained
+    from forecaster.evaluation.compilation import compile_postponed
     from forecaster.evaluation.drift import DriftTest
     from forecaster.evaluation.quality import Quality, QualityWatch
     from forecaster.evaluation.scores import Scores, at_levels, score
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from forecaster.forecaster import Forecaster
     from forecaster.inspection import member_names, mixture_weights
     from forecaster.interop.reading import read
+    from forecaster.kernels.postponed import kernels_wait
     from forecaster.kernels.setting import use_kernels, used_kernels
     from forecaster.model import Model, load_model, same_shape, save_model
     from forecaster.observe.kernel import kernel_form
@@ -97,6 +99,7 @@ _MODULES = {
         "geometric_positions",
         "retrained",
     ),
+    "evaluation.compilation": ("compile_postponed",),
     "evaluation.drift": ("DriftTest",),
     "evaluation.quality": (
         "Quality",
@@ -142,6 +145,7 @@ _MODULES = {
         "mixture_weights",
     ),
     "interop.reading": ("read",),
+    "kernels.postponed": ("kernels_wait",),
     "kernels.setting": (
         "use_kernels",
         "used_kernels",
@@ -273,6 +277,7 @@ __all__ = [
     "challenge",
     "chosen",
     "compare",
+    "compile_postponed",
     "detect_seasons",
     "explain",
     "fit",
@@ -284,6 +289,7 @@ __all__ = [
     "is_observed",
     "is_pretrained",
     "kernel_form",
+    "kernels_wait",
     "load_model",
     "member_names",
     "mixture_weights",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from forecaster import use_kernels
+from forecaster import use_kernels, used_kernels
 from service.errors import ConfigurationError
 
 VARIABLE: Final = "FORECASTER_KERNELS"
@@ -25,3 +25,12 @@ def use_kernels_of_environment() -> None:
         except ValueError as error:
             msg = f"{VARIABLE}: {error}"
             raise ConfigurationError(msg) from None
+
+
+def use_quick_kernels() -> None:
+    """Lets the first start on a machine answer with quickly made code; a form that was chosen stays.
+
+    For processes that compile faster forms while they run (engine/literal_kernels.py).
+    """
+    if used_kernels() == "auto":
+        use_kernels("quick")

@@ -26,6 +26,7 @@ from forecaster.ensemble.weights import tracked_horizons
 from forecaster.evaluation.pending import NEVER, SAME_STEP, TARGETS_MOVED, keep_forecast, pinball, waiting_at
 from forecaster.evaluation.series_sample import SeriesSample
 from forecaster.kernels.jit import inlined, kernel
+from forecaster.kernels.postponed import Postponed
 
 USUAL_RATE: Final = 1.0 / 200.0
 FIRST: Final = 20  # errors before a series has a scale; until then only coverage is counted
@@ -233,6 +234,9 @@ def _observe_forecasts(events: Any, levels: Any, tracked: Any, median: int, seri
             at += k
 
 
+_observed = Postponed(_observe_forecasts)  # no forecast waits for it
+
+
 class QualityWatch:
     """Scores the published forecasts of one forecaster. It is no part of its state and starts empty with the process.
 
@@ -296,7 +300,7 @@ class QualityWatch:
         events = slot, forecasts.status, notes, forecasts.steps, value, forecasts.quantiles
         held = self._made, self._kept, self._ring, self._seen, self._usual, self._errors
         sums = tuple(getattr(self.sums, name) for name in QualitySums._fields)
-        _observe_forecasts(events, self._levels, self._tracked, self._median, held, sums)
+        _observed(events, self._levels, self._tracked, self._median, held, sums)
 
     def _slots(self, names: Sequence[str], series: int) -> NDArray[np.int64]:
         """Returns the slot of every series; drops series that have fallen silent where new ones find no room."""

@@ -19,8 +19,7 @@ from forecaster.flat_text.layout import (
     no_events,
     powers,
 )
-from forecaster.kernels.setting import AUTO as AUTO_FORM
-from forecaster.kernels.setting import changes, used_kernels
+from forecaster.kernels.setting import changes, takes_compiled
 from forecaster.series_column import SeriesNames
 
 _UNITS: Final = {"auto": AUTO, "s": SECONDS, "ms": MILLISECONDS, "us": MICROSECONDS, "ns": NANOSECONDS}
@@ -145,8 +144,8 @@ class FlatText:
     def read(self, values: Sequence[bytes]) -> FlatColumns | None:
         """Reads records; None while there is no compiled code.
 
-        Compiled code is used where it is in memory or in the cache on disk; with another setting than "auto" of
-        `forecaster.use_kernels` it is compiled at the first call.
+        Compiled code is used where it is in memory or in the cache on disk; with another setting than "auto"
+        and "quick" of `forecaster.use_kernels` it is compiled at the first call.
 
         Args:
             values: the bytes of every record.
@@ -175,7 +174,7 @@ class FlatText:
 
         self._kernel = json_kernel if self._form == _JSON else csv_kernel
         self._changes = changes()
-        self.waits = used_kernels() == AUTO_FORM and not is_compiled(self._kernel, arguments)
+        self.waits = takes_compiled() and not is_compiled(self._kernel, arguments)
 
 
 def compile_flat_text() -> None:

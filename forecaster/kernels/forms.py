@@ -1,14 +1,15 @@
-"""The two forms of a kernel: one source, compiled for any sizes or for those of one network.
+"""The forms of a kernel: one source, compiled for any sizes or for those of one network.
 
     general     sizes are data (sizes.py): one compiled kernel serves all horizons, seasons, levels, covariates, ...
     literal     sizes are numbers in the code: about a fifth fewer instructions, and compiled for each set of sizes
+    quick       the general one, hardly optimised (quick_code.py), compiled in a fraction of the time
 
     forms = Forms(build, sizes)                 build(sizes) returns the kernel; `forms.numbers` is an argument of it
     kernel = forms.select(arguments)
 
 The bits of all results are equal, so the form may differ from process to process and change between two calls. `AUTO`
 takes the literal form where its machine code is in memory or in the cache on disk, and otherwise the general one, which
-compiles nothing where any network of the same cell and head has run before.
+compiles nothing where any network of the same cell and head has run before. `QUICK` is for the first start of all.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from typing import Any, Generic, TypeVar
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 
-from forecaster.kernels.setting import AUTO, GENERAL, LITERAL, changes, used_kernels
+from forecaster.kernels.jit import quick_kernel
+from forecaster.kernels.setting import AUTO, GENERAL, LITERAL, QUICK, changes, takes_compiled, used_kernels
 from forecaster.kernels.sizes import split
 
 S = TypeVar("S", bound=tuple[Any, ...])
 
 
 class Forms(Generic[S]):
-    """A kernel of one network in its two forms.
+    """A kernel of one network in its forms.
 
     Args:
         build: returns the kernel for sizes, or for their variant without data; the same object for equal ones.
@@ -53,18 +55,32 @@ class Forms(Generic[S]):
         return self._build(self._sizes)
 
     @property
+    def quick(self) -> Callable[..., None]:
+        """The general form, quickly compiled."""
+        kernel: Callable[..., None] = quick_kernel(self.general)
+        return kernel
+
+    @property
     def form(self) -> str:
-        """The form selected last, `GENERAL` or `LITERAL`; "" before the first call, and after `use_kernels`."""
+        """The form selected last, one of these three; "" before the first call, and after `use_kernels`."""
         return self._form if self._changes == changes() else ""
 
     def select(self, arguments: tuple[Any, ...]) -> Callable[..., None]:
         """Returns the kernel for calls with arguments of these types."""
         if self._selected is None or self._changes != changes():
-            wanted, literal = used_kernels(), self.literal
-            found = wanted == LITERAL or (wanted == AUTO and is_compiled(literal, arguments))
-            self._form, self._changes = LITERAL if found else GENERAL, changes()
-            self._selected = literal if found else self.general
+            self._form, self._changes = self._best(arguments), changes()
+            found = {LITERAL: lambda: self.literal, GENERAL: lambda: self.general, QUICK: lambda: self.quick}
+            self._selected = found[self._form]()
         return self._selected
+
+    def _best(self, arguments: tuple[Any, ...]) -> str:
+        """Returns the form to select."""
+        wanted = used_kernels()
+        if takes_compiled() and is_compiled(self.literal, arguments):
+            return LITERAL
+        if wanted == QUICK and is_compiled(self.general, arguments):
+            return GENERAL
+        return GENERAL if wanted == AUTO else wanted
 
 
 def is_compiled(kernel: Any, arguments: tuple[Any, ...]) -> bool:

@@ -1,6 +1,7 @@
 """The only Numba options of the library, and the matrix products of its kernels.
 
     kernel      a function that Python calls: compiled once, cached on disk, releases the GIL
+    quick_kernel   the same function, compiled in less time to more instructions
     inlined     a piece of a kernel: always part of its caller, so that the caller's literals are constants in it
     product     rows times a panel of 16*G lanes, accumulators in registers; operands see operands.py
     products    the same for any number of rows, in tiles; `narrow_products` in taller ones
@@ -34,6 +35,7 @@ from numba.core.dispatcher import Dispatcher
 from forecaster.kernels.call_types import KernelDispatcher
 from forecaster.kernels.operands import Rows, Strided
 from forecaster.kernels.pieces import PIECE, PieceDispatcher
+from forecaster.kernels.quick_code import QuickCompiler
 from forecaster.kernels.simd import LANES, insert_function, typed_intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,21 +44,31 @@ _OPTIONS: Any = {"error_model": "numpy", "boundscheck": False, "_nrt": False}
 
 def kernel(function: F) -> F:
     """Compiles a function that Python calls, and caches the result on disk."""
-    compiled: Any = njit(cache=True, nogil=True, **_OPTIONS)(function)
+    return _kernel(function, "optimised", {})
+
+
+@functools.lru_cache(maxsize=64)
+def quick_kernel(compiled: F) -> F:
+    """Returns another kernel of the same function, which is compiled sooner and runs slower; see quick_code.py."""
+    return cast("F", _kernel(_plain(compiled), "quick", {"pipeline_class": QuickCompiler}))
+
+
+def _kernel(function: F, code: str, options: dict[str, Any]) -> F:
+    compiled: Any = njit(cache=True, nogil=True, **_OPTIONS, **options)(function)
     if isinstance(compiled, Dispatcher):  # and not where NUMBA_DISABLE_JIT is set
         compiled.__class__ = KernelDispatcher
         dispatcher: Any = compiled  # numba has no public access to its cache
-        dispatcher._cache._index_key = functools.partial(_index_key, function)  # noqa: SLF001 - see above
+        dispatcher._cache._index_key = functools.partial(_index_key, function, code)  # noqa: SLF001 - see above
     return cast("F", compiled)
 
 
-def _index_key(function: Callable[..., Any], signature: Any, codegen: Any) -> tuple[Any, ...]:
-    """Returns the cache key of a kernel: signature, processor, and everything that it is compiled from.
+def _index_key(function: Callable[..., Any], code: str, signature: Any, codegen: Any) -> tuple[Any, ...]:
+    """Returns the cache key of a kernel: signature, processor, kind of code, and everything that it is compiled from.
 
     Numba's own key pickles the closure, and a compiled piece in it is pickled with an identity that is new in every
     process: no cached kernel would ever be found. It also covers only the file of the kernel, not what it inlines.
     """
-    text = repr((function.__qualname__, *sorted(sources(function))))
+    text = repr((function.__qualname__, code, *sorted(sources(function))))
     return signature, codegen.magic_tuple(), hashlib.sha256(text.encode()).hexdigest()
 
 

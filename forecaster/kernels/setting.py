@@ -7,7 +7,8 @@ from typing import Final
 AUTO: Final = "auto"
 GENERAL: Final = "general"
 LITERAL: Final = "literal"
-FORMS: Final = (AUTO, GENERAL, LITERAL)
+QUICK: Final = "quick"
+FORMS: Final = (AUTO, GENERAL, LITERAL, QUICK)
 
 
 class _Setting:
@@ -25,8 +26,10 @@ def use_kernels(form: str) -> None:
     Args:
         form: `"general"`: compiled once for a cell and head, then used for every horizon, season list, ...;
             `"literal"`: compiled for each configuration, about a fifth fewer instructions; `"auto"`, the default:
-            literal where that is compiled already, in this process or in the cache on disk, else general. Calling it
-            again with `"auto"` makes every function look for what has been compiled meanwhile.
+            literal where that is compiled already, in this process or in the cache on disk, else general; `"quick"`: as
+            `"auto"`, and where the general one is not compiled either, quickly made code with several times its
+            instructions, until then. Calling it again with the same one of these two makes every function look for what
+            has been compiled meanwhile.
 
     Raises:
         ValueError: it is none of these.
@@ -41,6 +44,11 @@ def use_kernels(form: str) -> None:
 def used_kernels() -> str:
     """Returns what `use_kernels` has set."""
     return _Setting.form
+
+
+def takes_compiled() -> bool:
+    """Returns whether a function takes what is compiled already, as opposed to a form that was chosen."""
+    return _Setting.form in {AUTO, QUICK}
 
 
 def changes() -> int:

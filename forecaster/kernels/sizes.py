@@ -161,6 +161,8 @@ def _bound(field: Any, numbers: Any) -> Any:
 class LiteralsType(types.Type):
     """The Numba type of sizes that a kernel closes over: their value is part of the type."""
 
+    is_known = True  # a value of the type needs nothing at run time
+
     def __init__(self, value: Any) -> None:
         self.value = value
         # a digest of the value: it is part of the names of compiled functions, which must be equal in every process
@@ -180,6 +182,8 @@ class LiteralsType(types.Type):
 
 class SizesType(LiteralsType):
     """The Numba type of bound sizes: a variant, and at run time a pointer to the numbers."""
+
+    is_known = False
 
     def field(self, name: str) -> tuple[Any, Any]:
         """Returns type and value of a field; the value of data is its `Place`."""

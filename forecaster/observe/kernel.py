@@ -16,8 +16,9 @@
         7 out       anchor + ref + scale * quantiles, finite           ensemble/prior.py where there is no scale
 
 Stages 2 and 3 are in stages.py, 4 to 7 in forecast.py, their arguments in buffers.py. The kernel allocates nothing: the
-caller passes scratch and outputs. It has two forms, see kernels/forms.py: one is compiled for a cell, a kind and size
-of the head, and a number of vectors of quantiles, and serves any other configuration; one is compiled for all sizes.
+caller passes scratch and outputs. Its forms see kernels/forms.py: one is compiled for a cell, a kind and size of the
+head, and a number of vectors of quantiles, and serves any other configuration; one is compiled for all sizes; one is
+the first of these, hardly optimised, for the first start on a machine.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ OK, IS_MISSING = 0, 1  # batch.Status, as literals
 
 
 def observe_kernel(layout: Layout) -> Forms[ObserveLayout]:
-    """Returns the kernel for a layout, in two forms; see `observe` inside for its arguments.
+    """Returns the kernel for a layout, in its forms; see `observe` inside for its arguments.
 
     Layouts of the same cell, kind and size of the head, and vectors of quantiles share a general kernel.
     """
@@ -83,7 +84,7 @@ def kernel_form(config: ModelConfig) -> str:
         config: of the network.
 
     Returns:
-        "general" or "literal"; "" before its first event, and from a call of `use_kernels` to the next event.
+        "general", "literal" or "quick"; "" before its first event, and from a call of `use_kernels` to the next event.
     """
     return observe_kernel(layout_of(config)).form
 

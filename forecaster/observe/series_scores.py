@@ -29,6 +29,7 @@ from forecaster.features.profile import lag_value
 from forecaster.kernels.buffers import reserve
 from forecaster.kernels.jit import kernel
 from forecaster.kernels.operands import Ring
+from forecaster.kernels.postponed import Postponed
 from forecaster.state.table import Table
 
 if TYPE_CHECKING:
@@ -126,6 +127,9 @@ def _score_events(events: Any, picked: Any, state: Any, ring: Any, season: int) 
             waiting[r, j] = quantiles[i, 0, picked[j]]
 
 
+_scored = Postponed(_score_events)  # no forecast waits for it
+
+
 class SeriesScorer:
     """Scores all series of a table.
 
@@ -158,7 +162,7 @@ class SeriesScorer:
         )  # fmt: skip
         notes = forecasts.notes if len(forecasts.notes) else np.zeros(len(rows), np.uint8)
         events = rows, forecasts.status, notes, forecasts.steps, value, forecasts.flagged, forecasts.quantiles
-        _score_events(events, self._picked, (self._waiting, self._counts, self._means), ring, self._season)
+        _scored(events, self._picked, (self._waiting, self._counts, self._means), ring, self._season)
 
     def read(self, series: Sequence[str] | None = None) -> RecentScores:
         """Returns the figures of these series, as far as they have a row; None: of all.

@@ -128,7 +128,9 @@ class DemoRun:
         try:
             # Importing takes a second; the screen and the sampler do not wait for it.
             from service.cli._daemon import Daemon  # noqa: PLC0415
+            from service.kernels import use_quick_kernels  # noqa: PLC0415 - see above
 
+            use_quick_kernels()
             self._daemon = Daemon(self._config, listeners=[OnUnit(self._on_unit)])
             self._daemon.run(self._stop)
         except Exception as error:  # noqa: BLE001 - the main thread raises it

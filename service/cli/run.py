@@ -16,6 +16,7 @@ from service.cli._options import FLAGS, config_source, with_config
 from service.cli._starts import Starts
 from service.config.sections import EXPECTED_INPUT, Config
 from service.errors import ConfigurationError
+from service.kernels import use_quick_kernels
 from service.lifecycle import Lifecycle, SystemClock
 from service.monitoring.log_limits import LogLimits
 from service.sources.local import check_files_exist
@@ -47,6 +48,7 @@ def run(config: Config) -> None:
     limits = LogLimits(time.monotonic)
     configure_logging(config.log, sys.stderr, limits)
     _fetch_history(config)
+    use_quick_kernels()
     starts = Starts(config, *config_source(), lambda new: configure_logging(new.log, sys.stderr, limits), limits)
     lifecycle = Lifecycle(on_retrain=starts.request_training, on_reload=starts.reload)
     lifecycle.install()

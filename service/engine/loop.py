@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import structlog
 
+from forecaster import kernels_wait
 from service.backoff import Backoff
 from service.config.sections import Config
 from service.deliveries import Deliveries
@@ -162,7 +163,7 @@ class Engine:
         conditions = Conditions(config.health, config.state.data_dir, health, metrics)
         kept = Kept(
             [*self._groups.values()], conditions, exported, self._retention, self._snapshots, trainer,
-            MallocTrimmer(clock), LiteralKernels(clock, parses=lambda: self._decoder.waits),
+            MallocTrimmer(clock), LiteralKernels(clock, others_wait=lambda: self._decoder.waits or kernels_wait()),
             FeedbackIntake(FeedbackStore(config.state.data_dir / "feedback"), metrics),
             SituationAnswers([*self._groups.values()]),
         )  # fmt: skip

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from forecaster import use_kernels, used_kernels
 from service.cli import main
-from service.kernels import VARIABLE, use_kernels_of_environment
+from service.kernels import VARIABLE, use_kernels_of_environment, use_quick_kernels
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +39,19 @@ def test_none(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert used_kernels() == "literal"
 
 
+@pytest.mark.parametrize(("before", "after"), [("auto", "quick"), ("general", "general"), ("literal", "literal")])
+def test_quick_answers(before: str, after: str) -> None:
+    """A daemon may answer with quickly made code unless a form was chosen."""
+    use_kernels(before)
+    use_quick_kernels()
+    assert used_kernels() == after
+
+
 def test_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that is no form ends every command with a message that names the forms."""
     monkeypatch.setenv(VARIABLE, "fast")
     done = CliRunner().invoke(main, ["config", "check"])
     assert done.exit_code == 2
-    assert "FORECASTER_KERNELS: form of kernels: got 'fast', expected one of auto, general, literal" in done.output
+    assert (
+        "FORECASTER_KERNELS: form of kernels: got 'fast', expected one of auto, general, literal, quick" in done.output
+    )

@@ -1,4 +1,4 @@
-"""The two forms of a kernel: equal bits, and which of them is selected."""
+"""The forms of a kernel: equal bits, and which of them is selected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numba.core import event
 from forecaster import Batch, Forecaster, ModelConfig, kernel_form, use_kernels, used_kernels
 from forecaster.kernels.forms import Forms, is_compiled
 from forecaster.kernels.jit import kernel
-from forecaster.kernels.setting import AUTO, FORMS, GENERAL, LITERAL
+from forecaster.kernels.setting import AUTO, FORMS, GENERAL, LITERAL, QUICK
 from forecaster.layout import feature_layout, layout_of
 from forecaster.observe import observe_kernel
 
@@ -53,6 +53,7 @@ def outputs(config: ModelConfig, batch: Batch, forms: list[str], cuts: list[int]
     return out, bits(forecaster)
 
 
+@pytest.mark.timeout(1800)  # on a busy machine three compilations take that long
 @pytest.mark.parametrize("name", SHAPES)
 def test_forms_have_equal_bits(name: str) -> None:
     """The forms are equal bit for bit over gaps, missing values, evictions, a restore and an adoption, also mixed."""
@@ -61,6 +62,16 @@ def test_forms_have_equal_bits(name: str) -> None:
     expected = outputs(config, batch, [LITERAL] * 4, cuts)
     assert outputs(config, batch, [GENERAL] * 4, cuts) == expected
     assert outputs(config, batch, [GENERAL, LITERAL, GENERAL, LITERAL], cuts) == expected
+
+
+def test_quick_code_has_equal_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quickly made code has the bits of the general form over the same stream, also mixed with it."""
+    config = SHAPES["gru-1-pool"]
+    batch, cuts = cases.stream(config, 1200, series=7, seed=3), [0, 1, 300, 700, 1200]
+    expected = outputs(config, batch, [GENERAL] * 4, cuts)
+    monkeypatch.setattr("forecaster.kernels.forms.is_compiled", lambda kernel, arguments: False)
+    assert outputs(config, batch, [QUICK] * 4, cuts) == expected
+    assert outputs(config, batch, [QUICK, GENERAL, QUICK, GENERAL], cuts) == expected
 
 
 @pytest.fixture
@@ -84,6 +95,21 @@ def test_auto_takes_what_is_compiled() -> None:
     assert forms.form == ""
     assert forms.select(arguments) is forms.literal
     assert forms.form == LITERAL
+
+
+@pytest.mark.usefixtures("_fresh_cache")
+def test_quick_until_something_better_is_compiled() -> None:
+    """Quickly made code answers first, then the general form, then the literal one; another setting never uses it."""
+    forms = Forms(lambda sizes: _kernel("quick" + repr(sizes)), feature_layout(layout_of(ModelConfig(horizon=3))))
+    arguments = (np.zeros(3),)
+    found = []
+    for better in (lambda x: None, forms.general, forms.literal):
+        better(*arguments)
+        use_kernels(QUICK)
+        found.append((forms.select(arguments), forms.form))
+    assert found == [(forms.quick, QUICK), (forms.general, GENERAL), (forms.literal, LITERAL)]
+    use_kernels(GENERAL)
+    assert forms.select(arguments) is forms.general
 
 
 _made: dict[str, Any] = {}

@@ -126,6 +126,70 @@ def test_no_piece_is_compiled_to_machine_code(monkeypatch: pytest.MonkeyPatch) -
     assert not any("inner" in name or "outer" in name for name in compiled)
 
 
+@literals
+class Kind(NamedTuple):
+    """A literal that selects a branch."""
+
+    code: int
+
+
+def test_a_branch_that_literals_exclude_is_not_compiled() -> None:
+    """Of branches on a literal argument, or on its field, only the one that is taken is compiled."""
+
+    @inlined
+    def wanted(value: float) -> float:
+        return value + 1.0
+
+    @inlined
+    def other(value: float) -> float:
+        return value + 2.0
+
+    @inlined
+    def by_number(code: int, value: float) -> float:
+        if code == 1:
+            return wanted(value)
+        return other(value)
+
+    @inlined
+    def by_field(kind: Kind, value: float) -> float:
+        if kind.code == 2:
+            return other(value)
+        if kind.code == 1:
+            return by_number(kind.code, value)
+        return other(value)
+
+    kind = Kind(1)
+
+    @njit(**jit._OPTIONS)
+    def uncached(value: float) -> float:
+        return by_field(kind, value)
+
+    assert uncached(3.0) == 4.0
+    pieces: list[Any] = [wanted, by_number, other]
+    assert [len(piece.overloads) for piece in pieces] == [1, 1, 0]
+
+
+def test_a_literal_tuple_may_be_empty() -> None:
+    """A branch that only a tuple with elements takes is not compiled for one without: Numba cannot index that."""
+
+    @inlined
+    def total(numbers: Any) -> int:
+        found = 0
+        if len(numbers) > 0:
+            for i in range(len(numbers)):
+                found += numbers[i]
+        return found
+
+    def counted(sizes: Sizes) -> int:
+        @njit(**jit._OPTIONS)
+        def uncached() -> int:
+            return total(sizes.seasons)
+
+        return int(uncached())
+
+    assert [counted(Sizes(1, numbers)) for numbers in ((), (3, 4))] == [0, 7]
+
+
 class TestMadeOf:
     """The cache key of a compiled kernel."""
 

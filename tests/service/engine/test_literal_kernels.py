@@ -28,6 +28,7 @@ NETWORK = ModelConfig(
 ENDED = (sys.executable, "-c", "input()")
 FAILED = (sys.executable, "-c", "input(); raise SystemExit(3)")
 RUNS_ON = (sys.executable, "-c", "import time; input(); time.sleep(600)")
+AT_ONCE, LATER = {"quick": 0.0, "general": 0.0}, {"quick": 5.0, "general": 20.0}
 ECHO = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(input())"
 
 
@@ -81,7 +82,7 @@ def wait(kernels: LiteralKernels) -> None:
 def test_the_form_changes_between_two_batches() -> None:
     """A network that was never compiled is general, later literal, and its forecasts are those of a general one."""
     forecaster, twin = Forecaster(NETWORK), Forecaster(NETWORK)
-    kernels = LiteralKernels(SystemClock(), delay=0.0)
+    kernels = LiteralKernels(SystemClock(), delay=AT_ONCE)
     forecaster.observe(events(0, 50))
     assert kernel_form(NETWORK) == "general"
     kernels.want([NETWORK, NETWORK])
@@ -105,7 +106,7 @@ def test_a_short_run_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process begins after the delay, and once."""
     general(monkeypatch)
     now = Now()
-    kernels = LiteralKernels(now, ENDED, delay=20.0)
+    kernels = LiteralKernels(now, ENDED, delay=LATER)
     kernels.want([NETWORK])
     now.seconds = 19.0
     kernels.poll()
@@ -124,19 +125,84 @@ def test_the_request_has_the_networks(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """The process gets the networks whose kernels are general, no others."""
     monkeypatch.setattr("service.engine.literal_kernels.kernel_form",
                         lambda network: "general" if network == NETWORK else "literal")  # fmt: skip
-    kernels = LiteralKernels(Now(), (sys.executable, "-c", ECHO, str(tmp_path / "request")), delay=0.0)
+    kernels = LiteralKernels(Now(), (sys.executable, "-c", ECHO, str(tmp_path / "request")), delay=AT_ONCE)
     kernels.want([NETWORK, ModelConfig()])
     kernels.poll()
     wait(kernels)
     (given,) = json.loads((tmp_path / "request").read_text())["networks"]
-    assert ModelConfig.from_dict(given) == NETWORK
+    assert ModelConfig.from_dict(given["network"]) == NETWORK
+    assert given["form"] == "literal"
+
+
+def test_quick_code_is_replaced_in_two_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Quickly made code soon becomes the general form, and that the literal form after the longer delay."""
+    form = "quick"
+    monkeypatch.setattr("service.engine.literal_kernels.kernel_form", lambda network: form)
+    use_kernels("quick")
+    now = Now()
+    kernels = LiteralKernels(now, (sys.executable, "-c", ECHO, str(tmp_path / "request")), delay=LATER)
+
+    def requested(seconds: float) -> list[str]:
+        """Returns the forms that are compiled then."""
+        (tmp_path / "request").unlink(missing_ok=True)
+        now.seconds = seconds
+        kernels.want([NETWORK])
+        kernels.poll()
+        wait(kernels)
+        if not (tmp_path / "request").exists():
+            return []
+        return [one["form"] for one in json.loads((tmp_path / "request").read_text())["networks"]]
+
+    assert [requested(seconds) for seconds in (0.0, 4.0, 5.0, 50.0)] == [[], [], ["general"], []]
+    assert used_kernels() == "quick"
+    form = "general"
+    assert [requested(seconds) for seconds in (60.0, 79.0, 80.0, 200.0)] == [[], [], ["literal"], []]
+
+
+def test_other_functions_follow_quick_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What runs as Python is compiled as soon as quickly made code is replaced, before networks, and once."""
+    form = "quick"
+    monkeypatch.setattr("service.engine.literal_kernels.kernel_form", lambda network: form)
+    now = Now()
+    command = sys.executable, "-c", ECHO, str(tmp_path / "request")
+    kernels = LiteralKernels(now, command, delay=LATER, others_wait=lambda: True)
+    found = list[tuple[float, list[str], bool]]()
+    for seconds in (0.0, 5.0, 6.0, 7.0, 27.0, 60.0):
+        now.seconds = seconds
+        kernels.want([NETWORK])
+        kernels.poll()
+        wait(kernels)
+        if (tmp_path / "request").exists():
+            request = json.loads((tmp_path / "request").read_text())
+            found.append((seconds, [one["form"] for one in request["networks"]], request["others"]))
+            (tmp_path / "request").unlink()
+            form = "general"
+    assert found == [(5.0, ["general"], False), (6.0, [], True), (27.0, ["literal"], False)]
+
+
+def test_other_functions_without_quick_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where networks are compiled already, they are compiled after the longer delay, and once."""
+    monkeypatch.setattr("service.engine.literal_kernels.kernel_form", lambda network: "literal")
+    now = Now()
+    command = sys.executable, "-c", ECHO, str(tmp_path / "request")
+    kernels = LiteralKernels(now, command, delay=LATER, others_wait=lambda: True)
+    found = []
+    for seconds in (0.0, 19.0, 20.0, 60.0):
+        now.seconds = seconds
+        kernels.want([NETWORK])
+        kernels.poll()
+        wait(kernels)
+        if (tmp_path / "request").exists():
+            found.append((seconds, json.loads((tmp_path / "request").read_text())))
+            (tmp_path / "request").unlink()
+    assert found == [(20.0, {"networks": [], "others": True})]
 
 
 def test_networks_that_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that is adopted later is compiled after its own delay; those that were requested are not again."""
     general(monkeypatch)
     now = Now()
-    kernels = LiteralKernels(now, ENDED, delay=20.0)
+    kernels = LiteralKernels(now, ENDED, delay=LATER)
     kernels.want([NETWORK])
     now.seconds = 30.0
     kernels.want([NETWORK])
@@ -159,7 +225,7 @@ def test_a_network_without_events_waits(monkeypatch: pytest.MonkeyPatch) -> None
     forms = {NETWORK: "general", ModelConfig(): ""}
     monkeypatch.setattr("service.engine.literal_kernels.kernel_form", forms.__getitem__)
     now = Now()
-    kernels = LiteralKernels(now, ENDED, delay=20.0)
+    kernels = LiteralKernels(now, ENDED, delay=LATER)
 
     def after(seconds: float) -> bool:
         """Returns whether the process runs then; waits until it has ended."""
@@ -180,7 +246,7 @@ def test_a_chosen_form_stays(form: str, monkeypatch: pytest.MonkeyPatch) -> None
     """Nothing is compiled in the background where the environment names a form."""
     general(monkeypatch)
     use_kernels(form)
-    kernels = LiteralKernels(Now(), ENDED, delay=0.0)
+    kernels = LiteralKernels(Now(), ENDED, delay=AT_ONCE)
     kernels.want([NETWORK])
     kernels.poll()
     assert not kernels.running
@@ -193,7 +259,7 @@ def test_a_chosen_form_stays(form: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_failure_changes_nothing(command: tuple[str, ...], logged: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that fails or cannot be started is logged, and not started again."""
     general(monkeypatch)
-    kernels = LiteralKernels(Now(), command, delay=0.0)
+    kernels = LiteralKernels(Now(), command, delay=AT_ONCE)
     kernels.want([NETWORK])
     with capture_logs() as logs:
         kernels.poll()
@@ -214,7 +280,7 @@ def test_close_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", remember)
-    kernels = LiteralKernels(Now(), RUNS_ON, delay=0.0)
+    kernels = LiteralKernels(Now(), RUNS_ON, delay=AT_ONCE)
     kernels.want([NETWORK])
     kernels.poll()
     kernels.close()
