@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from forecaster import Model, ModelConfig
+from service.backtest.events import EventTable
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -21,6 +23,7 @@ import demo_skill
 import figures
 import first_forecast
 import forecast_formats
+import gift_eval
 import history
 import keyed_state
 import late_events
@@ -388,3 +391,78 @@ def test_scaling(tmp_path: Path) -> None:
     assert cells[:3] == ["hours", "2", "700"]
     assert all(0 <= float(cell.rstrip(" %")) < 60 for cell in cells[3:6])
     assert all(float(cell.partition(";")[0]) > 0.8 for cell in cells[6:8])
+
+
+def _hours(series: int, steps: int) -> EventTable:
+    """Series of hours with a day, a level each and noise, their events in time order."""
+    rng = np.random.default_rng(0)
+    step, number = np.repeat(np.arange(steps), series), np.tile(np.arange(series), steps)
+    value = 10.0 + number + 5.0 * np.sin(step * np.pi / 12) + rng.normal(0.0, 0.5, len(step))
+    names = [f"hours{i}" for i in range(series)]
+    return EventTable(names, number, step * gift_eval.HOUR_MS, value, None, 0, None)
+
+
+def test_gift_eval() -> None:
+    """Every window of a small data set is forecast, learning and not, and beats seasonal naive."""
+    task = gift_eval.Task("", "hours", 2, {"seasonal naive": (1.0, 0.1)})
+    settings = {"model.hidden_size": 16, "model.head_size": 16, "train.max_steps": 20, "train.evaluate_every": 10}
+    lines = gift_eval.rows("small", task, _hours(3, 500), settings, 6)
+    cells = [line.strip("| ").split(" | ") for line in lines]
+    assert [row[1] for row in cells] == [
+        "seasonal naive", "seasonal naive, here", "forecaster, never trained", "forecaster"
+    ]  # fmt: skip
+    assert all(0.0 < float(cell) < 1.5 for row in cells for cell in row[2:])
+    assert all(float(row[4]) < 1.0 for row in cells[2:])
+
+
+def test_windows_of_gift_eval() -> None:
+    """Windows lie back to back at the end of each series, and a gap is refused."""
+    events = _hours(2, 100)
+    found = gift_eval.instances(events, 3, 10)
+    assert [len(past) for past in found.past] == [70, 80, 90] * 2
+    for event, past, actual in zip(found.event.tolist(), found.past, found.actual, strict=True):
+        mine = events.value[events.series == events.series[event]]
+        assert events.value[event] == past[-1]
+        assert np.array_equal(mine[len(past) : len(past) + 10], actual)
+    with pytest.raises(ValueError, match="each an hour after the other"):
+        gift_eval.instances(gift_eval.taken(events, np.arange(len(events)) != 20), 3, 10)
+
+
+def test_nothing_reads_the_last_window_of_gift_eval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the forecasts nor the trainings get the values of the last window of any series."""
+    events, seen = _hours(2, 100), list[EventTable]()
+
+    class EnoughError(Exception):
+        """Ends the run before it compiles anything."""
+
+    def run(config: Config, given: EventTable, wanted: NDArray[np.bool_], **options: float) -> None:
+        seen.append(given)
+        assert np.flatnonzero(wanted).tolist() == [2 * 69, 2 * 69 + 1, 2 * 79, 2 * 79 + 1, 2 * 89, 2 * 89 + 1]
+        raise EnoughError
+
+    monkeypatch.setattr(gift_eval, "run", run)
+    with pytest.raises(EnoughError):
+        gift_eval.forecasts(events, gift_eval.instances(events, 3, 10), {}, learn=True)
+    assert len(seen[0]) == 2 * 90
+    assert seen[0].timestamp_ms.max() == 89 * gift_eval.HOUR_MS
+
+
+def test_scores_of_gift_eval() -> None:
+    """The scores are those of their definitions, by loops; a window whose past has no seasonal change has no MASE."""
+    rng = np.random.default_rng(3)
+    past, actual = [rng.normal(size=40), np.ones(40), rng.normal(size=30)], rng.normal(size=(3, 4))
+    quantiles = np.sort(rng.normal(size=(3, 4, 9)), axis=2)
+    found = gift_eval.Instances(np.zeros(3, np.int64), past, actual)
+    errors, losses = list[float](), dict.fromkeys(gift_eval.LEVELS, 0.0)
+    for window in range(3):
+        scale = float(np.mean([abs(past[window][t] - past[window][t - 24]) for t in range(24, len(past[window]))]))
+        for step in range(4):
+            y = float(actual[window, step])
+            if scale > 0:
+                errors.append(abs(y - float(quantiles[window, step, 4])) / scale)
+            for at, level in enumerate(gift_eval.LEVELS):
+                q = float(quantiles[window, step, at])
+                losses[level] += 2.0 * abs((y - q) * ((q >= y) - level))
+    mase, loss = gift_eval.scores(found, quantiles)
+    assert mase == pytest.approx(np.mean(errors))
+    assert loss == pytest.approx(np.mean(list(losses.values())) / np.abs(actual).sum())
