@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
@@ -185,20 +185,21 @@ def read(file: Path) -> EventTable:
         return read_file(plain, load_config(None, {}))
 
 
-def rows(name: str, task: Task, events: EventTable, settings: Mapping[str, Any], horizon: int = HORIZON) -> list[str]:
-    """Returns the rows of a data set, the published ones first; the last columns are relative to seasonal naive.
+def rows(
+    name: str, task: Task, events: EventTable, settings: Mapping[str, Any], horizon: int = HORIZON
+) -> Iterator[str]:
+    """Yields the rows of a data set, each as soon as it is known; the last columns are relative to seasonal naive.
 
     Published scores are relative to the published ones of seasonal naive, the others to those here.
     """
+    base = task.published["seasonal naive"]
+    yield from (line(name, method, score, base) for method, score in task.published.items())
     events = only(events, task.prefix)
     found = instances(events, task.windows, horizon)
     naive = scores(found, seasonal_naive(found))
-    measured = {"seasonal naive, here": naive}
-    for label, learn in (("forecaster, never trained", False), ("forecaster", True)):
-        measured[label] = scores(found, forecasts(events, found, settings, learn=learn))
-    base = task.published["seasonal naive"]
-    lines = [line(name, method, score, base) for method, score in task.published.items()]
-    return lines + [line(name, method, score, naive) for method, score in measured.items()]
+    yield line(name, "seasonal naive, here", naive, naive)
+    for method, learn in (("forecaster, never trained", False), ("forecaster", True)):
+        yield line(name, method, scores(found, forecasts(events, found, settings, learn=learn)), naive)
 
 
 def line(name: str, method: str, score: tuple[float, float], base: tuple[float, float]) -> str:
@@ -222,7 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not file.exists():
             print(f"{name}: {file} is not there; the set is left out", flush=True)
             continue
-        print("\n".join(rows(name, task, read(file), settings)), flush=True)
+        for row in rows(name, task, read(file), settings):
+            print(row, flush=True)
 
 
 if __name__ == "__main__":
