@@ -82,6 +82,7 @@ FIGURES: Final = (
     Figure("keyed-state", "engines.md", "keyed_state.py"),
     Figure("long-seasons", "seasons.md", "long_seasons.py"),
     Figure("cold-starts", "accuracy.md", "cold_starts.py", DATA),
+    Figure("gift-eval", "accuracy.md", "gift_eval.py", DATA),
 )  # fmt: skip
 
 

@@ -411,6 +411,7 @@ def test_gift_eval() -> None:
     task = gift_eval.Task("", "hours", 2, {"seasonal naive": (1.0, 0.1)})
     settings = {"model.hidden_size": 16, "model.head_size": 16, "train.max_steps": 20, "train.evaluate_every": 10}
     lines = list(gift_eval.rows("small", task, _hours(3, 500), settings, 6))
+    on_page("gift-eval", "\n".join([gift_eval.HEADER, *lines]))
     cells = [line.strip("| ").split(" | ") for line in lines]
     assert [row[1] for row in cells] == [
         "seasonal naive", "seasonal naive, here", "forecaster, never trained", "forecaster"
