@@ -84,6 +84,7 @@ FIGURES: Final = (
     Figure("cold-starts", "accuracy.md", "cold_starts.py", DATA),
     Figure("tails", "anomalies.md", "tails.py", DATA),
     Figure("conditional-coverage", "accuracy.md", "tails.py", DATA, place=1),
+    Figure("gift-eval", "accuracy.md", "gift_eval.py", DATA),
 )  # fmt: skip
 
 

@@ -56,6 +56,7 @@ ELSEWHERE = {
     "pretraining/dynamics": "tests/test_pretraining.py",
     "pretraining/series": "tests/test_pretraining.py",
     "figures": "tests/test_figures.py",
+    "stream_sources": "benchmarks/unseen_streams.py",
 }
 SMALL = {"hidden_size": 16, "head_size": 16}  # as tests/service/parts.py: compiled for many tests
 SET = [f"model.{name}={value}" for name, value in SMALL.items()]

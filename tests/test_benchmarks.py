@@ -8,12 +8,16 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from forecaster import Model, ModelConfig
+from service.backtest.events import EventTable
+from service.backtest.grids import Grid
 from service.config.sections import Config
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -22,6 +26,7 @@ import demo_skill
 import figures
 import first_forecast
 import forecast_formats
+import gift_eval
 import history
 import incidents
 import keyed_state
@@ -38,9 +43,11 @@ import remote_write
 import scaling
 import shape_search
 import sqlite_output
+import stream_sources
 import table as compared
 import tails
 import trend
+import unseen_streams
 import what_if
 import window_snapshots
 import without_hints
@@ -432,3 +439,170 @@ def test_scaling(tmp_path: Path) -> None:
     assert cells[:3] == ["hours", "2", "700"]
     assert all(0 <= float(cell.rstrip(" %")) < 60 for cell in cells[3:6])
     assert all(float(cell.partition(";")[0]) > 0.8 for cell in cells[6:8])
+
+
+def _hours(series: int, steps: int) -> EventTable:
+    """Series of hours with a day, a level each and noise, their events in time order."""
+    rng = np.random.default_rng(0)
+    step, number = np.repeat(np.arange(steps), series), np.tile(np.arange(series), steps)
+    value = 10.0 + number + 5.0 * np.sin(step * np.pi / 12) + rng.normal(0.0, 0.5, len(step))
+    names = [f"hours{i}" for i in range(series)]
+    return EventTable(names, number, step * gift_eval.HOUR_MS, value, None, 0, None)
+
+
+def test_gift_eval() -> None:
+    """Every window of a small data set is forecast, learning and not, and beats seasonal naive."""
+    task = gift_eval.Task("", "hours", 2, {"seasonal naive": (1.0, 0.1)})
+    settings = {"model.hidden_size": 16, "model.head_size": 16, "train.max_steps": 20, "train.evaluate_every": 10}
+    lines = list(gift_eval.rows("small", task, _hours(3, 500), settings, 6))
+    on_page("gift-eval", "\n".join([gift_eval.HEADER, *lines]))
+    cells = [line.strip("| ").split(" | ") for line in lines]
+    assert [row[1] for row in cells] == [
+        "seasonal naive", "seasonal naive, here", "forecaster, never trained", "forecaster"
+    ]  # fmt: skip
+    assert all(0.0 < float(cell) < 1.5 for row in cells for cell in row[2:])
+    assert all(float(row[4]) < 1.0 for row in cells[2:])
+
+
+def test_windows_of_gift_eval() -> None:
+    """Windows lie back to back at the end of each series, and a gap is refused."""
+    events = _hours(2, 100)
+    found = gift_eval.instances(events, 3, 10)
+    assert [len(past) for past in found.past] == [70, 80, 90] * 2
+    for event, past, actual in zip(found.event.tolist(), found.past, found.actual, strict=True):
+        mine = events.value[events.series == events.series[event]]
+        assert events.value[event] == past[-1]
+        assert np.array_equal(mine[len(past) : len(past) + 10], actual)
+    with pytest.raises(ValueError, match="each an hour after the other"):
+        gift_eval.instances(gift_eval.taken(events, np.arange(len(events)) != 20), 3, 10)
+
+
+def test_nothing_reads_the_last_window_of_gift_eval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the forecasts nor the trainings get the values of the last window of any series."""
+    events, seen = _hours(2, 100), list[EventTable]()
+
+    class EnoughError(Exception):
+        """Ends the run before it compiles anything."""
+
+    def run(config: Config, given: EventTable, wanted: NDArray[np.bool_], **options: float) -> None:
+        seen.append(given)
+        assert np.flatnonzero(wanted).tolist() == [2 * 69, 2 * 69 + 1, 2 * 79, 2 * 79 + 1, 2 * 89, 2 * 89 + 1]
+        raise EnoughError
+
+    monkeypatch.setattr(gift_eval, "run", run)
+    with pytest.raises(EnoughError):
+        gift_eval.forecasts(events, gift_eval.instances(events, 3, 10), {}, learn=True)
+    assert len(seen[0]) == 2 * 90
+    assert seen[0].timestamp_ms.max() == 89 * gift_eval.HOUR_MS
+
+
+def test_scores_of_gift_eval() -> None:
+    """The scores are those of their definitions, by loops; a window whose past has no seasonal change has no MASE."""
+    rng = np.random.default_rng(3)
+    past, actual = [rng.normal(size=40), np.ones(40), rng.normal(size=30)], rng.normal(size=(3, 4))
+    quantiles = np.sort(rng.normal(size=(3, 4, 9)), axis=2)
+    found = gift_eval.Instances(np.zeros(3, np.int64), past, actual)
+    errors, losses = list[float](), dict.fromkeys(gift_eval.LEVELS, 0.0)
+    for window in range(3):
+        scale = float(np.mean([abs(past[window][t] - past[window][t - 24]) for t in range(24, len(past[window]))]))
+        for step in range(4):
+            y = float(actual[window, step])
+            if scale > 0:
+                errors.append(abs(y - float(quantiles[window, step, 4])) / scale)
+            for at, level in enumerate(gift_eval.LEVELS):
+                q = float(quantiles[window, step, at])
+                losses[level] += 2.0 * abs((y - q) * ((q >= y) - level))
+    mase, loss = gift_eval.scores(found, quantiles)
+    assert mase == pytest.approx(np.mean(errors))
+    assert loss == pytest.approx(np.mean(list(losses.values())) / np.abs(actual).sum())
+
+
+def test_unseen_streams() -> None:
+    """A generated stream has a score by every method, LightGBM's place is taken by a fit that is given."""
+
+    def fit(rows: NDArray[np.float64], targets: NDArray[np.float64], level: float) -> unseen_streams.Predict:
+        assert len(rows) == len(targets) <= unseen_streams.ROWS
+        found = float(np.quantile(targets, level))
+        return lambda asked: np.full(len(asked), found)
+
+    stream = stream_sources.Stream(stream_sources.made(stream_sources.orders, 3, 400, 3600), 3600, 24, 6, 300)
+    events = stream_sources.events_of(stream, Path())
+    assert len(events) == 900
+    small = {"model.hidden_size": 16, "model.head_size": 16}
+    found = unseen_streams.score(events, stream, small, fit, learn=False)
+    assert set(found.methods) == {"forecaster", "LightGBM", "naive", "seasonal naive (24)", "level-adjusted (24)"}
+    targets = {score.targets for score in found.methods.values()}
+    assert len(targets) == 1
+    assert targets.pop() > 3000
+    assert found.simple == min(score.scrps for name, score in found.methods.items() if name[0] in "nsl")
+    cells = [cell.strip() for cell in unseen_streams.line("orders", found).strip("|").split("|")]
+    assert cells[:2] == ["orders", "900"]
+    assert all(0.0 < float(cell) < 10.0 for cell in cells[2:])
+    assert unseen_streams.means([found, found]).split()[-5:-1] == [cells[6], "|", cells[7], "|"]
+
+
+def test_features_of_unseen_streams() -> None:
+    """The features of an origin are the same without any later value, but for the time of the target."""
+    y = np.random.default_rng(2).normal(size=300)
+    y[[40, 120]] = np.nan
+    origin, ahead = np.repeat([0, 5, 41, 200], 3), np.tile([1, 7, 12], 4)
+    places = np.arange(len(origin))
+    whole = Grid("a", y, 0, 3_600_000, origin, places, 2.0)
+    found = unseen_streams.features(whole, origin, ahead, 12)
+    for at in places.tolist():
+        past = Grid("a", y[: origin[at] + 1], 0, 3_600_000, origin, places, 2.0)
+        alone = unseen_streams.features(past, origin[at : at + 1], ahead[at : at + 1], 12)
+        assert np.array_equal(alone[0], found[at], equal_nan=True)
+
+
+def test_forecasts_of_boosted_trees_learn_from_the_past_only() -> None:
+    """Values after a refit do not change the forecasts of the models before it."""
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=400)
+    later = np.where(np.arange(400) < 212, values, 100.0)
+
+    def fit(rows: NDArray[np.float64], targets: NDArray[np.float64], level: float) -> unseen_streams.Predict:
+        found = float(np.quantile(targets, level))
+        return lambda asked: np.full(len(asked), found) + asked[:, 0]
+
+    origin = np.arange(119, 380, 3)
+    found = [
+        unseen_streams.boosted_forecasts([Grid("a", y, 0, 3_600_000, origin, np.arange(87), 1.0)], 5, 24, fit)["a"]
+        for y in (values, later)
+    ]
+    before = origin < 211
+    assert np.array_equal(found[0][before], found[1][before])
+    assert not np.array_equal(found[0][~before], found[1][~before])
+    assert np.all(np.diff(found[0], axis=2) >= 0)
+
+
+def test_unseen_streams_are_twenty_in_two_halves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each stream is of one half, ten are of each, and a stream whose package is not there is named."""
+    halves = stream_sources.HALVES
+    assert sorted(halves["choose"] + halves["report"]) == sorted(stream_sources.STREAMS)
+    assert [len(names) for names in halves.values()] == [10, 10]
+    unseen_streams.main(["report", "--packages", str(tmp_path), "--only", "glucose"])
+    assert "glucose: " + str(tmp_path) in capsys.readouterr().out
+
+
+def test_tables_of_unseen_streams(tmp_path: Path) -> None:
+    """Values within a step are averaged, missing ones left out, and only the first steps of each series are read."""
+    text = "name,time,x\na,2026-01-01 00:00:00,1\na,2026-01-01 00:20:00,3\na,2026-01-01 01:00:00,NA\n"
+    text += "a,2026-01-01 02:00:00,5\na,2026-01-01 03:00:00,7\nb,2026-01-01 05:00:00,9\n"
+    (tmp_path / "t.csv").write_text(text)
+    read = stream_sources.table("t.csv", stream_sources.at("time"), {"x": ""}, "name")
+    events = stream_sources.events_of(stream_sources.Stream(read, 3600, 1, 2, 3), tmp_path)
+    assert events.names == ["a", "b"]
+    assert events.series.tolist() == [0, 0, 1]
+    assert events.value.tolist() == [2.0, 5.0, 9.0]
+    assert (np.diff(events.timestamp_ms) // 3_600_000).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("make", [stream_sources.duty, stream_sources.orders, stream_sources.disk])
+def test_generated_streams(make: Callable[[np.random.Generator, int], NDArray[np.float64]]) -> None:
+    """Generated values are finite, not negative but for noise, and the same again for the same seed."""
+    one, other = (make(np.random.default_rng(5), 1000) for _ in range(2))
+    assert np.array_equal(one, other)
+    assert np.isfinite(one).all()
+    assert one.min() > -10
+    assert one.std() > 0

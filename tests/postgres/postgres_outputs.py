@@ -86,5 +86,5 @@ class RecordsOfTexts(PostgresSink):
         """Publishes a record per text, with its position."""
         texts = [orjson.loads(text) for text in unit.forecasts]
         positions = [text.get("source", {}).get("position", unit.position) for text in texts]
-        records = unit_of_forecasts(*forecasts_of(1), 0, 1).forecasts * len(texts)
+        records = [*unit_of_forecasts(*forecasts_of(1), 0, 1).forecasts] * len(texts)
         super().publish(replace(unit, forecasts=records, positions=positions), files, removed)
