@@ -58,7 +58,7 @@ N_STATE = 16
 FIRST_EXCESS = 0.1  # close to that of a normal distribution beyond its 5 and 95 % quantiles
 MEDIAN_RATE, LEAST_EXCESS, LARGEST_EXCESS, MOST_TIMES = 0.08, 1e-6, 1e38, 1e6
 HEAVIEST, HEAVY, MEDIUM, LIGHT = 0.01, 0.06, 0.3, 0.63  # weights of a new row, of k = 1/4, 1, 4, 16
-SHARE, MOST_WEIGHED = 0.003, 50.0
+SHARE, MOST_WEIGHED = 0.003, 30.0
 SLOPES = 3.75, 1.0, 4.0 * (2.0**0.25 - 1.0), 16.0 * (2.0**0.0625 - 1.0)  # c_k
 LARGEST_DAY = 4_000_000.0  # beyond the year 9999; float32 holds every day below it
 
