@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forecaster import AnomalyConfig, Batch, ConfigError, Forecaster, Model, ModelConfig
+from forecaster.anomaly import ALARM, COUNT, DAY
 from forecaster.features.counters import EVENT, INTERVAL, LAST_TS, SEEN, SERIAL, STEP_TS, STEPS
 from forecaster.observe import rebuilt_rows
 
@@ -30,6 +31,7 @@ SHAPES = (
     ),
 )  # fmt: skip
 KEPT = (EVENT, SERIAL, SEEN)  # identity and silences are the former ones
+FLAGS = np.array([ALARM, DAY, COUNT])  # in the anomaly state of a row
 
 
 def batch_of(config: ModelConfig, events: list[tuple[str, int, float]]) -> Batch:
@@ -132,8 +134,7 @@ def rows_of(forecaster: Forecaster) -> dict[str, np.ndarray]:
     found = {name: np.array(state[name][rows]) for name in ("hidden", "stats", "whole", "late") if name in state}
     found["whole"][:, KEPT] = 0
     table = forecaster._table
-    flags = table.anomaly_at + table.layout.n_q + np.arange(3, 6)  # alarm, day and number of flags
-    found["hidden"][:, flags] = 0
+    found["hidden"][:, table.anomaly_at + table.layout.n_q + FLAGS] = 0
     return found
 
 
@@ -251,11 +252,11 @@ def test_flags_are_kept() -> None:
     one.observe(batch_of(first.config, [("s0", step * MINUTE, math.sin(step)) for step in range(60)]))
     found = []
     for value in (None, (3.0, 77.0, 5.0)):
-        columns = one._table.anomaly_at + one._table.layout.n_q + np.arange(3, 6)
+        columns = one._table.anomaly_at + one._table.layout.n_q + FLAGS
         if value is not None:
             one._table.hidden[0, columns] = value
             one.adopt(second)
-        found.append(one._table.hidden[0, one._table.anomaly_at + one._table.layout.n_q + np.arange(3, 6)].tolist())
+        found.append(one._table.hidden[0, one._table.anomaly_at + one._table.layout.n_q + FLAGS].tolist())
     assert found[1] == [3.0, 77.0, 5.0] != found[0]
 
 
