@@ -6,6 +6,7 @@ KAFKA_SERIES=3.9 selects the older series of versions.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -21,9 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))  # the launchers of d
 sys.path.insert(0, str(Path(__file__).parents[1] / "postgres"))  # the server of that output
 
 from kafka import KafkaAdminClient
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError
 from kafka_broker import Cluster, make_archive
 from kafka_jars import BrokerMissingError, Jars, installation
 from kafka_proxy import Proxy
+from kafka_tools import wait_until
 from schema_registry import RegistryProcess, program
 
 
@@ -65,8 +68,25 @@ def jars(tmp_path_factory: pytest.TempPathFactory) -> Jars:
 def cluster(jars: Jars, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A single node for the whole run; tests must restore its state."""
     cluster = Cluster(jars, tmp_path_factory.mktemp("kafka") / "cluster")
-    yield cluster
-    cluster.close()
+    try:
+        _make_offsets_topic(cluster.bootstrap)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def _make_offsets_topic(bootstrap: str) -> None:
+    """Asks for offsets until there are any: at the first such request brokers make their topic, which takes seconds."""
+    client = KafkaAdminClient(bootstrap_servers=bootstrap)
+
+    def is_there() -> bool:
+        with contextlib.suppress(CoordinatorNotAvailableError, NotCoordinatorError, CoordinatorLoadInProgressError):
+            client.list_group_offsets("none")
+            return True
+        return False
+
+    wait_until(is_there)
+    client.close()
 
 
 @pytest.fixture(scope="session")
