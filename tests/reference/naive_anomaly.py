@@ -75,7 +75,7 @@ class NaiveJudge:
         z = min(excess / ((unit + usual) * self.median[tail]), 1e6)
         slopes = [k * (2 ** (1 / k) - 1) for k in SHAPES]
         beyond = [(1 + c * z / k) ** -k for k, c in zip(SHAPES, slopes, strict=True)]
-        density = [c * (1 + c * min(z, 50) / k) ** (-k - 1) for k, c in zip(SHAPES, slopes, strict=True)]
+        density = [c * (1 + c * min(z, 30) / k) ** (-k - 1) for k, c in zip(SHAPES, slopes, strict=True)]
         likely = [w * f for w, f in zip(weights, density, strict=True)]
         shares = zip(likely, SHAPES.values(), strict=True)
         self.weights[tail] = [0.997 * one / sum(likely) + 0.003 * first for one, first in shares]
