@@ -219,7 +219,7 @@ def test_counts_are_of_what_is_published(tmp_path: Path, publish_from: str) -> N
     """Metrics count the forecasts, silences and anomalies that are in the output, from whatever time it begins."""
     names = ("a", "b", "c")
     events = [
-        line(step, name) if step % 50 else line(step, name).replace(b'"value":', b'"value":9')
+        line(step, name) if step % 50 else line(step, name).replace(b'"value":', b'"value":9' + b"0" * (step // 50))
         for step in range(1, 300)
         for name in names
         if name == "a" or step // 20 % 3 != names.index(name)
