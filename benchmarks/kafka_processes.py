@@ -40,6 +40,7 @@ from kafka.structs import TopicPartition  # noqa: E402 - as above
 
 NAMES = ("forecasts", "rejects", "adoptions")
 MORE: dict[str, dict[str, object]] = {"model": {"interval": "1m"}}  # beside the defaults and what a process is given
+PAUSE = 1.0  # seconds between rounds of events until there is a snapshot
 MINUTE_MS, BEGIN_MS = 60_000, 1_700_000_000_000
 
 
@@ -178,12 +179,7 @@ def recovery(bootstrap: str, folder: Path, client: str, series: int, tail: int) 
     make_topics(bootstrap, app, topic, 1)
     process = Process(folder / app, bootstrap, app, topic, client, "one", stop_at_end=False)
     feed(bootstrap, topic, 1, series, 0, 2 * series)
-    child = process.start()
-    wait_for(lambda: list(process.data.glob("snapshots/*/*.snapshot")), process, child)
-    newest = max(int(path.stem) for path in process.data.glob("snapshots/*/*.snapshot"))
-    already = 2 * series - newest
-    feed(bootstrap, topic, 1, series, 2 * series, max(0, tail - already))
-    end = newest + max(tail, already)
+    child, fed = process.start(), 2 * series
 
     def done() -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{process.port}/metrics", timeout=30) as answer:
@@ -191,6 +187,17 @@ def recovery(bootstrap: str, folder: Path, client: str, series: int, tail: int) 
         lags = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("forecaster_lag{")]
         return bool(lags) and max(lags) <= 1
 
+    wait_for(process.is_ready, process, child)
+    wait_for(done, process, child)
+    while not (found := list(process.data.glob("snapshots/*/*.snapshot"))):  # written with events, never without
+        feed(bootstrap, topic, 1, series, fed, series)
+        fed += series
+        wait_for(done, process, child)
+        time.sleep(PAUSE)
+    newest = max(int(path.stem) for path in found)
+    already = fed - newest
+    feed(bootstrap, topic, 1, series, fed, max(0, tail - already))
+    end = newest + max(tail, already)
     wait_for(done, process, child)
     child.send_signal(signal.SIGKILL)
     child.wait()
